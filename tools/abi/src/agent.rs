@@ -1,0 +1,122 @@
+//! What agentd serves: questions and commands in plain words.
+
+use crate::{call::Protocol, infer::Scored, infer::Usage};
+use serde::{Deserialize, Serialize};
+
+/// The protocol of `/run/aios/agentd.sock`.
+pub struct Agent;
+
+impl Protocol for Agent {
+    type Request = AgentRequest;
+    type Event = AskEvent;
+    type Reply = AgentReply;
+    const SOCKET: &'static str = crate::paths::AGENTD_SOCKET;
+    const SERVER: &'static str = "agentd";
+}
+
+/// A request to the agent. Only the console and `aiosctl` through it send these; the person is in the
+/// request's [`Meta`](crate::call::Meta).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AgentRequest {
+    /// How the agent and its models are.
+    Status,
+    /// Answer a question or carry out a command.
+    Ask {
+        /// The person's words.
+        text: String,
+    },
+}
+
+/// What happens on the way to an answer, in this order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum AskEvent {
+    /// A sentence about what is being done, or why something is done another way.
+    Note {
+        /// The sentence.
+        text: String,
+    },
+    /// The tools that are considered.
+    Considering {
+        /// Best first.
+        tools: Vec<Scored>,
+    },
+    /// A tool is being called.
+    Call {
+        /// Counts the calls of this answer, from 0.
+        index: u32,
+        /// The tool's name.
+        tool: String,
+        /// Its arguments, a JSON object.
+        args: String,
+        /// Why this call.
+        why: String,
+    },
+    /// A call came back.
+    Result {
+        /// Index of the call.
+        index: u32,
+        /// The result, a JSON value; empty after an error.
+        result: String,
+        /// The result in a few words, or the error.
+        summary: String,
+        /// Whether it failed.
+        failed: bool,
+        /// Its audit record.
+        audit: Option<u64>,
+        /// Whether it can be taken back.
+        undoable: bool,
+        /// Milliseconds that it took.
+        ms: u32,
+    },
+    /// The next piece of the answer.
+    Text {
+        /// The piece.
+        text: String,
+    },
+}
+
+/// The agent's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum AgentReply {
+    /// To [`AgentRequest::Status`].
+    Status(AgentStatus),
+    /// To [`AgentRequest::Ask`].
+    Answer(Answer),
+}
+
+/// How the agent is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// How its models are, or why it does not know.
+    pub inference: Result<crate::infer::InferStatus, String>,
+    /// Tools that it knows.
+    pub tools: u32,
+}
+
+/// Who worked out an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decider {
+    /// Fixed patterns: no model was asked.
+    Rules,
+    /// The embedding model chose the tool, fixed code found the arguments.
+    Retrieval,
+    /// The language model chose among the shortlist or filled in arguments.
+    Model,
+    /// Nobody: no tool fits.
+    Nobody,
+}
+
+/// The end of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The whole text.
+    pub text: String,
+    /// Who worked it out.
+    pub decider: Decider,
+    /// What the models cost.
+    pub usage: Usage,
+    /// Milliseconds from question to answer.
+    pub ms: u32,
+}

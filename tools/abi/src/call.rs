@@ -1,0 +1,106 @@
+//! The envelope of every call: who serves it, why, until when, and how progress and the end come back.
+
+use crate::{error::CallError, who::Person};
+use serde::{Deserialize, Serialize};
+
+/// What a client sends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ClientFrame<Q> {
+    /// Do this.
+    Request(Request<Q>),
+    /// Stop doing the request with this id; it is answered with
+    /// [`ErrorCode::Cancelled`](crate::ErrorCode::Cancelled) unless it was already done.
+    Cancel {
+        /// Id of the request.
+        id: u64,
+    },
+}
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request<Q> {
+    /// Chosen by the client, unique among its open requests on this connection.
+    pub id: u64,
+    /// Who asks, for what reason, until when.
+    pub meta: Meta,
+    /// What is asked.
+    pub body: Q,
+}
+
+/// What accompanies every request.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Meta {
+    /// Milliseconds that the answer may take, from its arrival; 0 leaves it to the server.
+    pub deadline_ms: u32,
+    /// The incident or the conversation that this call serves.
+    pub incident: Option<String>,
+    /// The reason, for the audit log. Tools that change something refuse an empty one.
+    pub why: String,
+    /// The person on whose behalf the peer acts.
+    pub person: Option<Person>,
+}
+
+impl Meta {
+    /// A request for this reason and nothing else.
+    pub fn why(why: impl Into<String>) -> Self {
+        Self { why: why.into(), ..Self::default() }
+    }
+
+    /// The same, with a time limit in milliseconds.
+    pub fn deadline_ms(mut self, milliseconds: u32) -> Self {
+        self.deadline_ms = milliseconds;
+        self
+    }
+
+    /// The same, on behalf of a person.
+    pub fn on_behalf_of(mut self, person: Option<Person>) -> Self {
+        self.person = person;
+        self
+    }
+}
+
+/// What a server sends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ServerFrame<E, P> {
+    /// Something on the way to the answer.
+    Event {
+        /// Id of the request.
+        id: u64,
+        /// What happened.
+        event: E,
+    },
+    /// The answer; nothing follows it.
+    Reply {
+        /// Id of the request.
+        id: u64,
+        /// What came of it.
+        result: Result<P, CallError>,
+    },
+    /// The answer is too long for a packet: this packet carries one descriptor, a sealed memfd, that
+    /// holds the packet of a [`ServerFrame::Reply`].
+    Large {
+        /// Id of the request.
+        id: u64,
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// The last packet was not understood; it belongs to no request.
+    Refused {
+        /// What was wrong with it.
+        error: CallError,
+    },
+}
+
+/// A protocol: the three types that one socket speaks.
+pub trait Protocol: Send + Sync + 'static {
+    /// What clients ask.
+    type Request: Serialize + serde::de::DeserializeOwned + Send + Sync + 'static;
+    /// What happens on the way.
+    type Event: Serialize + serde::de::DeserializeOwned + Send + Sync + 'static;
+    /// What comes of it.
+    type Reply: Serialize + serde::de::DeserializeOwned + Send + Sync + 'static;
+    /// The socket's path.
+    const SOCKET: &'static str;
+    /// The server's name for people.
+    const SERVER: &'static str;
+}

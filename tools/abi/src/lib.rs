@@ -1,0 +1,40 @@
+//! The ABI of aiOS: what one process may say to another, and how it is put on the wire.
+//!
+//! Daemons never link each other. They meet over `SOCK_SEQPACKET` sockets in `/run/aios`, and each
+//! packet holds one [`frame`]: a version byte followed by one postcard value. The same envelope
+//! ([`call`]) carries every protocol, one module each:
+//!
+//! | module | served by | socket |
+//! |---|---|---|
+//! | [`service`] | init | `/run/aios/init.sock` |
+//! | [`tool`] | toold | `/run/aios/toold.sock` |
+//! | [`infer`] | inferd | `/run/aios/inferd.sock` |
+//! | [`agent`] | agentd | `/run/aios/agentd.sock` |
+//! | [`engine`] | the engine workers | a byte stream: a socket or a virtio port |
+//!
+//! [`audit`] is the format of the audit chain and the proof of its integrity; it has no I/O, so
+//! that `aiosctl` verifies a log offline with the code that wrote it.
+
+#![deny(unsafe_code)]
+
+pub mod agent;
+pub mod audit;
+pub mod call;
+pub mod engine;
+pub mod error;
+pub mod frame;
+pub mod infer;
+pub mod paths;
+pub mod service;
+pub mod tool;
+pub mod who;
+
+#[cfg(feature = "tokio")]
+pub mod client;
+#[cfg(feature = "tokio")]
+pub mod server;
+
+#[allow(unsafe_code)]
+pub mod sys;
+
+pub use error::{CallError, ErrorCode};

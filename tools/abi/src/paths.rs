@@ -1,0 +1,22 @@
+//! Well-known paths of the appliance.
+
+/// Control socket of PID 1.
+pub const INIT_SOCKET: &str = "/run/aios/init.sock";
+/// Socket of the tool broker.
+pub const TOOLD_SOCKET: &str = "/run/aios/toold.sock";
+/// Socket of the inference daemon.
+pub const INFERD_SOCKET: &str = "/run/aios/inferd.sock";
+/// Socket of the agent.
+pub const AGENTD_SOCKET: &str = "/run/aios/agentd.sock";
+/// Configuration that comes with the image (read-only).
+pub const ETC: &str = "/etc/aios";
+/// The data partition: the only place that survives a reboot.
+pub const DATA: &str = "/data";
+/// Models that come with the image (read-only).
+pub const MODELS: &str = "/models";
+/// What the image was built from: a JSON list of [`Component`](crate::tool::Component)s.
+pub const MANIFEST: &str = "/usr/lib/aios/manifest.json";
+/// Engine worker executables.
+pub const ENGINES: &str = "/usr/lib/aios/engines";
+/// Directory in which the kernel's virtio ports appear under their names.
+pub const VIRTIO_PORTS: &str = "/dev/virtio-ports";

@@ -1,0 +1,169 @@
+//! What PID 1 serves: services, their logs and the machine's power.
+
+use crate::call::Protocol;
+use serde::{Deserialize, Serialize};
+
+/// The protocol of `/run/aios/init.sock`.
+pub struct Init;
+
+impl Protocol for Init {
+    type Request = InitRequest;
+    type Event = LogLine;
+    type Reply = InitReply;
+    const SOCKET: &'static str = crate::paths::INIT_SOCKET;
+    const SERVER: &'static str = "init";
+}
+
+/// A request to PID 1. Who may send what: anybody may look; only root (toold) may change something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InitRequest {
+    /// All services, and the service files that were refused.
+    List,
+    /// One service.
+    Status {
+        /// Name of the service.
+        name: String,
+    },
+    /// Start a service.
+    Start {
+        /// Name of the service.
+        name: String,
+    },
+    /// Stop a service; the reply comes when its cgroup is empty.
+    Stop {
+        /// Name of the service.
+        name: String,
+    },
+    /// Stop and start a service; the reply comes when it is ready again.
+    Restart {
+        /// Name of the service.
+        name: String,
+    },
+    /// Lines from the log rings, oldest first.
+    Logs {
+        /// Only this service.
+        unit: Option<String>,
+        /// Only lines that contain this text (case-insensitive).
+        contains: Option<String>,
+        /// At most this many, the newest ones.
+        limit: u32,
+        /// Keep sending new lines as events until the request is cancelled.
+        follow: bool,
+    },
+    /// Uptime, boot times, identity.
+    Machine,
+    /// Sync, stop all services, unmount and switch the machine off.
+    PowerOff,
+    /// The same, then start anew.
+    Reboot,
+}
+
+/// The answer of PID 1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum InitReply {
+    /// To [`InitRequest::List`].
+    List {
+        /// All services, by name.
+        services: Vec<ServiceStatus>,
+        /// Service files that were refused: one sentence each, with file, line and cure.
+        refused: Vec<String>,
+    },
+    /// To [`InitRequest::Status`], `Start`, `Stop` and `Restart`.
+    Status(ServiceStatus),
+    /// To [`InitRequest::Logs`].
+    Logs {
+        /// The lines.
+        lines: Vec<LogLine>,
+        /// Lines that the rings have dropped since boot.
+        dropped: u64,
+    },
+    /// To [`InitRequest::Machine`].
+    Machine(MachineStatus),
+    /// It is under way.
+    Accepted,
+}
+
+/// Where a service is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceState {
+    /// Waits for what it depends on.
+    Waiting,
+    /// Its process runs but has not said that it is ready.
+    Starting,
+    /// Ready.
+    Running,
+    /// Is being stopped.
+    Stopping,
+    /// Was stopped on request, or a oneshot that has done its work.
+    Stopped,
+    /// Died; will be started again after a pause.
+    Backoff,
+    /// A oneshot that failed, or a program that cannot be executed.
+    Failed,
+}
+
+/// One service as PID 1 sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Name of the service, which is the name of its file without `.toml`.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Where it is in its life.
+    pub state: ServiceState,
+    /// Main process, if it runs.
+    pub pid: Option<u32>,
+    /// Milliseconds in this state.
+    pub since_ms: u64,
+    /// How often it was started again after a death, since boot.
+    pub restarts: u32,
+    /// It keeps dying and is retried slowly.
+    pub degraded: bool,
+    /// Why it last ended, in words: `exited with status 1`, `killed by SIGKILL`.
+    pub last_exit: Option<String>,
+    /// What it last said of itself (`STATUS=` of sd_notify(3)).
+    pub status: Option<String>,
+    /// Memory of its cgroup in bytes (`memory.current`).
+    pub memory_bytes: Option<u64>,
+    /// Processor time of its cgroup in microseconds (`usage_usec` of `cpu.stat`).
+    pub cpu_usec: Option<u64>,
+    /// Processes in its cgroup (`pids.current`).
+    pub processes: Option<u32>,
+}
+
+/// Uptime, boot times and identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineStatus {
+    /// Host name.
+    pub hostname: String,
+    /// Version of the image.
+    pub version: String,
+    /// Kernel release (`uname -r`).
+    pub kernel: String,
+    /// Random id of this boot (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+    /// Milliseconds since the kernel started.
+    pub uptime_ms: u64,
+    /// Milliseconds from the kernel's start to PID 1's first instruction (CLOCK_BOOTTIME).
+    pub init_started_ms: u64,
+    /// Milliseconds from the kernel's start until the console said that it is ready.
+    pub console_ready_ms: Option<u64>,
+    /// Where `/data` is: `disk` or `memory` (nothing survives a reboot).
+    pub data: String,
+}
+
+/// One line of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Counts all lines since boot.
+    pub seq: u64,
+    /// Milliseconds since 1970 (CLOCK_REALTIME when it was read).
+    pub time_ms: u64,
+    /// Service, `init` or `kernel`.
+    pub unit: String,
+    /// syslog priority, 0 (emergency) to 7 (debug); 6 when the line has no `<N>` prefix (sd-daemon(3)).
+    pub priority: u8,
+    /// The text, without line end; invalid UTF-8 replaced.
+    pub text: String,
+}
