@@ -69,6 +69,16 @@ pub enum AskEvent {
         /// Milliseconds that it took.
         ms: u32,
     },
+    /// A change that was understood from the words but not ordered in so many words: nothing is done
+    /// until the person calls the tool with exactly these arguments.
+    Proposal {
+        /// The tool's name.
+        tool: String,
+        /// Its arguments, a JSON object.
+        args: String,
+        /// Why it would be called.
+        why: String,
+    },
     /// The next piece of the answer.
     Text {
         /// The piece.

@@ -19,12 +19,21 @@ impl Protocol for Infer {
 pub enum InferRequest {
     /// Engines, models, queue.
     Status,
-    /// Choose one of the tools for a question and fill in its arguments.
+    /// Choose one of the tools for a question, or none.
     Choose {
         /// What the person asked.
         question: String,
         /// All tools that the person may call.
         tools: Vec<ToolBrief>,
+    },
+    /// Fill in the arguments of a chosen tool from the words of a question.
+    Fill {
+        /// What the person asked.
+        question: String,
+        /// The tool.
+        tool: ToolBrief,
+        /// Arguments that are certain already, a JSON object; they are kept as they are.
+        known: String,
     },
     /// Write a text.
     Complete {
@@ -85,6 +94,13 @@ pub enum InferReply {
     Status(InferStatus),
     /// To [`InferRequest::Choose`].
     Choice(Choice),
+    /// To [`InferRequest::Fill`].
+    Filled {
+        /// A JSON object that fits the tool's schema.
+        args: String,
+        /// What it cost.
+        usage: Usage,
+    },
     /// To [`InferRequest::Complete`].
     Completion(Completion),
     /// To [`InferRequest::Embed`].
@@ -94,10 +110,10 @@ pub enum InferReply {
 /// The tool that was chosen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
-    /// The tool, or none of them.
+    /// The tool, or none when none fits well enough.
     pub tool: Option<String>,
-    /// Its arguments: a JSON object that fits the tool's schema.
-    pub args: String,
+    /// Whether the language model had a say; otherwise the embeddings alone were sure.
+    pub by_model: bool,
     /// The tools that were considered, best first.
     pub shortlist: Vec<Scored>,
     /// Score of the first less score of the second: small means unsure.
