@@ -1,6 +1,7 @@
 // How a JSON value of unknown type is shown: which shape, which columns, which words for a number.
 
 import type { Json, JsonObject } from "../api/types";
+import { strings } from "../strings";
 import { bytes, count, duration, moment, percent } from "./format";
 
 export type Shape =
@@ -43,8 +44,8 @@ function scalar(value: null | boolean | number | string, name: string): Shape {
 /** Numbers carry their unit in their field's name; that is how the tools declare them. */
 export function scalarText(value: Json, name: string): string {
   if (value === null || value === "") return "–";
-  if (value === true) return "yes";
-  if (value === false) return "no";
+  if (value === true) return strings.yes;
+  if (value === false) return strings.no;
   if (typeof value === "number") return numberText(value, name);
   return typeof value === "string" ? value : JSON.stringify(value);
 }

@@ -1,0 +1,16 @@
+import { render } from "preact";
+import { App } from "./app";
+import { loadSession } from "./state/session";
+import "./styles/tokens.css";
+import "./styles/base.css";
+import "./styles/parts.css";
+import "./styles/shell.css";
+import "./styles/overview.css";
+import "./styles/ask.css";
+import "./styles/lists.css";
+
+const root = document.getElementById("app");
+if (root) {
+  void loadSession();
+  render(<App />, root);
+}

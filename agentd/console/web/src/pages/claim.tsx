@@ -1,0 +1,174 @@
+// The first page that a new machine shows: who can read its console becomes its owner.
+
+import { useSignal } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { api, sentence } from "../api/client";
+import type { Session } from "../api/types";
+import { caretAfter, formatCode, isWholeCode } from "../lib/claimcode";
+import { session as current } from "../state/session";
+import { strings } from "../strings";
+import { Button, Field } from "../ui/parts";
+import { FrontPage } from "./login";
+
+const NAME = /^[a-z][a-z0-9_-]{0,31}$/;
+const SHORTEST_PASSWORD = 10;
+
+type Problems = { code?: string; name?: string; password?: string; confirm?: string };
+
+export function ClaimPage({ session }: { session: Session }) {
+  const words = strings.claim;
+  const code = useSignal("");
+  const name = useSignal("");
+  const password = useSignal("");
+  const again = useSignal("");
+  const problems = useSignal<Problems>({});
+  const refused = useSignal<string | null>(null);
+  const busy = useSignal(false);
+  const codeInput = useRef<HTMLInputElement>(null);
+  const caret = useRef<number | null>(null);
+
+  // Formatting moves the text under the cursor; it goes back behind the letter that was typed.
+  useLayoutEffect(() => {
+    if (caret.current === null) return;
+    codeInput.current?.setSelectionRange(caret.current, caret.current);
+    caret.current = null;
+  }, [code.value]);
+
+  function check(): Problems {
+    const found: Problems = {};
+    if (!isWholeCode(code.value)) found.code = words.codeShort;
+    if (!NAME.test(name.value)) found.name = words.nameBad;
+    const left = SHORTEST_PASSWORD - [...password.value].length;
+    if (left > 0) found.password = words.passwordShort(left);
+    if (again.value !== password.value) found.confirm = words.confirmDiffers;
+    return found;
+  }
+
+  async function submit(event: Event): Promise<void> {
+    event.preventDefault();
+    if (busy.value) return;
+    refused.value = null;
+    problems.value = check();
+    const first = Object.keys(problems.value)[0];
+    if (first) {
+      document.getElementById(`claim-${first}`)?.focus();
+      return;
+    }
+    busy.value = true;
+    try {
+      current.value = await api.claim(code.value, name.value, password.value);
+    } catch (error) {
+      refused.value = sentence(error);
+    } finally {
+      busy.value = false;
+    }
+  }
+
+  const shown = problems.value;
+  return (
+    <FrontPage session={session} wide>
+      <form class="front-card" onSubmit={submit} noValidate>
+        <h1>{words.title}</h1>
+        <p class="muted">{words.lead}</p>
+        {refused.value && (
+          <p class="problem" role="alert">
+            {refused.value}
+          </p>
+        )}
+        <Field id="claim-code" label={words.code} hint={words.codeHint} problem={shown.code}>
+          <input
+            id="claim-code"
+            data-testid="claim-code"
+            ref={codeInput}
+            class="code-input"
+            value={code.value}
+            placeholder="XXXX-XXXX-XXXX"
+            onInput={(event) => {
+              const typed = event.currentTarget.value;
+              caret.current = caretAfter(typed, event.currentTarget.selectionStart ?? typed.length);
+              code.value = formatCode(typed);
+              event.currentTarget.value = code.value;
+              event.currentTarget.setSelectionRange(caret.current, caret.current);
+            }}
+            autocomplete="one-time-code"
+            autocapitalize="characters"
+            spellcheck={false}
+            aria-describedby="claim-code-note"
+            aria-invalid={shown.code ? "true" : undefined}
+          />
+        </Field>
+        <Field id="claim-name" label={words.name} hint={words.nameHint} problem={shown.name}>
+          <input
+            id="claim-name"
+            data-testid="claim-name"
+            value={name.value}
+            onInput={(event) => {
+              name.value = event.currentTarget.value;
+            }}
+            autocomplete="username"
+            autocapitalize="none"
+            spellcheck={false}
+            maxLength={32}
+            aria-describedby="claim-name-note"
+            aria-invalid={shown.name ? "true" : undefined}
+          />
+        </Field>
+        <Field id="claim-password" label={words.password} hint={words.passwordHint} problem={shown.password}>
+          <input
+            id="claim-password"
+            data-testid="claim-password"
+            type="password"
+            value={password.value}
+            onInput={(event) => {
+              password.value = event.currentTarget.value;
+            }}
+            autocomplete="new-password"
+            aria-describedby="claim-password-note"
+            aria-invalid={shown.password ? "true" : undefined}
+          />
+        </Field>
+        <Field id="claim-confirm" label={words.confirm} problem={shown.confirm}>
+          <input
+            id="claim-confirm"
+            data-testid="claim-confirm"
+            type="password"
+            value={again.value}
+            onInput={(event) => {
+              again.value = event.currentTarget.value;
+            }}
+            autocomplete="new-password"
+            aria-describedby="claim-confirm-note"
+            aria-invalid={shown.confirm ? "true" : undefined}
+          />
+        </Field>
+        <Button kind="primary" type="submit" busy={busy.value} testid="claim-submit">
+          {busy.value ? words.busy : words.submit}
+        </Button>
+      </form>
+      <aside class="front-aside">
+        <h2>{words.where}</h2>
+        <p>
+          {words.whereSerial} <code>aios: claim code XXXX-XXXX-XXXX</code>.
+        </p>
+        <p>{words.whereTerminal}</p>
+        <h2>{words.fingerprint}</h2>
+        <Fingerprint text={session.fingerprint} />
+        <p class="muted">{words.fingerprintHint}</p>
+      </aside>
+    </FrontPage>
+  );
+}
+
+/** In groups of eight bytes, so that the eye finds its place again. */
+function Fingerprint({ text }: { text: string }) {
+  const bytes = text.split(":");
+  const lines = Array.from({ length: Math.ceil(bytes.length / 8) }, (_, i) => bytes.slice(i * 8, i * 8 + 8));
+  return (
+    <p class="fingerprint" data-testid="claim-fingerprint" aria-label={text}>
+      {lines.map((line, i) => (
+        <span key={i}>{line.join(":")}</span>
+      ))}
+    </p>
+  );
+}
+
