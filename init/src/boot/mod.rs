@@ -1,0 +1,112 @@
+//! From the kernel's hand-over to a machine on which services can be started.
+//!
+//! One binary, two stages: as `/init` of the initramfs it finds the root file system and executes
+//! `/sbin/init` there, which is the same program again. Without `root=` on the kernel command line the
+//! initramfs itself is the system.
+
+mod identity;
+mod initramfs;
+pub(crate) mod mounts;
+mod network;
+
+use crate::cmdline::{self, Cmdline, Disk};
+use crate::device::{self, Uevents, wait_for_disk};
+use crate::logs::Logs;
+use crate::modules::{self, Index};
+use crate::{clock, sys};
+use std::path::Path;
+use std::time::Duration;
+
+pub(crate) use identity::{save_seed, version};
+
+/// Carries the time of the first instruction from the first stage to the second.
+const STARTED: &str = "AIOS_INIT_STARTED_MS";
+/// How long a disk other than the root may take to appear.
+const DISK_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the boot found out.
+#[derive(Debug)]
+pub(crate) struct Booted {
+    pub(crate) logs: Logs,
+    pub(crate) uevents: Option<Uevents>,
+    pub(crate) modules: Index,
+    /// Milliseconds from the kernel's start to our first instruction.
+    pub(crate) started_ms: u64,
+    pub(crate) hostname: String,
+    /// `disk` or `memory`
+    pub(crate) data: &'static str,
+}
+
+/// Do all of it. In the initramfs this ends by executing the next stage.
+pub(crate) fn boot(started: Duration, stage: &str) -> Result<Booted, (Logs, String)> {
+    let own = clock::milliseconds(started);
+    let started_ms = std::env::var(STARTED).ok().and_then(|ms| ms.parse().ok()).unwrap_or(own);
+    let faults = mounts::first();
+    let mut logs = Logs::with_console();
+    faults.iter().for_each(|fault| logs.warn(fault));
+    let cmdline = cmdline::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default());
+    if stage == "/init" && cmdline.root.is_some() {
+        logs.info(&format!("initramfs reached {own} ms after the kernel's start"));
+        cmdline.faults.iter().for_each(|fault| logs.warn(fault));
+        if let Err(why) = initramfs::enter(&cmdline, &mut logs) {
+            return Err((logs, why));
+        }
+        let why = sys::execute(c"/sbin/init", &format!("{STARTED}={own}"));
+        return Err((logs, format!("/sbin/init of the root file system cannot be executed: {why}")));
+    }
+    logs.info(&format!(
+        "aiOS {} starts, {} ms after the kernel",
+        version(),
+        clock::milliseconds(clock::now())
+    ));
+    Ok(system(&cmdline, logs, started_ms))
+}
+
+/// The second stage. Nothing in it is fatal: what is missing is said, the rest goes on.
+fn system(cmdline: &Cmdline, mut logs: Logs, started_ms: u64) -> Booted {
+    mounts::rest().iter().for_each(|fault| logs.warn(fault));
+    let uevents = Uevents::open().map_err(|e| logs.warn(&format!("no kernel events: {e}"))).ok();
+    let (loaded, faults) = modules::load_list();
+    faults.iter().for_each(|fault| logs.warn(fault));
+    let mut index = Index::open();
+    for fault in index.coldplug() {
+        logs.push(crate::logs::INIT, 4, &fault);
+    }
+    logs.push(crate::logs::INIT, 6, &format!("{loaded} modules from the image's list are loaded"));
+    identity::sysctls(&mut logs);
+    if let Err(e) = network::loopback_up() {
+        logs.warn(&format!("the loopback interface is not up: {e}"));
+    }
+    if let Some(disk) = &cmdline.models {
+        let mounted = find(disk, uevents.as_ref()).and_then(|device| mounts::read_only(&device, "/models"));
+        if let Err(why) = mounted {
+            logs.warn(&format!("no models: {why}; the machine works without them"));
+        }
+    }
+    let data = mount_data(cmdline, uevents.as_ref(), &mut logs);
+    device::link_virtio_ports();
+    identity::restore_seed();
+    let hostname = identity::hostname(&mut logs);
+    Booted { logs, uevents, modules: index, started_ms, hostname, data }
+}
+
+fn find(disk: &Disk, uevents: Option<&Uevents>) -> Result<std::path::PathBuf, String> {
+    let uevents = uevents.ok_or("without kernel events no disk can be waited for")?;
+    wait_for_disk(disk, uevents, DISK_LIMIT)
+}
+
+fn mount_data(cmdline: &Cmdline, uevents: Option<&Uevents>, logs: &mut Logs) -> &'static str {
+    let mounted = match &cmdline.data {
+        Some(disk) => find(disk, uevents).and_then(|device| mounts::data(&device, "/data")),
+        None => Err("the kernel command line has no aios.data=".to_owned()),
+    };
+    let Err(why) = mounted else { return "disk" };
+    logs.say(1, &format!("NOTHING WILL SURVIVE A REBOOT: /data is in memory, because {why}"));
+    if let Err(e) = std::fs::create_dir_all(Path::new("/data"))
+        .map_err(|e| e.to_string())
+        .and_then(|()| mounts::memory("/data"))
+    {
+        logs.say(1, &e);
+    }
+    "memory"
+}

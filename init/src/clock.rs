@@ -1,0 +1,16 @@
+//! The time since the kernel started.
+
+use rustix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+/// CLOCK_BOOTTIME: never jumps, counts from the kernel's start.
+pub(crate) fn now() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Milliseconds, as the ABI has times.
+pub(crate) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,145 @@
+//! Power: the button, the watchdog, and the end.
+
+use crate::device::line;
+use crate::logs::Logs;
+use crate::supervisor::Power;
+use rustix::system::RebootCommand;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// `KEY_POWER` of linux/input-event-codes.h.
+const KEY_POWER: u16 = 116;
+/// `struct input_event` on a 64-bit kernel.
+const INPUT_EVENT: usize = 24;
+/// How often the watchdog hears from us; its own limit is longer everywhere.
+pub(crate) const WATCHDOG_PAUSE: Duration = Duration::from_secs(5);
+
+/// Input devices that have a power key.
+pub(crate) fn buttons() -> Vec<PathBuf> {
+    std::fs::read_dir("/sys/class/input")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("event"))
+        .filter(|entry| {
+            line(&entry.path().join("device/capabilities/key")).is_some_and(|keys| has_power(&keys))
+        })
+        .map(|entry| Path::new("/dev/input").join(entry.file_name()))
+        .collect()
+}
+
+/// The kernel shows the key bits as 64-bit words in hexadecimal, the highest first.
+fn has_power(keys: &str) -> bool {
+    let word = keys.split(' ').rev().nth(usize::from(KEY_POWER / 64));
+    word.and_then(|w| u64::from_str_radix(w, 16).ok()).is_some_and(|w| w >> (KEY_POWER % 64) & 1 == 1)
+}
+
+/// Open one of them.
+pub(crate) fn open_button(path: &Path) -> Option<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path).ok()
+}
+
+/// Whether the power key was pressed. An error means that the device has gone.
+pub(crate) fn pressed(button: &mut File) -> std::io::Result<bool> {
+    const EV_KEY: u16 = 1;
+    let mut found = false;
+    let mut buffer = [0; INPUT_EVENT * 16];
+    loop {
+        let length = match button.read(&mut buffer) {
+            Ok(0) => return Ok(found),
+            Ok(length) => length,
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(found),
+            Err(e) => return Err(e),
+        };
+        for event in buffer.get(..length).unwrap_or_default().chunks_exact(INPUT_EVENT) {
+            // The time takes 16 bytes; type, code and value follow.
+            if let [.., t0, t1, c0, c1, v0, v1, v2, v3] = *event {
+                let kind = u16::from_ne_bytes([t0, t1]);
+                let code = u16::from_ne_bytes([c0, c1]);
+                found |= kind == EV_KEY && code == KEY_POWER && i32::from_ne_bytes([v0, v1, v2, v3]) == 1;
+            }
+        }
+    }
+}
+
+/// The hardware that restarts the machine when PID 1 says nothing any more. Opening it arms it; it is
+/// never disarmed, so that a shutdown that hangs ends as well.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    device: File,
+    pub(crate) due: Duration,
+}
+
+impl Watchdog {
+    /// Arm the watchdog if the machine has one.
+    pub(crate) fn arm() -> Option<Self> {
+        let device = OpenOptions::new().write(true).open("/dev/watchdog").ok()?;
+        Some(Self { device, due: Duration::ZERO })
+    }
+
+    /// Say that all is well, when it is time to.
+    pub(crate) fn feed(&mut self, now: Duration) {
+        if self.due <= now {
+            let _ = self.device.write_all(b"\0");
+            self.due = now + WATCHDOG_PAUSE;
+        }
+    }
+}
+
+/// All services have stopped: leave the disks and end. Does not return unless the kernel refuses.
+pub(crate) fn go_down(power: Power, logs: &mut Logs) {
+    crate::boot::save_seed();
+    // Whatever is still there, in whatever cgroup: it may hold a disk.
+    let _ = std::fs::write("/sys/fs/cgroup/aios/cgroup.kill", "1");
+    crate::boot::mounts::leave().iter().for_each(|fault| logs.warn(fault));
+    let (command, word) = match power {
+        Power::Off => (RebootCommand::PowerOff, "off"),
+        Power::Reboot => (RebootCommand::Restart, "restarting"),
+    };
+    logs.info(&format!("disks are clean; {word}"));
+    if let Err(e) = rustix::system::reboot(command) {
+        logs.warn(&format!("the kernel refuses: {e}"));
+    }
+}
+
+/// PID 1 cannot go on: say so, give people ten seconds to read it, restart. Never returns.
+pub(crate) fn last_resort(text: &str) -> ! {
+    let message = format!("aios: {text}; the machine restarts in 10 s\r\n");
+    for place in ["/dev/console", "/dev/kmsg"] {
+        if let Ok(mut file) = OpenOptions::new().write(true).custom_flags(libc::O_NOCTTY).open(place) {
+            let _ = file.write_all(message.as_bytes());
+        }
+    }
+    rustix::fs::sync();
+    let until = crate::clock::now() + Duration::from_secs(10);
+    loop {
+        let left = until.saturating_sub(crate::clock::now());
+        if left.is_zero() {
+            let _ = rustix::system::reboot(RebootCommand::Restart);
+        }
+        // Nothing is left to wait for but time; a pause after a refused restart keeps the processor cool.
+        let pause = left.max(Duration::from_secs(1));
+        if let Ok(pause) = rustix::event::Timespec::try_from(pause) {
+            let _ = rustix::event::poll(&mut [], Some(&pause));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_power_key_is_found_among_the_key_bits() {
+        assert!(has_power("10000000000000 0"));
+        assert!(!has_power("10000000000000"));
+        assert!(!has_power(""));
+        assert!(
+            has_power("402000000 3803078f800d001 feffffdfffefffff fffffffffffffffe")
+                == (0xfeff_ffdf_ffef_ffff_u64 >> 52 & 1 == 1)
+        );
+    }
+}

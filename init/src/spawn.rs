@@ -1,0 +1,130 @@
+//! From a service file to a process.
+
+use crate::sys::{self, OUT_OF_THE_WAY, Program};
+use crate::unit::Unit;
+use crate::{cgroup::Cgroup, socket};
+use rustix::fs::{Gid, Mode, Uid, chmod, chown};
+use rustix::process::Pid;
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Programs of the image are in these places.
+const PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
+/// Open files of a process whose service file says nothing else.
+const OPEN_FILES: u32 = 4096;
+
+/// A process that was just made.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+    /// What the service writes to its standard output and error.
+    pub(crate) output: OwnedFd,
+    /// Closes without a word when the program is executed, else says why it was not.
+    pub(crate) report: OwnedFd,
+    /// What is missing without being fatal.
+    pub(crate) faults: Vec<String>,
+}
+
+/// Make the process of a service. The sockets are made at the first call and kept.
+pub(crate) fn spawn(
+    unit: &Unit,
+    cgroup: &Cgroup,
+    sockets: &mut Vec<(String, OwnedFd)>,
+    notify: &str,
+) -> Result<Spawned, String> {
+    let mut faults = Vec::new();
+    for wanted in &unit.sockets {
+        if !sockets.iter().any(|(name, _)| *name == wanted.name) {
+            sockets.push((wanted.name.clone(), socket::make(unit, wanted)?));
+        }
+    }
+    for directory in unit.state_directory.iter().chain(&unit.runtime_directory) {
+        own_directory(directory, unit).map_err(|e| format!("{}: {e}", directory.display()))?;
+    }
+    unit.devices.iter().for_each(|device| give_device(device, unit));
+    let mut opened = Vec::new();
+    for open in &unit.open {
+        match socket::open(open) {
+            Ok(fd) => opened.push((open.name.as_str(), fd)),
+            Err(why) => faults.push(why),
+        }
+    }
+    let system = |what: &'static str| move |e: io::Error| format!("{what}: {e}");
+    let null = File::open("/dev/null").map_err(system("/dev/null"))?;
+    let (output, writer) = pipe().map_err(system("no pipe for its output"))?;
+    let (report, reporter) = pipe().map_err(system("no pipe for its start"))?;
+    let reporter = rustix::io::fcntl_dupfd_cloexec(&reporter, OUT_OF_THE_WAY)
+        .map_err(|e| format!("no descriptor for its start: {e}"))?;
+    for reader in [&output, &report] {
+        rustix::io::ioctl_fionbio(reader, true).map_err(|e| format!("its pipes cannot be read: {e}"))?;
+    }
+    let passed: Vec<(&str, BorrowedFd<'_>)> = sockets
+        .iter()
+        .map(|(name, fd)| (name.as_str(), fd.as_fd()))
+        .chain(opened.iter().map(|(name, fd)| (*name, fd.as_fd())))
+        .collect();
+    let mut descriptors = vec![null.as_fd(), writer.as_fd(), writer.as_fd()];
+    descriptors.extend(passed.iter().map(|(_, fd)| *fd));
+    let names: Vec<&str> = passed.iter().map(|(name, _)| *name).collect();
+    let environment = environment(unit, &names, notify);
+    let text = |words: Vec<String>| -> Result<Vec<CString>, String> {
+        words
+            .into_iter()
+            .map(|w| CString::new(w).map_err(|_| "a NUL character in its words".to_owned()))
+            .collect()
+    };
+    let (argv, environment) = (text(unit.exec.clone())?, text(environment)?);
+    let program = Program {
+        argv: &argv,
+        environment: &environment,
+        descriptors: &descriptors,
+        report: reporter.as_fd(),
+        cgroup: cgroup.directory().as_fd(),
+        uid: unit.user.uid,
+        gid: unit.user.gid,
+        groups: &unit.user.groups,
+        capabilities: unit.sandbox.capabilities,
+        own_network: !unit.sandbox.network,
+        open_files: unit.resources.open_files.unwrap_or(OPEN_FILES).into(),
+    };
+    let (pid, pidfd) = sys::spawn(&program).map_err(system("no new process"))?;
+    Ok(Spawned { pid, pidfd, output, report, faults })
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
+}
+
+fn environment(unit: &Unit, names: &[&str], notify: &str) -> Vec<String> {
+    let mut variables = vec![
+        format!("PATH={PATH}"),
+        format!("USER={}", unit.user.name),
+        format!("NOTIFY_SOCKET={notify}"),
+        format!("LISTEN_FDS={}", names.len()),
+        format!("LISTEN_FDNAMES={}", names.join(":")),
+    ];
+    let directories =
+        [("STATE_DIRECTORY", &unit.state_directory), ("RUNTIME_DIRECTORY", &unit.runtime_directory)];
+    for (name, directory) in directories {
+        variables.extend(directory.as_ref().map(|path| format!("{name}={}", path.display())));
+    }
+    variables.extend(unit.environment.iter().map(|(name, value)| format!("{name}={value}")));
+    variables
+}
+
+/// A directory that belongs to the service alone.
+fn own_directory(path: &Path, unit: &Unit) -> io::Result<()> {
+    std::fs::create_dir_all(path)?;
+    chown(path, Some(Uid::from_raw(unit.user.uid)), Some(Gid::from_raw(unit.user.gid)))?;
+    chmod(path, Mode::from_bits_truncate(0o700))?;
+    Ok(())
+}
+
+/// Give a device to the service's user. One that is not there is given when it appears.
+pub(crate) fn give_device(path: &Path, unit: &Unit) {
+    let _ = chown(path, Some(Uid::from_raw(unit.user.uid)), Some(Gid::from_raw(unit.user.gid)));
+}

@@ -1,0 +1,56 @@
+//! How long a service that died has to wait.
+
+use std::time::Duration;
+
+/// A run that was ready for this long wipes the slate of earlier deaths.
+pub(super) const STABLE: Duration = Duration::from_secs(60);
+/// Deaths in a row from which on a service counts as flapping.
+pub(super) const DEGRADED_AFTER: u32 = 5;
+/// The second death in a row waits this long, each further one twice as long as the one before.
+const FIRST: Duration = Duration::from_millis(100);
+/// No pause is longer.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The pause after so many deaths in a row: none after the first.
+pub(super) fn delay(failures: u32, random: &mut Random) -> Duration {
+    let Some(doublings) = failures.checked_sub(2) else { return Duration::ZERO };
+    let pause = FIRST.saturating_mul(1 << doublings.min(16)).min(LONGEST);
+    // Between 75 and 100 percent, so that what died together does not come back together.
+    pause.mul_f64(0.75 + 0.25 * random.fraction())
+}
+
+/// xorshift64*: enough to spread pauses.
+#[derive(Debug)]
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// At least 0, less than 1.
+    fn fraction(&mut self) -> f64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let bits = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
+        f64::from(u32::try_from(bits).unwrap_or(0)) / 4_294_967_296.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_from_nothing_to_a_minute_and_no_further() {
+        let mut random = Random::new(7);
+        assert_eq!(delay(1, &mut random), Duration::ZERO);
+        let second = delay(2, &mut random);
+        assert!((75..=100).contains(&second.as_millis()), "{second:?}");
+        for failures in 12..200 {
+            let pause = delay(failures, &mut random);
+            assert!((45..=60).contains(&pause.as_secs()), "{pause:?}");
+        }
+    }
+}
