@@ -8,6 +8,10 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
   },
+  // `AIOS_CONSOLE=https://127.0.0.1:8443 npm run dev` shows the pages from here with the API of a running appliance.
+  server: {
+    proxy: process.env.AIOS_CONSOLE ? { "/api": { target: process.env.AIOS_CONSOLE, secure: false } } : {},
+  },
   test: {
     environment: "happy-dom",
     include: ["src/**/*.test.{ts,tsx}"],

@@ -61,7 +61,7 @@ const en = {
 
   claim: {
     title: "Make this machine yours",
-    lead: "Nobody owns it yet. The one-time code proves that you can see its console.",
+    lead: "Nobody owns it yet. The one-time code on its serial console, or in the terminal that started it, proves that you may.",
     where: "Where the code is",
     whereSerial: "On the machine's serial console or screen, in the line",
     whereTerminal: "If it runs in QEMU, in the terminal that started it.",
@@ -160,7 +160,8 @@ const en = {
       failed: "Model failed",
       away: "Agent away",
       unknown: "Model: unknown",
-    } satisfies Record<EngineState | "away" | "unknown", string>,
+      offline: "Not connected",
+    } satisfies Record<EngineState | "away" | "unknown" | "offline", string>,
     agentAway: (why: string) => `The agent is away: ${why}`,
     agentAwayHint: "Services, tools, logs and audit work without it.",
     inferenceAway: (why: string) => `Inference is away: ${why}`,
@@ -176,7 +177,7 @@ const en = {
   ask: {
     title: "Ask",
     empty: "What do you want to know about this machine?",
-    emptyHint: "Ask in plain words, or name a tool exactly: fs.read path=/etc/hosts. Everything stays on the machine.",
+    emptyHint: "Ask in plain words, or name a tool exactly: fs.read path=/etc/hosts. Every call that is made is shown and kept in the audit log.",
     suggestions: [
       "How much memory is free?",
       "Which disk is fullest?",
@@ -185,7 +186,7 @@ const en = {
       "Show the newest warnings in the logs",
       "Who is listening on the network?",
     ],
-    placeholder: "Ask about this machine, or tell it what to do",
+    placeholder: "Ask, or say what to do",
     input: "Your question",
     send: "Send",
     stop: "Stop",
@@ -236,13 +237,13 @@ const en = {
     provedKey: (seq: number) => `Record #${seq} is signed (ed25519) with the key`,
     provedSame: (seq: number) => `This browser saw the log end at record #${seq} before; that record is still the same.`,
     provedFirst: "This browser remembers this end of the log and will notice when it is cut or replaced.",
-    broken: "The log is not what it was",
+    broken: "But it is not the log that this browser saw before",
     brokenShorter: (seen: number, now: number) =>
-      `This browser saw a record #${seen}, but the log now ends at #${now}. Records were removed, or the data disk was replaced.`,
+      `There was a record #${seen}; now the log ends at #${now}. Newer records were removed, or the data disk was replaced by an older copy.`,
     brokenReplaced: (seen: number) =>
-      `Record #${seen} is not the one that this browser saw before. The log was replaced.`,
-    brokenKey: "The signing key is not the one that this browser saw before. The log was made anew, or by another machine.",
-    forget: "It was me: forget the earlier log",
+      `Record #${seen} has another hash than before: the log was replaced from there on or earlier.`,
+    brokenKey: "The signing key is another one. The log was made anew, or this is another machine.",
+    forget: "That is as it should be",
     elsewhere: "The machine made this proof itself. To prove it elsewhere, export the log and check it with aiosctl.",
     filters: "Filters",
     tool: "Tool",
@@ -286,7 +287,7 @@ const en = {
   effect: {
     read: { name: "looks only", tip: "Changes nothing." },
     reversible: { name: "can be undone", tip: "Changes something and can take it back." },
-    irreversible: { name: "for good", tip: "Changes something for good." },
+    irreversible: { name: "cannot be undone", tip: "Changes something for good." },
   },
 
   logs: {
@@ -329,9 +330,9 @@ const en = {
     whyDefault: "looked at from the tools page",
     dryRun: "Only say what would change",
     run: "Run",
-    runGood: "Run for good",
+    runGood: "Run, without undo",
     running: "Running…",
-    irreversibleTitle: (tool: string) => `Run ${tool} for good?`,
+    irreversibleTitle: (tool: string) => `Run ${tool}?`,
     irreversibleText: "This cannot be undone.",
     answer: "Answer",
     back: "All tools",

@@ -2,6 +2,7 @@
 // browser says that the network is back or a person asks for it.
 
 import { api, ApiError, sentence } from "./client";
+import { strings } from "../strings";
 import type { SseEvent } from "./sse";
 
 export type Link = { at: "connecting" } | { at: "open" } | { at: "away"; why: string; attempt: number };
@@ -64,7 +65,7 @@ export function follow(
       );
     } catch (error) {
       if (error instanceof ApiError && error.status === 401) stopped = true;
-      why = sentence(error);
+      why = mine.signal.aborted ? strings.errors.away : sentence(error);
     }
     clearTimeout(watchdog);
     current = null;

@@ -72,6 +72,11 @@ export function day(timeMs: number): string {
   return DAY.format(timeMs);
 }
 
+/** Whether a moment lies in the same day as now. */
+export function isToday(timeMs: number, nowMs = Date.now()): boolean {
+  return DAY.format(timeMs) === DAY.format(nowMs);
+}
+
 /** Day and time; a machine that has no clock yet says so by standing in 1970. */
 export function moment(timeMs: number): string {
   return `${day(timeMs)}, ${clock(timeMs)}`;

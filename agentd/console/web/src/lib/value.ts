@@ -67,7 +67,7 @@ function numberText(value: number, name: string): string {
 
 /** `memory_bytes` → `memory`, `last_exit` → `last exit`: units are in the value already. */
 export function label(name: string): string {
-  return name.replace(/_(bytes|ms|usec|us|seconds|secs|kib)$/, "").replace(/_/g, " ");
+  return name.replace(/_(bytes|ms|usec|us|seconds|secs|kib|percent)$/, "").replace(/_/g, " ");
 }
 
 /** Whether a column holds only numbers, and so stands on the right. */

@@ -3,7 +3,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import { api } from "../api/client";
 import { argsOf, asker, type OutcomeKind, type Row } from "../lib/audit";
-import { clock, day, moment } from "../lib/format";
+import { clock, day, isToday, moment } from "../lib/format";
 import { argsLine } from "../lib/value";
 import { loadNewest } from "../state/audit";
 import { go } from "../state/router";
@@ -92,7 +92,8 @@ function AuditRow({ row, open }: { row: Row; open: boolean }) {
         </button>
       </td>
       <td class="audit-time" title={moment(row.time_ms)}>
-        <span class="muted">{day(row.time_ms)}</span> {clock(row.time_ms)}
+        {!isToday(row.time_ms) && <span class="muted">{day(row.time_ms)} </span>}
+        {clock(row.time_ms)}
       </td>
       <td class="audit-what">
         <code class={row.call ? "tool" : "plain"}>{title(row)}</code>

@@ -5,6 +5,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { api, sentence } from "../api/client";
 import type { Session } from "../api/types";
 import { caretAfter, formatCode, isWholeCode } from "../lib/claimcode";
+import { forget } from "../state/audit";
 import { session as current } from "../state/session";
 import { strings } from "../strings";
 import { Button, Field } from "../ui/parts";
@@ -57,6 +58,7 @@ export function ClaimPage({ session }: { session: Session }) {
     busy.value = true;
     try {
       current.value = await api.claim(code.value, name.value, password.value);
+      forget();
     } catch (error) {
       refused.value = sentence(error);
     } finally {

@@ -165,7 +165,7 @@ export function LogsPage() {
 
 function Line({ line, showUnit }: { line: LogLine; showUnit: boolean }) {
   return (
-    <p class={`log-line ${levelOf(line.priority)}`} data-testid="log-line">
+    <p class={`log-line level-${levelOf(line.priority)}`} data-testid="log-line">
       <time title={moment(line.time_ms)}>{clock(line.time_ms)}</time>
       {showUnit && <span class="log-unit">{line.unit}</span>}
       <span class="log-text">{line.text}</span>

@@ -116,12 +116,17 @@ function remember(proved: Head): void {
   }
 }
 
-/** The owner says that the log was replaced on purpose. */
+/** The owner knows why the log is another one; from now on this end is remembered. */
+export function accept(proved: Head): void {
+  remember(proved);
+  verdict.value = compare(proved, null, null);
+}
+
+/** A machine that was just claimed has a log of its own. */
 export function forget(): void {
   try {
     localStorage.removeItem(KEY);
   } catch {
     // Nothing was remembered.
   }
-  verdict.value = null;
 }

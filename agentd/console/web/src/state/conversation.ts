@@ -1,6 +1,6 @@
 // The conversation of this browser tab: survives a reload, ends with a logout, goes on while another page is shown.
 
-import { effect, signal } from "@preact/signals";
+import { effect, signal, untracked } from "@preact/signals";
 import { api, ApiError, sentence } from "../api/client";
 import type { Answer, AskEvent, ApiErrorBody, JsonObject } from "../api/types";
 import {
@@ -22,6 +22,7 @@ import { strings } from "../strings";
 import { session, whenLoggedOut } from "./session";
 
 const KEY = "aios.conversation";
+const OWNER = "aios.conversation.owner";
 
 function read(): Turn[] {
   try {
@@ -136,9 +137,14 @@ export function dismissProposal(id: number, at: number): void {
 }
 
 // Somebody else logged in on this tab: the conversation is not theirs.
-let owner = session.value?.user?.name;
 effect(() => {
   const name = session.value?.user?.name;
-  if (name && owner && name !== owner) clear();
-  if (name) owner = name;
+  if (!name) return;
+  try {
+    const owner = sessionStorage.getItem(OWNER);
+    if (owner !== null && owner !== name) untracked(clear);
+    sessionStorage.setItem(OWNER, name);
+  } catch {
+    // Without a store nothing survived the last login.
+  }
 });

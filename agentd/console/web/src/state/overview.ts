@@ -1,6 +1,6 @@
 // The live picture of the machine. One stream serves all pages and tells whether the machine is there.
 
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { follow, type Following, type Link } from "../api/follow";
 import type { EngineState, InferStatus, Overview } from "../api/types";
 import { Ring, sampleOf, serviceCpu } from "../lib/ring";
@@ -9,6 +9,8 @@ import { loadSession } from "./session";
 export const overview = signal<Overview | null>(null);
 export const cpuOfServices = signal<Map<string, number>>(new Map());
 export const link = signal<Link>({ at: "connecting" });
+/** The machine does not answer; one broken connection alone is mended before anybody notices. */
+export const machineAway = computed(() => link.value.at === "away" && link.value.attempt > 1);
 export const ring = new Ring();
 
 /** Five missed measurements: the machine is gone, whatever its connection says. */

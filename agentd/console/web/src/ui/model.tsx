@@ -5,7 +5,7 @@ import type { ModelView } from "../state/overview";
 import { strings } from "../strings";
 import { Badge, Spinner, type Tone } from "./parts";
 
-export function modelTone(state: ModelView["state"]): Tone {
+export function modelTone(state: ModelView["state"] | "offline"): Tone {
   switch (state) {
     case "ready":
       return "good";
@@ -17,6 +17,7 @@ export function modelTone(state: ModelView["state"]): Tone {
     case "absent":
       return "warn";
     case "unknown":
+    case "offline":
       return "idle";
   }
 }

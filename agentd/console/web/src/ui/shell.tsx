@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
 import type { Person, Session } from "../api/types";
-import { link, modelOf, overview, retryNow, watchMachine } from "../state/overview";
+import { machineAway, modelOf, overview, retryNow, watchMachine } from "../state/overview";
 import { logout } from "../state/session";
 import { THEMES, theme } from "../state/theme";
 import { strings } from "../strings";
@@ -120,11 +120,12 @@ function Navigation({ page }: { page: string }) {
 }
 
 function ModelPill() {
-  const view = modelOf(overview.value);
+  // What was last heard of a machine that is gone says nothing about now.
+  const state = machineAway.value ? "offline" : modelOf(overview.value).state;
   return (
-    <Link to="/" class={`pill ${modelTone(view.state)}`} data-testid="model-state" data-state={view.state}>
+    <Link to="/" class={`pill ${modelTone(state)}`} data-testid="model-state" data-state={state}>
       <span class="dot" aria-hidden="true" />
-      {strings.model.short[view.state]}
+      {strings.model.short[state]}
     </Link>
   );
 }
@@ -174,8 +175,7 @@ function Account({ user }: { user: Person }) {
 
 /** Lies over the page, so that nothing moves when the machine goes and comes back. */
 function ConnectionBanner() {
-  const state = link.value;
-  const away = state.at === "away" && (state.attempt > 1 || overview.value !== null);
+  const away = machineAway.value;
   return (
     <div class={away ? "banner shown" : "banner"} role="status" data-testid="connection-away" hidden={!away}>
       {away && (
