@@ -13,7 +13,8 @@ export default defineConfig({
     proxy: process.env.AIOS_CONSOLE ? { "/api": { target: process.env.AIOS_CONSOLE, secure: false } } : {},
   },
   test: {
-    environment: "happy-dom",
+    // Files that need a page say so: `@vitest-environment happy-dom`.
+    environment: "node",
     include: ["src/**/*.test.{ts,tsx}"],
     restoreMocks: true,
   },

@@ -129,7 +129,7 @@ export function ClaimPage({ session }: { session: Session }) {
             aria-invalid={shown.password ? "true" : undefined}
           />
         </Field>
-        <Field id="claim-confirm" label={words.confirm} problem={shown.confirm}>
+        <Field id="claim-confirm" label={words.confirm} hint="" problem={shown.confirm}>
           <input
             id="claim-confirm"
             data-testid="claim-confirm"

@@ -89,7 +89,7 @@ export function LoginPage({ session }: { session: Session }) {
     <FrontPage session={session}>
       <form class="front-card" onSubmit={submit} noValidate>
         <h1>{words.title}</h1>
-        {loginNotice.value && <Notice tone="warn">{loginNotice.value}</Notice>}
+        {loginNotice.value && !problem.value && <Notice tone="warn">{loginNotice.value}</Notice>}
         {problem.value && (
           <p class="problem" role="alert">
             {problem.value}

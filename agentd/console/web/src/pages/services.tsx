@@ -91,7 +91,7 @@ function Service({ service, cpu }: { service: ServiceStatus; cpu: number | undef
       <td class="number" data-label={words.columns.cpu}>
         {cpu === undefined ? "–" : percent(cpu)}
       </td>
-      <td class="service-exit" data-label={words.columns.lastExit}>
+      <td class={service.last_exit === null ? "service-exit none" : "service-exit"} data-label={words.columns.lastExit}>
         {service.last_exit ?? "–"}
       </td>
       <td class="row-actions">

@@ -187,7 +187,7 @@ function ArgField({
     </>
   );
   return (
-    <Field id={id} label={label} hint={field.help} problem={problem && words.problems[problem]}>
+    <Field id={id} label={label} hint={field.help || undefined} problem={problem && words.problems[problem]}>
       {field.kind === "choice" || field.kind === "boolean" ? (
         <select {...shared} value={value} onChange={(event) => change(event.currentTarget.value)}>
           {(!field.required || !value) && <option value="">{words.unset}</option>}

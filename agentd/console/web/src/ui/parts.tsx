@@ -152,6 +152,7 @@ export function Meter({ percent, label, tone = "accent" }: { percent: number; la
   );
 }
 
+/** A label, its control, and one line below: help, or what is wrong. An empty hint keeps the line's place. */
 export function Field({
   id,
   label,
@@ -169,9 +170,11 @@ export function Field({
     <div class={`field${problem ? " has-problem" : ""}`}>
       <label for={id}>{label}</label>
       {children}
-      <p class="field-note" id={`${id}-note`}>
-        {problem || hint || " "}
-      </p>
+      {(problem || hint !== undefined) && (
+        <p class="field-note" id={`${id}-note`}>
+          {problem || hint}
+        </p>
+      )}
     </div>
   );
 }
@@ -179,7 +182,7 @@ export function Field({
 export function PageHead({ title, lead, children }: { title: ComponentChildren; lead?: ComponentChildren; children?: ComponentChildren }) {
   return (
     <header class="page-head">
-      <div>
+      <div class={lead ? "page-title with-lead" : "page-title"}>
         <h1>{title}</h1>
         {lead && <p class="muted">{lead}</p>}
       </div>

@@ -7,6 +7,8 @@ import { strings } from "../strings";
 
 const FIRST_ROWS = 12;
 const DEEPEST = 5;
+/** Words up to this length stay on one line in a table. */
+const SHORT = 28;
 
 export function Value({ value, name = "", depth = 0 }: { value: Json; name?: string; depth?: number }) {
   if (depth > DEEPEST) return <code class="value-json">{JSON.stringify(value)}</code>;
@@ -15,7 +17,7 @@ export function Value({ value, name = "", depth = 0 }: { value: Json; name?: str
     case "empty":
       return <span class="muted">{strings.nothing}</span>;
     case "scalar":
-      return <span class={`value-${shape.tone}`}>{shape.text}</span>;
+      return <span class={`value-${shape.tone}${shape.text.length <= SHORT ? " value-short" : ""}`}>{shape.text}</span>;
     case "text":
       return <pre class="value-text">{shape.text}</pre>;
     case "words":

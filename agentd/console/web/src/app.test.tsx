@@ -1,0 +1,103 @@
+// @vitest-environment happy-dom
+
+import { render } from "preact";
+import { act } from "preact/test-utils";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { App } from "./app";
+import type { Session } from "./api/types";
+import { session } from "./state/session";
+
+const UNCLAIMED: Session = { claimed: false, user: null, hostname: "box", version: "0.1.0", fingerprint: "AA:BB:CC:DD:EE:FF:00:11:22:33" };
+let root: HTMLElement;
+let answers: { path: string; body: unknown; response: () => Response }[];
+
+const find = <T extends HTMLElement>(id: string): T | null => root.querySelector<T>(`[data-testid="${id}"]`);
+const settle = (): Promise<void> => act(() => new Promise<void>((resolve) => setTimeout(resolve, 5)));
+const fill = (id: string, text: string): void => {
+  const input = find<HTMLInputElement>(id);
+  if (!input) throw new Error(`${id} is not on the page`);
+  input.value = text;
+  act(() => {
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+};
+const submit = async (): Promise<void> => {
+  act(() => {
+    root.querySelector("form")?.dispatchEvent(new Event("submit", { bubbles: true, cancelable: true }));
+  });
+  await settle();
+};
+const json = (status: number, body: unknown) => () => new Response(JSON.stringify(body), { status });
+
+beforeEach(() => {
+  answers = [];
+  vi.stubGlobal("fetch", async (path: string, init: RequestInit) => {
+    const next = answers.find((answer) => answer.path === path);
+    if (!next) return new Promise<Response>(() => {});
+    next.body = JSON.parse(String(init.body));
+    return next.response();
+  });
+  root = document.body.appendChild(document.createElement("div"));
+});
+
+afterEach(() => {
+  act(() => render(null, root));
+  root.remove();
+  vi.unstubAllGlobals();
+});
+
+it("a machine without an owner shows the claim page, and says what is wrong before it asks", async () => {
+  session.value = UNCLAIMED;
+  act(() => render(<App />, root));
+  expect(find("claim-fingerprint")?.textContent).toBe("AA:BB:CC:DD:EE:FF:00:1122:33");
+  fill("claim-code", "abcd efgh jk");
+  expect(find<HTMLInputElement>("claim-code")?.value).toBe("ABCD-EFGH-JK");
+  fill("claim-name", "Big Boss");
+  fill("claim-password", "short");
+  fill("claim-confirm", "other");
+  await submit();
+  expect(root.querySelectorAll('[aria-invalid="true"]')).toHaveLength(4);
+});
+
+it("claiming sends the code and leads to the login when the session has no user", async () => {
+  session.value = UNCLAIMED;
+  act(() => render(<App />, root));
+  fill("claim-code", "abcdefghjkmn");
+  fill("claim-name", "admin");
+  fill("claim-password", "correct horse");
+  fill("claim-confirm", "correct horse");
+  answers = [{ path: "/api/v1/claim", body: null, response: json(403, { code: "denied", message: "the claim code is wrong" }) }];
+  await submit();
+  expect(root.querySelector('[role="alert"]')?.textContent).toBe("the claim code is wrong");
+  answers = [{ path: "/api/v1/claim", body: null, response: json(200, { ...UNCLAIMED, claimed: true }) }];
+  await submit();
+  expect(answers[0]?.body).toEqual({ code: "ABCD-EFGH-JKMN", name: "admin", password: "correct horse" });
+  expect(find("login-name")).not.toBeNull();
+});
+
+it("a wrong password is said and does not count as an ended login", async () => {
+  session.value = { ...UNCLAIMED, claimed: true };
+  act(() => render(<App />, root));
+  fill("login-name", "admin");
+  fill("login-password", "wrong");
+  answers = [{ path: "/api/v1/login", body: null, response: json(401, { code: "unauthenticated", message: "name or password is wrong" }) }];
+  await submit();
+  expect(root.querySelector('[role="alert"]')?.textContent).toBe("name or password is wrong");
+});
+
+it("an answer that is not JSON becomes a sentence", async () => {
+  session.value = { ...UNCLAIMED, claimed: true };
+  act(() => render(<App />, root));
+  fill("login-name", "admin");
+  fill("login-password", "x");
+  answers = [{ path: "/api/v1/login", body: null, response: () => new Response("<html>", { status: 502 }) }];
+  await submit();
+  expect(root.querySelector('[role="alert"]')?.textContent).toContain("502");
+});
+
+it("a person sees the frame with all pages", async () => {
+  session.value = { ...UNCLAIMED, claimed: true, user: { name: "admin", role: "admin" } };
+  act(() => render(<App />, root));
+  for (const page of ["overview", "ask", "audit", "logs", "tools"]) expect(find(`nav-${page}`)).not.toBeNull();
+  expect(find("model-state")?.dataset["state"]).toBe("unknown");
+});
