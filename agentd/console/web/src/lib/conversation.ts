@@ -9,6 +9,8 @@ export type CallResult = {
   audit: number | null;
   undoable: boolean;
   ms: number;
+  /** The value was too large to survive a reload. */
+  dropped?: true;
 };
 
 export type CallItem = {
@@ -157,7 +159,7 @@ export function pack(turns: Turn[]): string {
       ...turn,
       items: turn.items.map((item) =>
         item.kind === "call" && item.result && JSON.stringify(item.result.value).length > KEPT_RESULT
-          ? { ...item, result: { ...item.result, value: null } }
+          ? { ...item, result: { ...item.result, value: null, dropped: true } }
           : item,
       ),
     })),

@@ -1,6 +1,6 @@
 // The services table of the overview, and the restart that it offers.
 
-import { api } from "../api/client";
+import { api, ApiError } from "../api/client";
 import type { Overview, ServiceState, ServiceStatus } from "../api/types";
 import { age, bytes, percent } from "../lib/format";
 import { cpuOfServices } from "../state/overview";
@@ -126,7 +126,13 @@ function askRestart(name: string): void {
     busy: words.restarting,
     reason: { initial: "" },
     run: async (why) => {
-      await api.restart(name, why);
+      try {
+        await api.restart(name, why);
+      } catch (error) {
+        // The console that was to answer is the one that was stopped.
+        const cutOff = name === "console" && error instanceof ApiError && error.code === "away";
+        if (!cutOff) throw error;
+      }
       toast(words.restarted(name));
     },
   });

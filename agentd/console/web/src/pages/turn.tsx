@@ -143,7 +143,7 @@ function CallCard({ call, stopped }: { call: CallItem; stopped: boolean }) {
           </div>
           {open.value && (
             <div class="call-value" data-testid="ask-value">
-              {result.value === null ? <p class="muted">{words.rawResult}</p> : <Value value={result.value} />}
+              {result.value === null ? <p class="muted">{result.dropped ? words.rawResult : words.noResult}</p> : <Value value={result.value} />}
             </div>
           )}
         </div>
@@ -190,19 +190,22 @@ function ProposalCard({ turn, at, proposal }: { turn: number; at: number; propos
         <code class="call-tool">{proposal.tool}</code>
         {proposal.state !== "open" && <span class="call-time">{proposal.state === "ran" ? words.ran : words.dismissed}</span>}
       </div>
-      <dl class="proposal-args">
-        {argsLine(proposal.args).map(([name, value]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>
-              <code>{value}</code>
-            </dd>
-          </div>
-        ))}
-      </dl>
-      {proposal.why && <p class="call-why">{proposal.why}</p>}
+      {proposal.state !== "ran" && (
+        // Once it ran, its card below says all of this.
+        <dl class="proposal-args">
+          {argsLine(proposal.args).map(([name, value]) => (
+            <div key={name}>
+              <dt>{name}</dt>
+              <dd>
+                <code>{value}</code>
+              </dd>
+            </div>
+          ))}
+        </dl>
+      )}
       {proposal.state === "open" && (
         <>
+          {proposal.why && <p class="call-why">{proposal.why}</p>}
           <p class="muted">{words.proposalText}</p>
           {problem.value && (
             <p class="problem" role="alert">

@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import type { Person, Session } from "../api/types";
 import { machineAway, modelOf, overview, retryNow, watchMachine } from "../state/overview";
 import { logout } from "../state/session";
@@ -69,11 +69,25 @@ function SideBar({ session, user, page }: { session: Session; user: Person; page
 }
 
 function TopBar({ session, user }: { session: Session; user: Person }) {
+  const menu = useRef<HTMLDetailsElement>(null);
+  useEffect(() => {
+    const close = (event: Event): void => {
+      const escaped = event instanceof KeyboardEvent && event.key === "Escape";
+      const outside = !(event instanceof KeyboardEvent) && !menu.current?.contains(event.target as Node);
+      if (menu.current && (escaped || outside)) menu.current.open = false;
+    };
+    document.addEventListener("click", close);
+    document.addEventListener("keydown", close);
+    return () => {
+      document.removeEventListener("click", close);
+      document.removeEventListener("keydown", close);
+    };
+  }, []);
   return (
     <header class="top">
       <Brand session={session} />
       <ModelPill />
-      <details class="menu">
+      <details class="menu" ref={menu}>
         <summary aria-label={strings.nav.account(user.name, strings.roles[user.role])}>
           <Icon name="person" />
         </summary>
@@ -132,13 +146,12 @@ function ModelPill() {
 
 function ThemeChoice() {
   return (
-    <div class="segments" role="radiogroup" aria-label={strings.theme.label}>
+    <div class="segments" role="group" aria-label={strings.theme.label}>
       {THEMES.map((choice) => (
         <button
           type="button"
           key={choice}
-          role="radio"
-          aria-checked={theme.value === choice}
+          aria-pressed={theme.value === choice}
           data-testid={`theme-${choice}`}
           onClick={() => {
             theme.value = choice;
