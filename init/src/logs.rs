@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Bytes of text that the ring of one unit holds.
 const RING: usize = 256 * 1024;
@@ -13,6 +13,8 @@ const RING: usize = 256 * 1024;
 const OVERHEAD: usize = 48;
 /// A longer line is cut, and says so.
 const MAX_LINE: usize = 8 * 1024;
+/// Bytes that wait for a slow console; lines beyond that are in the ring only.
+const MAX_UNSAID: usize = 64 * 1024;
 /// Units of a log that init writes itself.
 pub(crate) const INIT: &str = "init";
 /// The unit of the kernel's own log.
@@ -31,6 +33,8 @@ pub(crate) struct Logs {
     seq: u64,
     dropped: u64,
     console: Option<File>,
+    /// What the console has not taken yet.
+    unsaid: Vec<u8>,
     /// Lines since [`Logs::take_new`], for those who follow.
     new: Vec<LogLine>,
 }
@@ -45,11 +49,51 @@ impl Logs {
 
     /// A milestone or a failure of init itself: on the console and in the log.
     pub(crate) fn say(&mut self, priority: u8, text: &str) {
-        if let Some(console) = &mut self.console {
-            // A console that does not take it must not hold PID 1; the ring has the line.
-            let _ = console.write_all(format!("aios: {text}\r\n").as_bytes());
+        if self.unsaid.len() < MAX_UNSAID {
+            self.unsaid.extend_from_slice(format!("aios: {text}\r\n").as_bytes());
         }
+        self.flush();
         self.push(INIT, priority, text);
+    }
+
+    /// Give the console what it takes without waiting: a slow line must not hold PID 1.
+    pub(crate) fn flush(&mut self) {
+        let Some(console) = &mut self.console else {
+            self.unsaid.clear();
+            return;
+        };
+        while !self.unsaid.is_empty() {
+            match console.write(&self.unsaid) {
+                Ok(length) if length > 0 => drop(self.unsaid.drain(..length)),
+                _ => break,
+            }
+        }
+    }
+
+    /// The same, and wait for the console at most this long: before the machine ends.
+    pub(crate) fn flush_for(&mut self, limit: Duration) {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let until = crate::clock::now() + limit;
+        self.flush();
+        while !self.unsaid.is_empty() {
+            let left = until.saturating_sub(crate::clock::now());
+            let (Some(console), Ok(timeout)) = (&self.console, Timespec::try_from(left)) else { return };
+            let mut fds = [PollFd::new(console, PollFlags::OUT)];
+            if left.is_zero() || poll(&mut fds, Some(&timeout)).is_err() {
+                return;
+            }
+            self.flush();
+        }
+    }
+
+    /// Whether the console has not taken everything.
+    pub(crate) fn pending(&self) -> bool {
+        !self.unsaid.is_empty()
+    }
+
+    /// For the event loop.
+    pub(crate) fn console(&self) -> Option<&File> {
+        self.console.as_ref()
     }
 
     /// A milestone.

@@ -22,6 +22,7 @@ mod power;
 mod run;
 mod socket;
 mod spawn;
+mod store;
 mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
@@ -45,6 +46,13 @@ fn main() -> ExitCode {
             println!("aios-init {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
+        ["--store-logs", directory] => match store::run(Path::new(directory)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => {
+                eprintln!("<3>{directory}: {e}");
+                ExitCode::FAILURE
+            }
+        },
         ["--check", "--root", root, files @ ..] if !files.is_empty() => check(Path::new(root), files),
         ["--check", files @ ..] if !files.is_empty() && files[0] != "--root" => check(Path::new("/"), files),
         _ => {
@@ -74,6 +82,8 @@ fn pid1() -> ! {
         power::last_resort(&format!("internal error in init: {panic}"));
     }));
     let stage = std::env::args().next().unwrap_or_default();
+    // Ctrl-Alt-Del is a signal from now on, and a way to restart in order.
+    let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
     // A hang before the loop is one that the watchdog ends; without /dev it cannot be armed yet.
     let early = power::Watchdog::arm();
     let booted = match boot::boot(started, &stage) {
@@ -81,7 +91,6 @@ fn pid1() -> ! {
         Err((logs, why)) => run::give_up(logs, &why),
     };
     let watchdog = early.or_else(power::Watchdog::arm);
-    let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
     raise_file_limit();
     let mut machine = match run::Machine::new(booted, watchdog) {
         Ok(machine) => machine,

@@ -28,9 +28,11 @@ pub(crate) fn load_list() -> (usize, Vec<String>) {
 /// One module into the kernel; that it is there already is success.
 fn insert(path: &Path) -> Result<(), String> {
     let fault = |e: &dyn std::fmt::Display| format!("module {}: {e}", path.display());
+    let unknown = "it needs a module that is not there yet; list that one first";
     let file = std::fs::File::open(path).map_err(|e| fault(&e))?;
     match rustix::system::finit_module(&file, c"", 0) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(Errno::NOENT) => Err(fault(&unknown)),
         Err(e) => Err(fault(&e)),
     }
 }

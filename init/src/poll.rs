@@ -13,6 +13,8 @@ pub(crate) enum Token {
     Notify,
     Kernel,
     Uevent,
+    /// The console takes more.
+    Console,
     /// A connection to the control socket.
     Connection(u32),
     /// A power button.
@@ -33,6 +35,7 @@ impl Token {
             Self::Notify => (2, 0),
             Self::Kernel => (3, 0),
             Self::Uevent => (4, 0),
+            Self::Console => (10, 0),
             Self::Connection(n) => (5, n),
             Self::Button(n) => (6, n),
             Self::Output(n) => (7, n),
@@ -55,6 +58,7 @@ impl Token {
             7 => Self::Output(index),
             8 => Self::Report(index),
             9 => Self::Cgroup(index),
+            10 => Self::Console,
             _ => return None,
         })
     }
@@ -85,6 +89,16 @@ impl Poller {
     pub(crate) fn writable(&self, fd: impl AsFd, token: Token, wanted: bool) -> io::Result<()> {
         let flags = if wanted { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
         Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(token.encode()), flags)?)
+    }
+
+    /// Report when this can be written.
+    pub(crate) fn write_only(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token.encode()), EventFlags::OUT)?)
+    }
+
+    /// Report nothing of this any more.
+    pub(crate) fn forget(&self, fd: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, fd)?)
     }
 
     /// Wait until something is ready, or at most this long.

@@ -100,6 +100,7 @@ pub(crate) fn go_down(power: Power, logs: &mut Logs) {
         Power::Reboot => (RebootCommand::Restart, "restarting"),
     };
     logs.info(&format!("disks are clean; {word}"));
+    logs.flush_for(Duration::from_secs(1));
     if let Err(e) = rustix::system::reboot(command) {
         logs.warn(&format!("the kernel refuses: {e}"));
     }

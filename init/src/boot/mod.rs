@@ -14,7 +14,6 @@ use crate::device::{self, Uevents, wait_for_disk};
 use crate::logs::Logs;
 use crate::modules::{self, Index};
 use crate::{clock, sys};
-use std::path::Path;
 use std::time::Duration;
 
 pub(crate) use identity::{save_seed, version};
@@ -102,10 +101,7 @@ fn mount_data(cmdline: &Cmdline, uevents: Option<&Uevents>, logs: &mut Logs) -> 
     };
     let Err(why) = mounted else { return "disk" };
     logs.say(1, &format!("NOTHING WILL SURVIVE A REBOOT: /data is in memory, because {why}"));
-    if let Err(e) = std::fs::create_dir_all(Path::new("/data"))
-        .map_err(|e| e.to_string())
-        .and_then(|()| mounts::memory("/data"))
-    {
+    if let Err(e) = mounts::memory("/data") {
         logs.say(1, &e);
     }
     "memory"

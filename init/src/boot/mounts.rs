@@ -55,8 +55,6 @@ fn mount_each(list: &[Virtual]) -> Vec<String> {
             if is_mount_point(Path::new(v.at)) {
                 return None;
             }
-            // On a read-only root the directory is there already, or the mount says that it is not.
-            let _ = rustix::fs::mkdirat(CWD, v.at, Mode::from_bits_truncate(0o755));
             attach(v.kind, v.at, v.kind, v.flags, v.options)
                 .err()
                 .map(|e| format!("{} cannot be mounted on {}: {e}", v.kind, v.at))
@@ -73,6 +71,8 @@ fn is_mount_point(path: &Path) -> bool {
 }
 
 fn attach(source: &str, at: &str, kind: &str, flags: MountFlags, options: &str) -> io::Result<()> {
+    // On a read-only root the directory is there already, or the mount says that it is not.
+    let _ = rustix::fs::mkdirat(CWD, at, Mode::from_bits_truncate(0o755));
     let options = CString::new(options)?;
     Ok(mount(source, at, kind, flags, options.as_c_str())?)
 }

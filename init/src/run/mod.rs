@@ -27,6 +27,8 @@ use std::time::Duration;
 
 /// The service whose readiness is the end of the boot.
 const CONSOLE: &str = "console";
+/// The service that init brings itself: [`crate::store`].
+const LOG_KEEPER: &str = "log";
 
 /// What the shell holds for a service.
 #[derive(Debug)]
@@ -67,6 +69,7 @@ pub(crate) struct Machine {
     hostname: String,
     data: &'static str,
     console_ready: Option<Duration>,
+    console_watched: bool,
     ended: bool,
 }
 
@@ -85,8 +88,17 @@ impl Machine {
     pub(crate) fn new(booted: Booted, watchdog: Option<Watchdog>) -> Result<Self, (Logs, String)> {
         let Booted { mut logs, uevents, modules, started_ms, hostname, data } = booted;
         let users = Users::read(Path::new("/"));
-        let loaded =
+        let mut loaded =
             unit::load(&[Path::new("/etc/aios/services"), Path::new("/data/config/services")], &users);
+        if data == "disk" && !loaded.units.iter().any(|unit| unit.name == LOG_KEEPER) {
+            let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/sbin/init"));
+            let file = Path::new("(built in)").join(format!("{LOG_KEEPER}.toml"));
+            match unit::parse(&file, &crate::store::service_file(&program), &users) {
+                Ok(unit) => loaded.units.push(unit),
+                Err(sentence) => loaded.refused.push(sentence),
+            }
+            loaded.units.sort_by(|a, b| a.name.cmp(&b.name));
+        }
         for sentence in &loaded.refused {
             logs.warn(&format!("service file refused: {sentence}"));
         }
@@ -137,6 +149,7 @@ impl Machine {
             hostname,
             data,
             console_ready: None,
+            console_watched: false,
             ended: false,
         })
     }
@@ -160,8 +173,9 @@ impl Machine {
         self.find_buttons();
         let count = self.services.len();
         self.logs.info(&format!(
-            "{count} services, {} refused files; /data is on {}",
+            "{count} services, {} refused files; /data is {} {}",
             self.refused.len(),
+            if self.data == "disk" { "on" } else { "in" },
             self.data
         ));
         self.happened(Event::Boot);
@@ -175,6 +189,7 @@ impl Machine {
             }
             self.happened(Event::Tick);
             self.expire_tickets();
+            self.serve_console();
             let new = self.logs.take_new();
             if !new.is_empty() {
                 self.control.publish(&new, &self.poller);
@@ -207,7 +222,23 @@ impl Machine {
             Token::Output(index) => self.output(index),
             Token::Report(index) => self.report(index),
             Token::Cgroup(index) => self.cgroup_changed(index),
+            Token::Console => self.logs.flush(),
         }
+    }
+
+    /// Wait for the console only while something is left to be written to it.
+    fn serve_console(&mut self) {
+        let pending = self.logs.pending();
+        if pending == self.console_watched {
+            return;
+        }
+        let watched = match self.logs.console() {
+            Some(console) if pending => self.poller.write_only(console, Token::Console),
+            Some(console) => self.poller.forget(console),
+            None => Ok(()),
+        };
+        // A console that is no terminal cannot be waited for; it takes the rest with the next line.
+        self.console_watched = pending && watched.is_ok();
     }
 
     fn signalled(&mut self) {
@@ -396,6 +427,7 @@ fn specs(units: &[Unit]) -> Vec<Spec> {
             ready: unit.ready,
             after: ids(&unit.after),
             requires: ids(&unit.requires),
+            last: unit.name == LOG_KEEPER,
             start_timeout: unit.start_timeout,
             stop_timeout: unit.stop_timeout,
         })
@@ -404,7 +436,7 @@ fn specs(units: &[Unit]) -> Vec<Spec> {
 
 /// Nothing can be started, but the machine can still say so and go down in order.
 pub(crate) fn give_up(mut logs: Logs, why: &str) -> ! {
-    logs.warn(why);
-    mounts::leave();
+    mounts::leave().iter().for_each(|fault| logs.warn(fault));
+    logs.flush_for(Duration::from_secs(1));
     power::last_resort(why)
 }

@@ -18,6 +18,8 @@ use std::time::Duration;
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 /// Lines of one answer.
 const MAX_LINES: u32 = 20_000;
+/// Lines from before that are sent to somebody who follows; he has to keep up with them.
+const MAX_EARLIER: u32 = 256;
 
 impl Machine {
     pub(super) fn requested(&mut self, incoming: Incoming) {
@@ -64,7 +66,8 @@ impl Machine {
             InitRequest::Machine => Some(InitReply::Machine(self.machine_status())),
             InitRequest::Logs { unit, contains, limit, follow } => {
                 let filter = Filter::new(unit, contains);
-                let lines = self.logs.query(&filter, limit.min(MAX_LINES) as usize);
+                let limit = limit.min(if follow { MAX_EARLIER } else { MAX_LINES });
+                let lines = self.logs.query(&filter, limit as usize);
                 if !follow {
                     return Ok(Some(InitReply::Logs { lines, dropped: self.logs.dropped() }));
                 }

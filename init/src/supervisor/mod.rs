@@ -70,6 +70,8 @@ pub(crate) struct Spec {
     pub(crate) after: Vec<Id>,
     /// Start only while these are ready; stop before them.
     pub(crate) requires: Vec<Id>,
+    /// When the machine goes down it goes on until all others have ended.
+    pub(crate) last: bool,
     pub(crate) start_timeout: Duration,
     pub(crate) stop_timeout: Duration,
 }
@@ -193,6 +195,8 @@ struct Service {
     settled: bool,
     /// The program could not be executed.
     unexecutable: bool,
+    /// The next run replaces one that died.
+    died: bool,
     /// Deaths in a row, without a stable run in between.
     failures: u32,
     restarts: u32,
@@ -409,6 +413,7 @@ impl Supervisor {
             s.failed = false;
             s.done = false;
             s.unexecutable = false;
+            s.died = false;
             if s.phase != Phase::Idle {
                 s.go(Phase::Idle, now);
             }
@@ -479,6 +484,7 @@ impl Supervisor {
         let name = s.spec.name.clone();
         if s.halt {
             s.halt = false;
+            s.died = false;
             s.go(Phase::Idle, now);
             if !s.wanted {
                 out.push(Action::Say(Severity::Info, format!("{name} has stopped")));
@@ -499,6 +505,7 @@ impl Supervisor {
             }
             return;
         }
+        s.died = true;
         s.failures = s.failures.saturating_add(1);
         let pause = delay(s.failures, &mut self.random);
         s.go(Phase::Backoff { until: now + pause }, now);
@@ -519,6 +526,7 @@ impl Supervisor {
         for (index, s) in self.services.iter_mut().enumerate() {
             let Some(run) = s.run else { continue };
             match s.phase {
+                Phase::Backoff { until } if until <= now => s.go(Phase::Idle, now),
                 Phase::Starting { deadline } if deadline <= now => {
                     let limit = s.spec.start_timeout.as_secs_f32();
                     s.verdict = Some(format!("was not ready within {limit} s and was killed"));
@@ -541,13 +549,11 @@ impl Supervisor {
     /// Begin the runs that may begin and end those that may end.
     fn advance(&mut self, now: Duration, out: &mut Vec<Action>) {
         for index in 0..self.services.len() {
-            if self.may_start(index, now) {
+            if self.may_start(index) {
                 self.runs += 1;
                 let run = Run(self.runs);
                 let Some(s) = self.services.get_mut(index) else { continue };
-                if matches!(s.phase, Phase::Backoff { .. }) {
-                    s.restarts = s.restarts.saturating_add(1);
-                }
+                s.restarts = s.restarts.saturating_add(u32::from(std::mem::take(&mut s.died)));
                 s.run = Some(run);
                 s.verdict = None;
                 s.go(Phase::Starting { deadline: now + s.spec.start_timeout }, now);
@@ -571,17 +577,29 @@ impl Supervisor {
         }
     }
 
-    fn may_start(&self, index: usize, now: Duration) -> bool {
+    fn may_start(&self, index: usize) -> bool {
         let Some(s) = self.services.get(index) else { return false };
-        let due = match s.phase {
-            Phase::Idle => !s.done && !s.failed,
-            Phase::Backoff { until } => until <= now,
-            _ => false,
-        };
-        due && s.wanted
+        s.phase == Phase::Idle
+            && s.wanted
+            && !s.done
+            && !s.failed
             && self.shutdown.is_none()
             && s.spec.requires.iter().all(|id| self.services.get(id.0).is_some_and(Service::is_up))
-            && s.spec.after.iter().all(|id| self.services.get(id.0).is_none_or(|o| o.settled || !o.wanted))
+            && s.spec.after.iter().all(|id| !self.may_settle(*id))
+    }
+
+    /// Whether this service has not been ready, failed or been stopped yet, and will.
+    fn may_settle(&self, id: Id) -> bool {
+        self.services.get(id.0).is_some_and(|s| !s.settled && s.wanted) && !self.blocked(id)
+    }
+
+    /// Whether a service waits for another one that nobody is going to start. Requirements form no circle.
+    fn blocked(&self, id: Id) -> bool {
+        let Some(s) = self.services.get(id.0) else { return false };
+        s.spec.requires.iter().any(|needed| {
+            let resting = |o: &Service| !o.is_up() && !o.phase.active() && (!o.wanted || o.failed);
+            self.services.get(needed.0).is_some_and(resting) || self.blocked(*needed)
+        })
     }
 
     fn may_end(&self, index: usize) -> bool {
@@ -590,8 +608,9 @@ impl Supervisor {
         s.halt
             && matches!(s.phase, Phase::Starting { .. } | Phase::Running)
             && self.services.iter().all(|other| {
-                let holds = (other.spec.requires.contains(&id) && other.halt)
-                    || (self.shutdown.is_some() && other.spec.after.contains(&id));
+                let earlier = other.spec.after.contains(&id) || (s.spec.last && !other.spec.last);
+                let holds =
+                    (other.spec.requires.contains(&id) && other.halt) || (self.shutdown.is_some() && earlier);
                 !(holds && other.phase.active())
             })
     }
@@ -611,6 +630,7 @@ impl Service {
             failed: false,
             settled: false,
             unexecutable: false,
+            died: false,
             failures: 0,
             restarts: 0,
             verdict: None,
