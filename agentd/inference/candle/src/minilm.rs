@@ -1,0 +1,92 @@
+//! A BERT sentence encoder: mean of the token vectors, scaled to length one (Reimers and Gurevych, 2019).
+
+use aios_abi::CallError;
+use aios_abi::engine::ModelInfo;
+use aios_engine::{Engine, Options};
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::bert::{BertModel, Config};
+use tokenizers::{PaddingParams, Tokenizer, TruncationParams};
+
+/// Tokens of a sentence that count; the model was trained on fewer.
+const MAX_TOKENS: usize = 256;
+/// Sentences that are computed at once.
+const BATCH: usize = 32;
+
+/// A loaded encoder.
+pub(crate) struct MiniLm {
+    info: ModelInfo,
+    model: BertModel,
+    tokenizer: Tokenizer,
+}
+
+impl MiniLm {
+    /// Load `config.json`, `tokenizer.json` and `model.safetensors` from the folder.
+    pub(crate) fn load(options: &Options, progress: Box<dyn Fn(u8) + Send>) -> Result<Self, String> {
+        let read = |name: &str| {
+            let path = options.model.join(name);
+            std::fs::read(&path).map_err(|e| format!("{}: cannot be read: {e}", path.display()))
+        };
+        let broken = |name: &str, why: &dyn std::fmt::Display| {
+            format!("{}: is not what it should be: {why}", options.model.join(name).display())
+        };
+        let config: Config =
+            serde_json::from_slice(&read("config.json")?).map_err(|e| broken("config.json", &e))?;
+        let mut tokenizer =
+            Tokenizer::from_bytes(read("tokenizer.json")?).map_err(|e| broken("tokenizer.json", &e))?;
+        tokenizer
+            .with_padding(Some(PaddingParams::default()))
+            .with_truncation(Some(TruncationParams { max_length: MAX_TOKENS, ..TruncationParams::default() }))
+            .map_err(|e| broken("tokenizer.json", &e))?;
+        progress(10);
+        let weights = read("model.safetensors")?;
+        progress(60);
+        let parameters = weights.len() as u64 / 4;
+        let wrong = |e: candle_core::Error| broken("model.safetensors", &e);
+        let builder =
+            VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu).map_err(wrong)?;
+        let model = BertModel::load(builder, &config).map_err(wrong)?;
+        let name = options.model.file_name().map_or("embed".into(), |n| n.to_string_lossy().into_owned());
+        let info = ModelInfo {
+            name: format!("BERT sentence encoder ({name})"),
+            parameters,
+            context: MAX_TOKENS as u32,
+            dimensions: u32::try_from(config.hidden_size).unwrap_or(0),
+            threads: options.threads(),
+        };
+        Ok(Self { info, model, tokenizer })
+    }
+
+    fn batch(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, Box<dyn std::error::Error + Send + Sync>> {
+        let encoded = self.tokenizer.encode_batch(texts.to_vec(), true)?;
+        let rows = |pick: fn(&tokenizers::Encoding) -> &[u32]| {
+            encoded.iter().map(|e| Tensor::new(pick(e), &Device::Cpu)).collect::<Result<Vec<_>, _>>()
+        };
+        let ids = Tensor::stack(&rows(tokenizers::Encoding::get_ids)?, 0)?;
+        let mask = Tensor::stack(&rows(tokenizers::Encoding::get_attention_mask)?, 0)?;
+        let types = ids.zeros_like()?;
+        let hidden = self.model.forward(&ids, &types, Some(&mask))?;
+        let mask = mask.to_dtype(DType::F32)?.unsqueeze(2)?;
+        let sum = hidden.broadcast_mul(&mask)?.sum(1)?;
+        let mean = sum.broadcast_div(&mask.sum(1)?)?;
+        let length = mean.sqr()?.sum_keepdim(1)?.sqrt()?;
+        Ok(mean.broadcast_div(&length)?.to_vec2()?)
+    }
+}
+
+impl Engine for MiniLm {
+    fn info(&self) -> ModelInfo {
+        self.info.clone()
+    }
+
+    fn embed(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>, CallError> {
+        let mut vectors = Vec::with_capacity(texts.len());
+        for batch in texts.chunks(BATCH) {
+            let part = self
+                .batch(batch)
+                .map_err(|e| CallError::failed(format!("the sentences cannot be embedded: {e}")))?;
+            vectors.extend(part);
+        }
+        Ok(vectors)
+    }
+}
