@@ -1,13 +1,14 @@
 //! Whether a guest really runs under KVM here.
 //!
 //! A `/dev/kvm` that opens proves nothing: on some nested hosts a guest never gets past its first
-//! instructions. So a guest of fifteen bytes is started, and KVM counts only when it says good-bye.
+//! instructions. So a guest of nine bytes is started, and KVM counts only when it says good-bye.
 
+use crate::children;
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// How the guest's processor is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,54 +29,102 @@ impl Accel {
     }
 }
 
-/// Boot sector: `out 0xf4, al` with AL = 0x10, which ends QEMU with status 0x10 × 2 + 1 through its
-/// isa-debug-exit device; then it halts for ever.
+/// What was found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What to use.
+    pub accel: Accel,
+    /// Why, as a part of a sentence.
+    pub why: String,
+}
+
+/// Boot sector: `mov dx, 0xf4; mov al, 0x10; out dx, al; hlt; jmp .`, which ends QEMU with status
+/// 0x10 × 2 + 1 through its isa-debug-exit device.
 const GUEST: [u8; 9] = [0xba, 0xf4, 0x00, 0xb0, 0x10, 0xee, 0xf4, 0xeb, 0xfd];
 const GOOD_BYE: i32 = 0x10 * 2 + 1;
-/// Far more than a firmware and nine bytes need, in milliseconds.
-const PATIENCE_MS: i64 = 4000;
+/// Far more than a firmware and nine bytes need.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How a result that KVM works is remembered.
+const WORKS: &str = "works";
 
-/// Find out, and remember it until the next boot of this computer in a file in `folder`.
-pub fn probe(folder: &Path) -> Result<Accel> {
+/// Find out. What the guest did is remembered in a file in `folder` until this computer boots again.
+pub fn probe(folder: &Path) -> Result<Probe> {
+    if let Err(e) = std::fs::File::options().read(true).write(true).open("/dev/kvm") {
+        let why = match e.kind() {
+            ErrorKind::NotFound => "there is no /dev/kvm on this computer".to_owned(),
+            ErrorKind::PermissionDenied => {
+                "you may not open /dev/kvm; join the group kvm to use it".to_owned()
+            }
+            _ => format!("/dev/kvm cannot be opened: {e}"),
+        };
+        return Ok(Probe { accel: Accel::Tcg, why });
+    }
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     let memo = folder.join("kvm-probe");
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    if let Some(known) =
-        std::fs::read_to_string(&memo).ok().and_then(|t| t.strip_prefix(&boot).map(str::to_owned))
-    {
-        return Ok(if known == "kvm" { Accel::Kvm } else { Accel::Tcg });
-    }
-    let accel = if runs_under_kvm(folder)? { Accel::Kvm } else { Accel::Tcg };
-    std::fs::write(&memo, format!("{boot}{}", if accel == Accel::Kvm { "kvm" } else { "tcg" }))?;
-    Ok(accel)
+    let known =
+        std::fs::read_to_string(&memo).ok().and_then(|text| text.strip_prefix(&boot).map(str::to_owned));
+    let works = match known {
+        Some(known) => known == WORKS,
+        None => {
+            let works = says_good_bye(Accel::Kvm)?;
+            std::fs::write(&memo, format!("{boot}{}", if works { WORKS } else { "hangs" }))?;
+            works
+        }
+    };
+    Ok(if works {
+        Probe { accel: Accel::Kvm, why: "a small guest ran under KVM".to_owned() }
+    } else {
+        let why = format!(
+            "/dev/kvm opens, but a guest does not get past its first instructions within {} s",
+            PATIENCE.as_secs()
+        );
+        Probe { accel: Accel::Tcg, why }
+    })
 }
 
-fn runs_under_kvm(folder: &Path) -> Result<bool> {
-    if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
-        return Ok(false);
-    }
+/// Whether the tiny guest runs to its end.
+fn says_good_bye(accel: Accel) -> Result<bool> {
     let mut sector = [0; 512];
     sector[..GUEST.len()].copy_from_slice(&GUEST);
     sector[510..].copy_from_slice(&[0x55, 0xaa]);
-    let image = folder.join("kvm-probe.img");
-    std::fs::write(&image, sector)?;
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("guest"), sector)?;
     let mut command = Command::new("qemu-system-x86_64");
     command
-        .args(["-accel", "kvm", "-cpu", "host", "-M", "pc", "-m", "16", "-nodefaults", "-display", "none"])
-        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-drive"])
-        .arg(format!("if=ide,format=raw,snapshot=on,file={}", image.display()))
+        .current_dir(folder.path())
+        .args(accel.args())
+        .args(["-M", "pc", "-m", "16", "-nodefaults", "-no-user-config", "-display", "none"])
+        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=1"])
+        .args(["-drive", "if=ide,format=raw,file=guest"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let mut child = crate::sys::die_with_parent(&mut command, 0)
-        .spawn()
-        .context("qemu-system-x86_64 cannot be started; `make run` installs it")?;
-    let pid = Pid::from_raw(child.id().cast_signed()).context("the probe has no process id")?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    let limit = rustix::event::Timespec { tv_sec: PATIENCE_MS / 1000, tv_nsec: 0 };
-    let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit))? > 0;
+    let mut child = children::start(command, 0)
+        .context("qemu-system-x86_64 cannot be started; scripts/deps.sh installs it")?;
+    let handle = children::handle(&child)?;
+    let ended = children::wait(&handle, PATIENCE)?;
     if !ended {
-        child.kill()?;
+        children::kill(&handle);
     }
     Ok(child.wait()?.code() == Some(GOOD_BYE) && ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tiny_guest_says_good_bye_where_guests_run_at_all() {
+        assert!(says_good_bye(Accel::Tcg).expect("QEMU starts"));
+    }
+
+    #[test]
+    fn what_was_found_out_is_the_same_the_second_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = probe(folder.path()).expect("probes");
+        let begun = std::time::Instant::now();
+        assert_eq!(probe(folder.path()).expect("probes"), first);
+        assert!(begun.elapsed() < Duration::from_secs(1), "the second probe started a guest again");
+    }
 }

@@ -1,13 +1,16 @@
 //! Engine workers beside QEMU: started, and started again when they die.
 
+use crate::children;
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-/// What a worker does; its name is that of the guest's virtio port.
+/// What a worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Writes text.
@@ -38,92 +41,177 @@ impl Kind {
 }
 
 /// A worker that is kept alive until this value is dropped.
-pub struct Worker {
-    state: Arc<Mutex<State>>,
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+/// What to start.
+pub(crate) struct Order {
+    pub(crate) program: PathBuf,
+    pub(crate) model: PathBuf,
+    pub(crate) socket: PathBuf,
+    pub(crate) log: PathBuf,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    stop: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    pid: Option<Pid>,
+    running: Option<(u32, OwnedFd)>,
     stopping: bool,
 }
 
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The model must not slow down the machine that asks it.
+const NICENESS: i32 = 5;
+/// A worker that lived this long starts with a clean record.
+const LONG_LIFE: Duration = Duration::from_secs(10);
+
 impl Worker {
-    /// Start a worker that listens on `socket`.
-    pub fn start(program: PathBuf, model: PathBuf, socket: PathBuf, log: &Path) -> Result<Self> {
-        let log = std::fs::File::create(log)?;
-        let state = Arc::new(Mutex::new(State::default()));
-        let shared = state.clone();
-        let (first, started) = std::sync::mpsc::sync_channel(1);
-        // The thread owns the child, so that the parent-death signal fits the worker's life.
-        std::thread::spawn(move || {
-            let mut pause = Duration::ZERO;
-            loop {
-                let _ = std::fs::remove_file(&socket);
-                let child = spawn(&program, &model, &socket, &log);
-                let mut guard = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                if guard.stopping {
-                    break;
-                }
-                let mut child = match child {
-                    Ok(child) => child,
-                    Err(error) => {
-                        let _ = first.try_send(Err(error));
-                        break;
-                    }
-                };
-                guard.pid = Pid::from_raw(child.id().cast_signed());
-                drop(guard);
-                let _ = first.try_send(Ok(()));
-                let begun = std::time::Instant::now();
-                let _ = child.wait();
-                let mut guard = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                guard.pid = None;
-                if guard.stopping {
-                    break;
-                }
-                drop(guard);
-                // At once the first time; slower while it keeps dying.
-                pause = if begun.elapsed() > Duration::from_secs(10) {
-                    Duration::ZERO
-                } else {
-                    (pause * 2).clamp(Duration::from_millis(100), Duration::from_secs(10))
-                };
-                std::thread::sleep(pause);
-            }
-        });
-        started.recv().context("the worker's keeper ended")??;
-        Ok(Self { state })
+    /// Start a worker that listens on a socket.
+    pub(crate) fn start(order: Order) -> Result<Self> {
+        let log =
+            File::create(&order.log).with_context(|| format!("{} cannot be made", order.log.display()))?;
+        let shared = Arc::new(Shared::default());
+        let first = spawn(&order, &log, &shared)?;
+        let keeping = shared.clone();
+        let keeper = std::thread::spawn(move || keep(first, &order, &log, &keeping));
+        Ok(Self { shared, keeper: Some(keeper) })
     }
 
     /// The worker's process, while it runs.
-    pub fn pid(&self) -> Option<u32> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.pid.map(|pid| pid.as_raw_nonzero().get().cast_unsigned())
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.shared.lock().running.as_ref().map(|(pid, _)| *pid)
+    }
+
+    /// Kill it; its keeper starts it again.
+    pub(crate) fn kill(&self) {
+        if let Some((_, handle)) = &self.shared.lock().running {
+            children::kill(handle);
+        }
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.stopping = true;
-        if let Some(pid) = state.pid {
-            let _ = kill_process(pid, Signal::KILL);
+        self.shared.lock().stopping = true;
+        self.kill();
+        self.shared.stop.notify_all();
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
         }
     }
 }
 
-fn spawn(program: &Path, model: &Path, socket: &Path, log: &std::fs::File) -> Result<Child> {
-    let mut command = Command::new(program);
+/// Start the worker again whenever it dies: at once the first time, slower while it keeps dying.
+fn keep(mut child: Child, order: &Order, log: &File, shared: &Shared) {
+    let mut pause = Duration::ZERO;
+    loop {
+        let born = Instant::now();
+        let _ = child.wait();
+        shared.lock().running = None;
+        if born.elapsed() > LONG_LIFE {
+            pause = Duration::ZERO;
+        }
+        loop {
+            let state = shared.lock();
+            let stopped = shared.stop.wait_timeout_while(state, pause, |state| !state.stopping);
+            if stopped.unwrap_or_else(PoisonError::into_inner).0.stopping {
+                return;
+            }
+            pause = (pause * 2).clamp(Duration::from_millis(100), Duration::from_secs(5));
+            match spawn(order, log, shared) {
+                Ok(next) => {
+                    child = next;
+                    break;
+                }
+                Err(why) => {
+                    use std::io::Write;
+                    let _ = writeln!(&mut &*log, "{why:#}");
+                }
+            }
+        }
+    }
+}
+
+fn spawn(order: &Order, log: &File, shared: &Shared) -> Result<Child> {
+    let mut state = shared.lock();
+    let mut command = Command::new(&order.program);
     command
         .arg("--listen")
-        .arg(socket)
+        .arg(&order.socket)
         .arg("--model")
-        .arg(model)
+        .arg(&order.model)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log.try_clone()?);
-    crate::sys::die_with_parent(&mut command, 5).spawn().with_context(|| {
-        format!("the engine worker {} cannot be started; `make engines` builds it", program.display())
-    })
+    // A socket that its dead predecessor left behind.
+    let _ = std::fs::remove_file(&order.socket);
+    let mut child = children::start(command, NICENESS).with_context(|| {
+        format!("the engine worker {} cannot be started; `make engines` builds it", order.program.display())
+    })?;
+    match children::handle(&child) {
+        Ok(handle) => state.running = Some((child.id(), handle)),
+        Err(why) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(why.into());
+        }
+    }
+    // It may have been dropped between the decision to start it again and now.
+    if state.stopping {
+        let _ = child.kill();
+    }
+    Ok(child)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(folder: &tempfile::TempDir, program: &str) -> Order {
+        Order {
+            program: program.into(),
+            model: "m".into(),
+            socket: folder.path().join("socket"),
+            log: folder.path().join("log"),
+        }
+    }
+
+    #[test]
+    fn a_worker_that_is_killed_is_started_again_and_dropping_ends_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = folder.path().join("worker");
+        std::fs::write(&script, "#!/bin/sh\nexec sleep 60\n").expect("writes");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, mode).expect("executable");
+        let worker = Worker::start(order(&folder, &script.to_string_lossy())).expect("starts");
+        let first = worker.pid().expect("runs");
+        worker.kill();
+        let until = Instant::now() + Duration::from_secs(10);
+        while worker.pid().is_none_or(|pid| pid == first) {
+            assert!(Instant::now() < until, "it was not started again");
+            std::thread::yield_now();
+        }
+        let second = worker.pid().expect("runs again");
+        drop(worker);
+        assert!(!std::path::Path::new(&format!("/proc/{second}")).exists(), "it was left behind");
+    }
+
+    #[test]
+    fn a_worker_that_does_not_exist_is_an_error_with_its_cure() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = Worker::start(order(&folder, "/nonexistent")).err().expect("refused").to_string();
+        assert!(error.contains("`make engines` builds it"), "{error}");
+    }
 }

@@ -1,4 +1,4 @@
-//! The QEMU Machine Protocol (docs/interop/qmp-spec.rst), as much of it as a power switch needs.
+//! The QEMU Machine Protocol (QEMU: docs/interop/qmp-spec), as much of it as a power switch needs.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -12,23 +12,53 @@ pub struct Qmp {
     reader: BufReader<UnixStream>,
 }
 
+/// QEMU answers at once or it hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 impl Qmp {
     /// Connect and leave negotiation mode.
     pub fn connect(path: &Path) -> Result<Self> {
         let stream = UnixStream::connect(path)
             .with_context(|| format!("QEMU's control socket {} cannot be reached", path.display()))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
         let mut qmp = Self { reader: BufReader::new(stream) };
-        qmp.receive().context("QEMU did not greet")?;
-        qmp.execute("qmp_capabilities", json!({}))?;
+        let greeting = qmp.receive()?;
+        if greeting.get("QMP").is_none() {
+            bail!("{} greets with {greeting}, which is not QEMU's protocol", path.display());
+        }
+        qmp.execute("qmp_capabilities")?;
         Ok(qmp)
     }
 
-    /// Run one command and wait for its answer; events in between are skipped.
-    pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
-        let mut line = serde_json::to_vec(&json!({"execute": command, "arguments": arguments}))?;
+    /// Press the power button (ACPI).
+    pub fn power_button(&mut self) -> Result<()> {
+        self.execute("system_powerdown").map(|_| ())
+    }
+
+    /// Press the reset button.
+    pub fn reset(&mut self) -> Result<()> {
+        self.execute("system_reset").map(|_| ())
+    }
+
+    /// Halt the virtual processors.
+    pub fn pause(&mut self) -> Result<()> {
+        self.execute("stop").map(|_| ())
+    }
+
+    /// Let them go on.
+    pub fn resume(&mut self) -> Result<()> {
+        self.execute("cont").map(|_| ())
+    }
+
+    /// Run one command without arguments and wait for its answer; events in between are skipped.
+    pub fn execute(&mut self, command: &str) -> Result<Value> {
+        let mut line = serde_json::to_vec(&json!({ "execute": command }))?;
         line.push(b'\n');
-        self.reader.get_mut().write_all(&line)?;
+        self.reader
+            .get_mut()
+            .write_all(&line)
+            .with_context(|| format!("{command} cannot be sent to QEMU"))?;
         loop {
             let mut answer = self.receive()?;
             if let Some(error) = answer.get("error") {
@@ -42,9 +72,59 @@ impl Qmp {
 
     fn receive(&mut self) -> Result<Value> {
         let mut line = String::new();
-        if self.reader.read_line(&mut line)? == 0 {
+        if self.reader.read_line(&mut line).context("QEMU does not answer")? == 0 {
             bail!("QEMU closed its control socket");
         }
-        Ok(serde_json::from_str(&line)?)
+        serde_json::from_str(&line).with_context(|| format!("QEMU said {line:?}, which is not JSON"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    /// A QEMU that says these lines, one for each line that it hears after its greeting.
+    fn scripted(lines: &'static [&'static str]) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("qmp");
+        let listener = UnixListener::bind(&path).expect("binds");
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("accepts");
+            let mut heard = BufReader::new(stream.try_clone().expect("clones")).lines();
+            stream.write_all(b"{\"QMP\": {}}\n").expect("greets");
+            for line in lines {
+                if heard.next().is_none() {
+                    break;
+                }
+                let _ = stream.write_all(line.as_bytes());
+            }
+        });
+        (folder, path)
+    }
+
+    #[test]
+    fn events_before_the_answer_are_skipped() {
+        let (_folder, path) =
+            scripted(&["{\"return\": {}}\n", "{\"event\": \"POWERDOWN\"}\n{\"return\": {\"a\": 1}}\n"]);
+        let mut qmp = Qmp::connect(&path).expect("connects");
+        assert_eq!(qmp.execute("system_powerdown").expect("answers"), json!({"a": 1}));
+    }
+
+    #[test]
+    fn a_refusal_says_why() {
+        let (_folder, path) = scripted(&["{\"return\": {}}\n", "{\"error\": {\"desc\": \"not now\"}}\n"]);
+        let error = Qmp::connect(&path).expect("connects").execute("stop").expect_err("refused");
+        assert_eq!(error.to_string(), "QEMU refused stop: not now");
+    }
+
+    #[test]
+    fn a_socket_that_closes_is_an_error_and_not_a_hang() {
+        let (_folder, path) = scripted(&["{\"return\": {}}\n"]);
+        let error = Qmp::connect(&path).expect("connects").execute("stop").expect_err("closed");
+        assert!(
+            error.to_string().contains("closed") || error.to_string().contains("cannot be sent"),
+            "{error:#}"
+        );
     }
 }
