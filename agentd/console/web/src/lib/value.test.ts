@@ -14,6 +14,7 @@ describe("the shape of a value", () => {
   it("takes a number's unit from its field's name", () => {
     expect(scalarText(3 * 2 ** 20, "memory_bytes")).toBe("3 MiB");
     expect(scalarText(2 ** 30, "available")).toBe("1 GiB");
+    expect(scalarText(42, "total")).toBe("42");
     expect(scalarText(2500, "since_ms")).toBe("2.5 s");
     expect(scalarText(2_500_000, "cpu_usec")).toBe("2.5 s");
     expect(scalarText(12.34, "cpu_percent")).toBe("12 %");

@@ -50,8 +50,11 @@ export function scalarText(value: Json, name: string): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-const BYTES = /(^|_)(bytes|rss|pss|swap|memory)$|^(size|total|available|used|free|buffers|cached)$/;
-const PLAIN = /(^|_)(id|pid|ppid|uid|gid|port|seq|mode|inode|mtu|index|audit|year|number)$/;
+const BYTES = /(^|_)(bytes|rss|pss|swap|memory|size|on_disk)$/;
+/** Mostly bytes, but some tools count things with these names; few disks are smaller than this. */
+const PERHAPS_BYTES = /(^|_)(total|available|used|free|buffers|cached)$/;
+const SURELY_BYTES = 65_536;
+const PLAIN = /(^|_)(id|pid|ppid|parent|uid|gid|port|seq|mode|inode|mtu|index|audit|year|number)$/;
 
 function numberText(value: number, name: string): string {
   if (/(^|_)time_ms$|_at_ms$|^(modified|created|installed)_ms$/.test(name) && value > 1e11) return moment(value);
@@ -59,7 +62,7 @@ function numberText(value: number, name: string): string {
   if (/_(usec|us)$/.test(name)) return duration(value / 1000);
   if (/_(seconds|secs|s)$/.test(name)) return duration(value * 1000);
   if (/(^|_)percent$/.test(name)) return percent(value);
-  if (BYTES.test(name) && value >= 0) return bytes(value);
+  if (value >= 0 && (BYTES.test(name) || (PERHAPS_BYTES.test(name) && value >= SURELY_BYTES))) return bytes(value);
   if (/_kib$/.test(name)) return bytes(value * 1024);
   if (PLAIN.test(name)) return String(value);
   return Number.isInteger(value) ? count(value) : String(Math.round(value * 1000) / 1000);

@@ -26,7 +26,7 @@ export function Value({ value, name = "", depth = 0 }: { value: Json; name?: str
       return (
         <dl class="value-object">
           {shape.entries.map(([key, inner]) => (
-            <div key={key}>
+            <div key={key} class={isWide(inner) ? "wide" : undefined}>
               <dt title={key}>{label(key)}</dt>
               <dd>
                 <Value value={inner} name={key} depth={depth + 1} />
@@ -48,6 +48,12 @@ export function Value({ value, name = "", depth = 0 }: { value: Json; name?: str
         </ul>
       );
   }
+}
+
+/** Tables and long texts want the whole width, below their name. */
+function isWide(value: Json): boolean {
+  const { shape } = shapeOf(value);
+  return shape === "table" || shape === "text";
 }
 
 function Words({ words }: { words: string[] }) {
