@@ -1,2 +1,138 @@
-//! placeholder
-fn main() {}
+//! The console daemon.
+
+#![forbid(unsafe_code)]
+
+mod log;
+
+use aios_abi::CallError;
+use aios_console::state::{App, Daemons, Screen};
+use aios_console::store::Store;
+use aios_console::{api, cert, listen, machine};
+use clap::Parser;
+use std::fs::File;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Serve the console over HTTPS.
+#[derive(Debug, Parser)]
+#[command(name = "aios-console", version)]
+struct Arguments {
+    /// Listen on this address when no listening socket is inherited
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// Directory of the certificate and the accounts
+    #[arg(long, value_name = "DIR", default_value = "/data/console")]
+    data: PathBuf,
+    /// Directory of the daemons' sockets
+    #[arg(long, value_name = "DIR", default_value = "/run/aios")]
+    run: PathBuf,
+}
+
+fn main() -> ExitCode {
+    log::set_up();
+    // The default provider is for libraries that ask for one; ours is named where it is used.
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), CallError> {
+    let (mut listener, mut tty) = (None, None);
+    let mut inherited = false;
+    for (name, fd) in aios_abi::sys::inherited_fds() {
+        inherited = true;
+        match name.as_str() {
+            "https" => listener = Some(TcpListener::from(fd)),
+            "tty" => tty = Some(fd),
+            other => tracing::warn!("the descriptor {other:?} is not known here and is closed"),
+        }
+    }
+    let listener = match listener {
+        Some(listener) => listener,
+        None => TcpListener::bind(arguments.listen).map_err(|e| {
+            CallError::unavailable(format!("{} cannot be listened on: {e}", arguments.listen))
+        })?,
+    };
+    listener.set_nonblocking(true)?;
+    let port = listener.local_addr()?.port();
+
+    std::fs::create_dir_all(&arguments.data)
+        .map_err(|e| CallError::failed(format!("{} cannot be made: {e}", arguments.data.display())))?;
+    let identity = cert::load_or_make(&arguments.data, &machine::hostname())?;
+    let store = Store::open(&arguments.data.join("console.redb"))?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Two hashes, the account file, the screen; the service may have 64 processes in all.
+        .max_blocking_threads(8)
+        .thread_keep_alive(std::time::Duration::from_secs(10))
+        .build()?;
+    runtime.block_on(async {
+        let screen = screen(tty, inherited)?;
+        let daemons = Daemons::at(&arguments.run);
+        let app = App::new(store, daemons, identity.fingerprint.clone(), screen)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        aios_abi::sys::notify("READY=1");
+        app.show(format!("aios: console ready https://{}/", address(port)));
+        app.show(format!("aios: certificate sha256 {}", identity.fingerprint));
+        app.show(app.claim_line());
+        let serving = listen::serve(listener, identity.config, api::router(app));
+        let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            result = serving => Ok(result?),
+            _ = end.recv() => {
+                tracing::info!("asked to stop");
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Where lines go that only somebody in front of the machine may read. A thread of its own writes them:
+/// a serial line may block. By hand that is stderr; in the image stderr is a log, which others read.
+fn screen(tty: Option<OwnedFd>, inherited: bool) -> std::io::Result<Screen> {
+    let mut file: Box<dyn Write + Send> = match tty {
+        Some(fd) => Box::new(File::from(fd)),
+        None if inherited => {
+            tracing::error!("no `tty` was inherited: a claim code cannot be shown on this machine");
+            Box::new(std::io::sink())
+        }
+        None => Box::new(std::io::stderr()),
+    };
+    let (lines, waiting) = std::sync::mpsc::channel::<String>();
+    std::thread::Builder::new().name("screen".into()).spawn(move || {
+        for line in waiting {
+            // One write a line, so that lines of others do not come between.
+            let _ = file.write_all(format!("{line}\n").as_bytes());
+        }
+    })?;
+    let lines = std::sync::Mutex::new(lines);
+    Ok(Box::new(move |line| {
+        if let Ok(lines) = lines.lock() {
+            let _ = lines.send(line);
+        }
+    }))
+}
+
+/// The address under which the machine is likely to be reached: the one that the kernel would send from,
+/// or the host name while there is no network. Nothing is sent for this.
+fn address(port: u16) -> String {
+    let towards = |to: &str, from: &str| {
+        let socket = UdpSocket::bind(from).ok()?;
+        socket.connect(to).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    let host = match towards("192.0.2.1:9", "0.0.0.0:0").or_else(|| towards("[2001:db8::1]:9", "[::]:0")) {
+        Some(std::net::IpAddr::V6(address)) => format!("[{address}]"),
+        Some(address) => address.to_string(),
+        None => machine::hostname(),
+    };
+    if port == 443 { host } else { format!("{host}:{port}") }
+}

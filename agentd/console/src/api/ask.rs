@@ -1,0 +1,59 @@
+//! Questions and commands in plain words, answered as a stream.
+
+use super::{Answer, App, Json, meta};
+use crate::auth::Login;
+use crate::error::ApiError;
+use crate::json;
+use crate::sse::{self, Source};
+use crate::state::unexpected;
+use aios_abi::CallError;
+use aios_abi::agent::{Agent, AgentReply, AgentRequest};
+use aios_abi::client::{Call, Next};
+use axum::extract::State;
+use axum::response::Response;
+use axum::response::sse::Event;
+use serde::Deserialize;
+
+/// Milliseconds that an answer may take.
+const ANSWER_MS: u32 = 120_000;
+/// Bytes of a question.
+const LONGEST: usize = 8_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Question {
+    text: String,
+}
+
+pub(super) async fn ask(State(app): App, login: Login, Json(question): Json<Question>) -> Answer<Response> {
+    let text = question.text.trim().to_owned();
+    if text.is_empty() || text.len() > LONGEST {
+        return Err(CallError::invalid(format!("the question must have 1 to {LONGEST} bytes")).into());
+    }
+    let permit = sse::admit(&app)?;
+    // The words are the reason: they are what the audit log shows for the calls that follow.
+    let why: String = text.chars().take(500).collect();
+    let meta = meta(&login.person, why, ANSWER_MS);
+    let call = app.daemons.agentd.start(meta, AgentRequest::Ask { text }).await?;
+    Ok(sse::respond(app.clone(), login, permit, Answering(Some(call))))
+}
+
+/// An answer on its way. When the client goes, this is dropped and with it the call, which cancels it.
+struct Answering(Option<Call<Agent>>);
+
+impl Source for Answering {
+    async fn next(&mut self) -> Option<Event> {
+        let next = self.0.as_mut()?.next().await;
+        let result = match next {
+            Next::Event(event) => return Some(sse::event("event", &json::event(&event))),
+            Next::Reply(result) => result,
+        };
+        self.0 = None;
+        let error = match result {
+            Ok(AgentReply::Answer(answer)) => return Some(sse::event("answer", &answer)),
+            Ok(_) => unexpected("agentd"),
+            Err(error) => error,
+        };
+        Some(sse::event("error", &ApiError::from(error).to_json()))
+    }
+}

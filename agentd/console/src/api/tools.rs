@@ -1,0 +1,102 @@
+//! Tools: which there are, calling one, taking a change back.
+
+use super::{Answer, App, Json, LOOK_MS, Path, meta};
+use crate::auth::Login;
+use crate::json;
+use crate::state::{Shared, unexpected};
+use aios_abi::CallError;
+use aios_abi::tool::{ToolReply, ToolRequest};
+use aios_abi::who::Person;
+use axum::extract::State;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// Milliseconds that an undo may take.
+const UNDO_MS: u32 = 120_000;
+/// How much longer than the tool itself the console waits, so that toold's own message arrives.
+const GRACE_MS: u32 = 2_000;
+/// Bytes of a reason.
+const LONGEST_WHY: usize = 2_000;
+
+pub(super) async fn list(State(app): App, login: Login) -> Answer<axum::Json<Vec<Value>>> {
+    let tools = app.tools(&login.person).await?;
+    Ok(axum::Json(tools.iter().map(json::tool).collect()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Call {
+    #[serde(default)]
+    args: Map<String, Value>,
+    #[serde(default)]
+    why: String,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(super) async fn call(
+    State(app): App,
+    login: Login,
+    Path(name): Path<String>,
+    Json(call): Json<Call>,
+) -> Answer<axum::Json<Value>> {
+    let args = Value::Object(call.args).to_string();
+    Ok(axum::Json(run(&app, &login.person, &name, args, call.why, call.dry_run).await?))
+}
+
+/// Call a tool by its name.
+pub(super) async fn run(
+    app: &Shared,
+    person: &Person,
+    name: &str,
+    args: String,
+    why: String,
+    dry_run: bool,
+) -> Result<Value, CallError> {
+    check_why(&why)?;
+    let tool = app.tool(person, name).await?;
+    let deadline = tool.timeout_ms.saturating_add(GRACE_MS);
+    let request = ToolRequest::Call { tool: tool.number, args, dry_run };
+    done(app.daemons.toold.call(meta(person, why, deadline), request).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Undo {
+    #[serde(default)]
+    why: String,
+}
+
+pub(super) async fn undo(
+    State(app): App,
+    login: Login,
+    Path(audit): Path<u64>,
+    Json(undo): Json<Undo>,
+) -> Answer<axum::Json<Value>> {
+    check_why(&undo.why)?;
+    let request = ToolRequest::Undo { audit };
+    let reply = app.daemons.toold.call(meta(&login.person, undo.why, UNDO_MS), request).await?;
+    Ok(axum::Json(done(reply)?))
+}
+
+pub(super) async fn look(
+    app: &Shared,
+    person: &Person,
+    request: ToolRequest,
+) -> Result<ToolReply, CallError> {
+    app.daemons.toold.call(meta(person, "console: audit", LOOK_MS), request).await
+}
+
+pub(super) fn check_why(why: &str) -> Result<(), CallError> {
+    if why.len() <= LONGEST_WHY {
+        return Ok(());
+    }
+    Err(CallError::invalid(format!("the reason has more than {LONGEST_WHY} bytes; say it shorter")))
+}
+
+fn done(reply: ToolReply) -> Result<Value, CallError> {
+    match reply {
+        ToolReply::Done(call) => Ok(json::done(&call)),
+        _ => Err(unexpected("toold")),
+    }
+}

@@ -1,0 +1,34 @@
+//! The console: the appliance's HTTPS server, with its pages and the API that the pages and `aiosctl`
+//! use.
+//!
+//! It owns accounts and logins and vouches for people towards toold and agentd; it decides nothing
+//! else. Whatever it is asked goes to the daemon that knows, over the ABI, on the person's behalf.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`claim`], [`lockout`], [`password`] | who may come in |
+//! | [`store`] | accounts, sessions and tokens on disk |
+//! | [`cert`], [`listen`] | the certificate, connections and their limits |
+//! | [`auth`] | from a request to a person |
+//! | [`api`] | the routes |
+//! | [`machine`], [`overview`] | what the overview shows |
+//! | [`json`], [`sse`] | how answers are put |
+//! | [`assets`] | the pages |
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod assets;
+pub mod auth;
+pub mod cert;
+pub mod claim;
+pub mod error;
+pub mod json;
+pub mod listen;
+pub mod lockout;
+pub mod machine;
+pub mod overview;
+pub mod password;
+pub mod sse;
+pub mod state;
+pub mod store;
