@@ -1,1 +1,213 @@
-//! placeholder
+//! What the whole-machine tests share: a booted appliance and `aiosctl` as its only client.
+
+#![forbid(unsafe_code)]
+
+use aios_qemu::{Machine, MachineConfig, Ready};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+/// How long a boot may take under emulation on a busy machine.
+pub const BOOT: Duration = Duration::from_secs(240);
+/// How long anything else may take; all of it is awaited, so this is only reached when it fails.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// The administrator's password in the tests.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// The checkout.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+/// A program that was built for the image's machine.
+pub fn program(name: &str) -> PathBuf {
+    root().join("target/x86_64-unknown-linux-gnu/release").join(name)
+}
+
+/// A booted appliance with a folder of its own, and a command line that belongs to it.
+pub struct Appliance {
+    /// The machine; taken out when it is switched off.
+    pub machine: Machine,
+    /// What it said when its console was ready.
+    pub ready: Ready,
+    folder: tempfile::TempDir,
+}
+
+impl Appliance {
+    /// Boot with an empty data disk that holds these files, after changing the configuration.
+    pub fn boot(files: &[(&str, &[u8])], change: impl FnOnce(&mut MachineConfig)) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("aios-test-").tempdir()?;
+        let mut config = MachineConfig::new(&root(), folder.path());
+        config.image = root().join("target/test-image");
+        aios_qemu::disk::format(&config.data)?;
+        if !files.is_empty() {
+            aios_qemu::disk::put(&config.data, files)?;
+        }
+        change(&mut config);
+        let mut machine = Machine::start(config)?;
+        let ready = machine.wait_ready(BOOT)?;
+        Ok(Self { machine, ready, folder })
+    }
+
+    /// Boot and claim.
+    pub fn claimed() -> Result<Self> {
+        let appliance = Self::boot(&[], |_| {})?;
+        appliance.claim()?;
+        Ok(appliance)
+    }
+
+    /// Claim the machine as `admin`.
+    pub fn claim(&self) -> Result<()> {
+        let code = self.ready.claim_code().context("the machine is claimed already")?;
+        let url = self.machine.console_url();
+        let fingerprint = &self.ready.fingerprint;
+        let arguments = ["claim", &url, "--code", code, "--user", "admin", "--password-stdin", "--fingerprint", fingerprint];
+        let output = self.ctl_with_input(&arguments, PASSWORD)?;
+        ensure!(output.status.success(), "the claim failed: {}", said(&output));
+        Ok(())
+    }
+
+    /// Pull the plug, start it again, and wait for its console.
+    pub fn cut_power(self) -> Result<Self> {
+        let mut machine = self.machine.restart_same_disks()?;
+        let ready = machine.wait_ready(BOOT)?;
+        Ok(Self { machine, ready, folder: self.folder })
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("aiosctl"));
+        command.env("XDG_CONFIG_HOME", self.folder.path()).args(arguments);
+        command
+    }
+
+    /// Run `aiosctl` to its end.
+    pub fn ctl(&self, arguments: &[&str]) -> Result<Output> {
+        self.command(arguments).stdin(Stdio::null()).output().context("aiosctl cannot be started")
+    }
+
+    /// The same, with a text on its standard input.
+    pub fn ctl_with_input(&self, arguments: &[&str], input: &str) -> Result<Output> {
+        let mut child =
+            self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut stdin = child.stdin.take().context("no stdin")?;
+        writeln!(stdin, "{input}")?;
+        drop(stdin);
+        Ok(child.wait_with_output()?)
+    }
+
+    /// Run `aiosctl --json` and take its one JSON document.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let output = self.ctl(&[&["--json"], arguments].concat())?;
+        ensure!(output.status.success(), "aiosctl {} failed: {}", arguments.join(" "), said(&output));
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("aiosctl {} printed no JSON: {}", arguments.join(" "), said(&output)))
+    }
+
+    /// Start `aiosctl` and read what it prints line by line.
+    pub fn follow(&self, arguments: &[&str]) -> Result<Following> {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("aiosctl cannot be started")?;
+        let output = BufReader::new(child.stdout.take().context("no stdout")?);
+        Ok(Following { child, output })
+    }
+
+    /// One service as `aiosctl services list` shows it.
+    pub fn service(&self, name: &str) -> Result<Value> {
+        let list = self.json(&["services", "list"])?;
+        let services = list["services"].as_array().context("no list of services")?;
+        let found = services.iter().find(|s| s["name"] == name);
+        found.cloned().with_context(|| format!("there is no service {name}"))
+    }
+
+    /// Kill a daemon with SIGKILL through the appliance's own tool, and wait until init says on the
+    /// serial line that its successor is ready. Returns the successor's process id.
+    pub fn kill_daemon(&self, name: &str) -> Result<u64> {
+        let before = self.service(name)?["pid"].as_u64().with_context(|| format!("{name} does not run"))?;
+        let mark = self.machine.serial().mark();
+        // The answer is lost when it was the console or toold that died; what counts is what init says.
+        self.ctl(&["tools", "call", "process.kill", &format!("pid={before}"), "signal=KILL", "--why", "test"])?;
+        self.wait_for_service(name, mark)?;
+        let after = self.service(name)?["pid"].as_u64().with_context(|| format!("{name} did not come back"))?;
+        ensure!(after != before, "{name} was not killed: process {before} still runs");
+        Ok(after)
+    }
+
+    /// Wait until init says that a service is ready, from a place on the serial line.
+    pub fn wait_for_service(&self, name: &str, mut mark: usize) -> Result<()> {
+        let wanted = format!("aios: {name} is ready");
+        self.machine
+            .serial()
+            .wait_for(&mut mark, PATIENCE, |line| line.contains(&wanted).then_some(()))
+            .with_context(|| format!("{name} did not become ready again"))
+    }
+
+    /// Wait until the language model is ready, as the overview's stream would show it.
+    pub fn wait_for_model(&self) -> Result<()> {
+        let until = std::time::Instant::now() + PATIENCE;
+        loop {
+            let status = self.json(&["status"])?;
+            if status.pointer("/inference/Ok/text/state").is_some_and(|s| s == "ready")
+                && status.pointer("/inference/Ok/embed/state").is_some_and(|s| s == "ready")
+            {
+                return Ok(());
+            }
+            if std::time::Instant::now() > until {
+                bail!("the model did not become ready: {status}");
+            }
+        }
+    }
+}
+
+/// A running `aiosctl`.
+pub struct Following {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Following {
+    /// Wait for the first line for which `wanted` holds.
+    pub fn wait_for(&mut self, mut wanted: impl FnMut(&str) -> bool) -> Result<String> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            ensure!(self.output.read_line(&mut line)? > 0, "aiosctl ended before it printed what was awaited");
+            if wanted(&line) {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// Wait for as many bytes of output as were asked for.
+    pub fn wait_for_bytes(&mut self, count: usize) -> Result<String> {
+        let mut text = Vec::new();
+        while text.len() < count {
+            let part = self.output.fill_buf()?;
+            ensure!(!part.is_empty(), "aiosctl ended after {:?}", String::from_utf8_lossy(&text));
+            text.extend_from_slice(part);
+            let length = part.len();
+            self.output.consume(length);
+        }
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Wait for the end; everything that it still printed, both channels together, and its exit status.
+    pub fn finish(mut self) -> Result<(String, Option<i32>)> {
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut self.output, &mut rest)?;
+        let output = self.child.wait_with_output()?;
+        Ok((rest + &String::from_utf8_lossy(&output.stderr), output.status.code()))
+    }
+}
+
+/// What a program said on both channels.
+pub fn said(output: &Output) -> String {
+    [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat().trim().to_owned()
+}
