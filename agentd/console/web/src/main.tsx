@@ -4,6 +4,7 @@ import { loadSession } from "./state/session";
 import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/parts.css";
+import "./styles/values.css";
 import "./styles/shell.css";
 import "./styles/overview.css";
 import "./styles/ask.css";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { age, bytes, duration, percent, share, short } from "./format";
+import { age, bytes, duration, percent, share } from "./format";
 
 describe("quantities", () => {
   it("show three digits and a binary unit", () => {
@@ -31,9 +31,5 @@ describe("quantities", () => {
     expect([0, 4.25, 9.96, 37.4, 100].map(percent)).toEqual(["0 %", "4.3 %", "10 %", "37 %", "100 %"]);
     expect(share(1, 0)).toBe(0);
     expect(share(5, 4)).toBe(100);
-  });
-
-  it("shorten hashes in the middle", () => {
-    expect(short("0123456789abcdef0123456789abcdef")).toBe("01234567…89abcdef");
   });
 });

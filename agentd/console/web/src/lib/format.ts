@@ -86,8 +86,3 @@ export function moment(timeMs: number): string {
 export function count(value: number): string {
   return value.toLocaleString();
 }
-
-/** The beginning of a hash or key, enough to compare by eye. */
-export function short(hex: string): string {
-  return hex.length > 16 ? `${hex.slice(0, 8)}…${hex.slice(-8)}` : hex;
-}

@@ -138,7 +138,6 @@ export function LogsPage() {
           all={null}
           testid="logs-level"
         />
-        {dropped.value > 0 && <span class="muted">{words.dropped(count(dropped.value))}</span>}
       </div>
       {problem.value && <Failure why={problem.value} />}
       <div
@@ -155,6 +154,7 @@ export function LogsPage() {
       >
         {!loaded.value && !problem.value && <Loading />}
         {loaded.value && visible.length === 0 && <Empty title={words.empty} hint={words.emptyHint} />}
+        {dropped.value > 0 && visible.length > 0 && <p class="log-dropped">{words.dropped(count(dropped.value))}</p>}
         {visible.map((line) => (
           <Line key={line.seq} line={line} showUnit={!unit} />
         ))}

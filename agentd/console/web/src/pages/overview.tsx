@@ -9,7 +9,7 @@ import { link, modelOf, overview, retryNow, ring } from "../state/overview";
 import { strings } from "../strings";
 import { Chart } from "../ui/chart";
 import { ModelStrip } from "../ui/model";
-import { Failure, Meter, Notice, type Tone } from "../ui/parts";
+import { Failure, Loading, Meter, Notice, type Tone } from "../ui/parts";
 import { Services } from "./services";
 
 export function OverviewPage() {
@@ -17,14 +17,16 @@ export function OverviewPage() {
   const words = strings.overview;
   const state = link.value;
   if (!now && state.at === "away" && state.attempt > 1) return <Failure why={state.why || strings.connection.away} retry={retryNow} />;
+  // All at once: nothing on the page moves when the first measurement comes.
+  if (!now) return <Loading text={words.waiting} />;
   return (
     <div class="overview">
-      <MachineHead machine={now?.machine ?? null} />
-      {now?.machine.data === "memory" && <Notice tone="warn">{words.dataInMemory}</Notice>}
+      <MachineHead machine={now.machine} />
+      {now.machine.data === "memory" && <Notice tone="warn">{words.dataInMemory}</Notice>}
       <ModelStrip view={modelOf(now)} />
       <Gauges now={now} />
-      {now && <Disks now={now} />}
-      {now && now.refused.length > 0 && (
+      <Disks now={now} />
+      {now.refused.length > 0 && (
         <Notice tone="warn" title={words.refused(now.refused.length)} testid="refused">
           <ul class="refused">
             {now.refused.map((text) => (
@@ -41,45 +43,45 @@ export function OverviewPage() {
   );
 }
 
-function MachineHead({ machine }: { machine: MachineStatus | null }) {
+function MachineHead({ machine }: { machine: MachineStatus }) {
   const words = strings.overview;
   return (
     <header class="machine">
-      <h1>{machine?.hostname ?? "…"}</h1>
+      <h1>{machine.hostname}</h1>
       <dl class="machine-facts">
         <div>
           <dt>{words.version}</dt>
-          <dd>{machine ? `${strings.product} ${machine.version}` : "–"}</dd>
+          <dd>{`${strings.product} ${machine.version}`}</dd>
         </div>
         <div>
           <dt>{words.kernel}</dt>
-          <dd>{machine ? `Linux ${machine.kernel}` : "–"}</dd>
+          <dd>{`Linux ${machine.kernel}`}</dd>
         </div>
         <div>
           <dt>{words.uptimeLabel}</dt>
-          <dd title={machine?.console_ready_ms == null ? undefined : words.bootedIn(duration(machine.console_ready_ms))}>
-            {machine ? age(machine.uptime_ms) : "–"}
-          </dd>
+          <dd>{age(machine.uptime_ms)}</dd>
         </div>
         <div>
           <dt>{words.boot}</dt>
-          <dd>{machine?.console_ready_ms == null ? "–" : words.bootTime(duration(machine.console_ready_ms))}</dd>
+          <dd title={machine.console_ready_ms === null ? undefined : words.bootedIn(duration(machine.console_ready_ms))}>
+            {machine.console_ready_ms === null ? "–" : words.bootTime(duration(machine.console_ready_ms))}
+          </dd>
         </div>
       </dl>
     </header>
   );
 }
 
-function Gauges({ now }: { now: Overview | null }) {
+function Gauges({ now }: { now: Overview }) {
   const words = strings.overview;
-  const used = now ? now.memory.total - now.memory.available : 0;
-  const disk = now ? fullest(now) : null;
+  const used = now.memory.total - now.memory.available;
+  const disk = fullest(now);
   return (
     <div class="gauges">
       <Gauge
         name={words.cpu}
-        value={now ? percent(now.cpu.percent) : "–"}
-        detail={now ? words.cpuDetail(now.cpu.cores, now.cpu.load1.toFixed(2)) : ""}
+        value={percent(now.cpu.percent)}
+        detail={words.cpuDetail(now.cpu.cores, now.cpu.load1.toFixed(2))}
         color="--series-cpu"
         series={(sample) => sample.cpu}
         max={100}
@@ -88,18 +90,18 @@ function Gauges({ now }: { now: Overview | null }) {
       />
       <Gauge
         name={words.memory}
-        value={now ? bytes(used) : "–"}
-        detail={now ? words.memoryDetail(bytes(now.memory.available), bytes(now.memory.total)) : ""}
+        value={bytes(used)}
+        detail={words.memoryDetail(bytes(now.memory.available), bytes(now.memory.total))}
         color="--series-memory"
         series={(sample) => sample.memory}
-        max={now?.memory.total ?? 1}
+        max={now.memory.total}
         format={bytes}
         testid="gauge-memory"
       />
       <Gauge
         name={words.disk}
         value={disk ? percent(share(disk.total - disk.available, disk.total)) : "–"}
-        detail={disk ? words.diskDetail(bytes(disk.available), disk.mount) : now ? words.noDisk : ""}
+        detail={disk ? words.diskDetail(bytes(disk.available), disk.mount) : words.noDisk}
         color="--series-disk"
         series={(sample) => sample.disk}
         max={100}

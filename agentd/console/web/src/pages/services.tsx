@@ -10,19 +10,17 @@ import { strings } from "../strings";
 import { confirm } from "../ui/dialog";
 import { Button, Link, Status, type Tone } from "../ui/parts";
 
-export function Services({ now }: { now: Overview | null }) {
+export function Services({ now }: { now: Overview }) {
   const words = strings.overview;
-  const services = now?.services ?? [];
+  const { services } = now;
   const bad = services.filter(needsAttention).length;
   return (
     <section class="card services" aria-labelledby="services-title">
       <div class="card-head">
         <h2 id="services-title">{words.services}</h2>
-        {now && (
-          <Status tone={bad ? "bad" : "good"}>
-            {bad ? words.servicesBad(bad, services.length) : words.servicesGood(services.length)}
-          </Status>
-        )}
+        <Status tone={bad ? "bad" : "good"}>
+          {bad ? words.servicesBad(bad, services.length) : words.servicesGood(services.length)}
+        </Status>
       </div>
       <table class="table stack">
         <thead>
@@ -49,22 +47,10 @@ export function Services({ now }: { now: Overview | null }) {
           {services.map((service) => (
             <Service key={service.name} service={service} cpu={cpuOfServices.value.get(service.name)} />
           ))}
-          {!now && <Placeholder />}
         </tbody>
       </table>
     </section>
   );
-}
-
-/** Holds the place of the rows that are about to come. */
-function Placeholder() {
-  return [0, 1, 2, 3, 4].map((n) => (
-    <tr key={n} class="placeholder" aria-hidden="true">
-      <td colSpan={8}>
-        <span class="shimmer" />
-      </td>
-    </tr>
-  ));
 }
 
 function Service({ service, cpu }: { service: ServiceStatus; cpu: number | undefined }) {
