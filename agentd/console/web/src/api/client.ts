@@ -96,8 +96,11 @@ async function post<T>(path: string, body: unknown, signal?: AbortSignal): Promi
   return json<T>(await send(path, posting(body, signal)));
 }
 
-/** Reads an event stream to its end. Resolves when the server closes it; rejects when the connection breaks. */
-async function events(response: Response, take: (event: SseEvent) => void): Promise<void> {
+/**
+ * Reads an event stream to its end. Resolves when the server closes it; rejects when the connection breaks.
+ * `heard` is called for whatever arrives, also for the comments that keep a quiet stream alive.
+ */
+async function events(response: Response, take: (event: SseEvent) => void, heard?: () => void): Promise<void> {
   if (!response.body) throw new ApiError("failed", strings.errors.notJson);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   const parser = new SseParser();
@@ -105,6 +108,7 @@ async function events(response: Response, take: (event: SseEvent) => void): Prom
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
+      heard?.();
       for (const event of parser.push(value)) take(event);
     }
   } catch (error) {
@@ -147,10 +151,16 @@ export const api = {
   verify: () => post<Head>("/api/v1/audit/verify", {}),
   exportUrl: "/api/v1/audit/export",
   /** Opens a stream that the caller keeps open with `follow`. */
-  stream: async (path: string, take: (event: SseEvent) => void, signal: AbortSignal, opened?: () => void) => {
+  stream: async (
+    path: string,
+    take: (event: SseEvent) => void,
+    signal: AbortSignal,
+    opened: () => void,
+    heard: () => void,
+  ) => {
     const response = await send(path, { signal, headers: { accept: "text/event-stream" } });
-    opened?.();
-    await events(response, take);
+    opened();
+    await events(response, take, heard);
   },
   ask: async (text: string, take: (event: SseEvent) => void, signal: AbortSignal) => {
     await events(await send("/api/v1/ask", posting({ text }, signal)), take);

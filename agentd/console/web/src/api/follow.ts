@@ -22,7 +22,7 @@ export function pauseMs(attempt: number, random: number): number {
 export type Following = { stop: () => void; retry: () => void };
 
 /**
- * Opens `path` and keeps it open until stopped. With `silenceMs`, a stream that says nothing for so long
+ * Opens `path` and keeps it open until stopped. With `silenceMs`, a stream on which nothing arrives for so long
  * counts as broken: a machine that vanished without a word leaves its connection open for minutes.
  */
 export function follow(
@@ -53,8 +53,8 @@ export function follow(
       await api.stream(
         path,
         (event) => {
-          heard();
-          attempt = 0;
+          // A stream that only opens to say why it cannot go on must not be opened again at full speed.
+          if (event.event !== "error") attempt = 0;
           if (!stopped) take(event);
         },
         mine.signal,
@@ -62,6 +62,7 @@ export function follow(
           heard();
           if (!stopped) say({ at: "open" });
         },
+        heard,
       );
     } catch (error) {
       if (error instanceof ApiError && error.status === 401) stopped = true;

@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { api, sentence } from "../api/client";
 import { follow, type Link } from "../api/follow";
-import type { LogLine } from "../api/types";
+import type { ApiErrorBody, LogLine } from "../api/types";
 import { clock, count, moment } from "../lib/format";
 import { levelOf, merge } from "../lib/logbook";
 import { overview } from "../state/overview";
@@ -14,6 +14,8 @@ import { Button, Empty, Failure, Loading, PageHead, Status } from "../ui/parts";
 import { Choice } from "./audit";
 
 const HISTORY = 500;
+/** The machine sends a sign of life every fifteen seconds. */
+const SILENCE_MS = 40_000;
 const NEAR_END_PX = 48;
 
 export function LogsPage() {
@@ -63,8 +65,9 @@ export function LogsPage() {
     const following = follow(
       api.logStreamPath(unit, contains),
       (event) => {
-        if (event.event !== "line") return;
         try {
+          if (event.event === "error") problem.value = (JSON.parse(event.data) as ApiErrorBody).message;
+          if (event.event !== "line") return;
           burst.push(JSON.parse(event.data) as LogLine);
         } catch {
           return;
@@ -75,8 +78,9 @@ export function LogsPage() {
         link.value = state;
         // The stream is open first, so that no line falls between history and stream.
         if (state.at === "open") void history();
-        if (state.at === "away" && !loaded.value) problem.value = state.why;
+        if (state.at === "away" && !loaded.value && state.why) problem.value = state.why;
       },
+      SILENCE_MS,
     );
     return () => {
       following.stop();

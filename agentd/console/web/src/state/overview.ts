@@ -13,8 +13,8 @@ export const link = signal<Link>({ at: "connecting" });
 export const machineAway = computed(() => link.value.at === "away" && link.value.attempt > 1);
 export const ring = new Ring();
 
-/** Five missed measurements: the machine is gone, whatever its connection says. */
-const SILENCE_MS = 10_000;
+/** A measurement comes every two seconds, a sign of life every fifteen: after this the machine is gone. */
+const SILENCE_MS = 20_000;
 
 let following: Following | null = null;
 
