@@ -40,6 +40,11 @@ fn daemon() {
         of("CapAmb:"),
         of("NoNewPrivs:"),
     );
+    for entry in std::fs::read_dir(paths::VIRTIO_PORTS).into_iter().flatten().flatten() {
+        use std::os::unix::fs::MetadataExt;
+        let owner = std::fs::metadata(entry.path()).map(|m| m.uid());
+        eprintln!("<5>port {:?} → {:?} owner {owner:?}", entry.path(), std::fs::read_link(entry.path()));
+    }
     aios_abi::sys::notify("READY=1\nSTATUS=waiting");
     loop {
         std::thread::park();
@@ -152,7 +157,7 @@ fn scenario() {
             _ => (0, vec![]),
         })
     ));
-    for unit in ["alpha", "denied"] {
+    for unit in ["alpha", "beta", "gamma", "denied"] {
         let logs = InitRequest::Logs { unit: Some(unit.into()), contains: None, limit: 3, follow: false };
         say(&format!("logs of {unit}: {:?}", ask(logs)));
     }

@@ -152,6 +152,11 @@ impl Control {
         }
     }
 
+    /// Whether this connection is open.
+    pub(crate) fn knows(&self, key: u32) -> bool {
+        self.connections.contains_key(&key)
+    }
+
     /// From now on new lines that this filter takes belong to the request.
     pub(crate) fn follow(&mut self, key: u32, id: u64, filter: Filter) {
         if let Some(open) = self.connections.get_mut(&key).and_then(|c| c.open.get_mut(&id)) {

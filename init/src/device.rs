@@ -1,7 +1,8 @@
 //! Devices: kernel events, disks by what they are called, virtio ports by their names.
 
 use crate::cmdline::Disk;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, netlink};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, netlink, recvfrom};
+use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Uevents {
     socket: OwnedFd,
+    /// Announcements were thrown away while a disk was waited for.
+    skipped: Cell<bool>,
 }
 
 /// One announcement.
@@ -31,7 +34,7 @@ impl Uevents {
             Some(netlink::KOBJECT_UEVENT),
         )?;
         rustix::net::bind(&socket, &netlink::SocketAddrNetlink::new(0, 1))?;
-        Ok(Self { socket })
+        Ok(Self { socket, skipped: Cell::new(false) })
     }
 
     /// For the event loop.
@@ -39,13 +42,26 @@ impl Uevents {
         &self.socket
     }
 
+    /// Whether announcements were thrown away since the last call: then look for yourself.
+    pub(crate) fn take_skipped(&self) -> bool {
+        self.skipped.replace(false)
+    }
+
     /// The next announcement, if one waits. After `Err` some were lost (ENOBUFS).
     pub(crate) fn next(&self) -> io::Result<Option<Uevent>> {
         let mut buffer = [0; 8192];
-        match rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
-            Ok((length, _)) => Ok(Some(parse(buffer.get(..length).unwrap_or_default()))),
-            Err(rustix::io::Errno::AGAIN) => Ok(None),
-            Err(e) => Err(e.into()),
+        loop {
+            match recvfrom(&self.socket, &mut buffer[..], RecvFlags::empty()) {
+                Ok((length, _, from)) => {
+                    // Programs may send to this socket as well; only the kernel is believed.
+                    let from = from.and_then(|from| netlink::SocketAddrNetlink::try_from(from).ok());
+                    if from.is_some_and(|from| from.pid() == 0) {
+                        return Ok(Some(parse(buffer.get(..length).unwrap_or_default())));
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN) => return Ok(None),
+                Err(e) => return Err(e.into()),
+            }
         }
     }
 
@@ -58,7 +74,9 @@ impl Uevents {
             Err(rustix::io::Errno::INTR) => return Ok(true),
             other => other?,
         };
-        while let Ok(Some(_)) = self.next() {}
+        while let Ok(Some(_)) = self.next() {
+            self.skipped.set(true);
+        }
         Ok(ready > 0)
     }
 }

@@ -74,7 +74,9 @@ fn parse(pid: u32, bytes: &[u8]) -> Message {
     for line in String::from_utf8_lossy(bytes).lines() {
         match line.split_once('=') {
             Some(("READY", "1")) => message.ready = true,
-            Some(("STATUS", text)) => message.status = Some(text.chars().take(200).collect()),
+            Some(("STATUS", text)) => {
+                message.status = Some(text.chars().filter(|c| !c.is_control()).take(200).collect())
+            }
             // The rest of the protocol (watchdog, stored descriptors) is not served.
             _ => {}
         }

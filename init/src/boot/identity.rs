@@ -15,8 +15,6 @@ const SEED_BYTES: usize = 512;
 
 /// Kernel settings: what an appliance without shells and logins does not need is off.
 const SYSCTLS: &[(&str, &str)] = &[
-    // No core files: they would hold secrets, and nobody here reads them.
-    ("kernel/core_pattern", "|/bin/false"),
     ("kernel/dmesg_restrict", "1"),
     ("kernel/kptr_restrict", "2"),
     ("kernel/kexec_load_disabled", "1"),

@@ -83,6 +83,9 @@ fn system(cmdline: &Cmdline, mut logs: Logs, started_ms: u64) -> Booted {
         }
     }
     let data = mount_data(cmdline, uevents.as_ref(), &mut logs);
+    if uevents.as_ref().is_some_and(Uevents::take_skipped) {
+        index.coldplug().iter().for_each(|fault| logs.push(crate::logs::INIT, 4, fault));
+    }
     device::link_virtio_ports();
     identity::restore_seed();
     let hostname = identity::hostname(&mut logs);

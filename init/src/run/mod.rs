@@ -338,6 +338,9 @@ impl Machine {
                 // Some were lost: look at everything.
                 Err(_) => {
                     (ports, input) = (true, true);
+                    for fault in self.modules.coldplug() {
+                        self.logs.push(logs::INIT, 4, &fault);
+                    }
                     break;
                 }
             }

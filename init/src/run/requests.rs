@@ -152,6 +152,8 @@ impl Machine {
 
     pub(super) fn expire_tickets(&mut self) {
         let now = clock::now();
+        // Nobody waits any more at a connection that was closed.
+        self.tickets.retain(|_, asked| self.control.knows(asked.connection));
         let late: Vec<Ticket> = self
             .tickets
             .iter()

@@ -1,6 +1,7 @@
 //! The supervisor under single stories and under random histories.
 
 use super::*;
+use aios_abi::service::ServiceState;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

@@ -1,0 +1,155 @@
+//! One service: its phase, what is wanted of it, and who waits for it.
+
+use super::types::{Action, Id, Run, Spec, Ticket};
+use aios_abi::service::ServiceState;
+use std::time::Duration;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No process.
+    Idle,
+    /// No process; a new run not before this time.
+    Backoff { until: Duration },
+    /// The process exists and is not ready.
+    Starting { deadline: Duration },
+    /// Ready.
+    Running,
+    /// Was asked or forced to end.
+    Ending { kill_at: Option<Duration> },
+    /// The main process is gone, the rest of its cgroup is being killed.
+    Cleaning { success: bool },
+}
+
+impl Phase {
+    /// Whether a run exists.
+    pub(super) fn active(self) -> bool {
+        !matches!(self, Self::Idle | Self::Backoff { .. })
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Goal {
+    /// Ready in a run later than this one.
+    Up {
+        after: Option<Run>,
+    },
+    Down,
+}
+
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) spec: Spec,
+    pub(super) phase: Phase,
+    /// Newest run.
+    pub(super) run: Option<Run>,
+    /// Time of the last change of phase.
+    pub(super) since: Duration,
+    pub(super) pid: Option<u32>,
+    /// People (or the boot) want it up.
+    pub(super) wanted: bool,
+    /// The present run is to end without that being a failure.
+    pub(super) halt: bool,
+    /// A oneshot that succeeded.
+    pub(super) done: bool,
+    /// A oneshot that failed.
+    pub(super) failed: bool,
+    /// Was ready, has failed or was stopped at least once: those `after` it need not wait any longer.
+    pub(super) settled: bool,
+    /// The program could not be executed.
+    pub(super) unexecutable: bool,
+    /// The next run replaces one that died.
+    pub(super) died: bool,
+    /// Deaths in a row, without a stable run in between.
+    pub(super) failures: u32,
+    pub(super) restarts: u32,
+    /// What [`Event::ExecFailed`] or a passed deadline said about the present run.
+    pub(super) verdict: Option<String>,
+    pub(super) last_exit: Option<String>,
+    pub(super) waiting: Vec<(Ticket, Goal)>,
+}
+
+impl Service {
+    pub(super) fn new(spec: Spec) -> Self {
+        Self {
+            spec,
+            phase: Phase::Idle,
+            run: None,
+            since: Duration::ZERO,
+            pid: None,
+            wanted: false,
+            halt: false,
+            done: false,
+            failed: false,
+            settled: false,
+            unexecutable: false,
+            died: false,
+            failures: 0,
+            restarts: 0,
+            verdict: None,
+            last_exit: None,
+            waiting: Vec::new(),
+        }
+    }
+
+    pub(super) fn go(&mut self, phase: Phase, now: Duration) {
+        self.phase = phase;
+        self.since = now;
+    }
+
+    /// Those who require it may run.
+    pub(super) fn is_up(&self) -> bool {
+        !self.halt && (self.phase == Phase::Running || self.done)
+    }
+
+    pub(super) fn state(&self) -> ServiceState {
+        match self.phase {
+            _ if self.halt => ServiceState::Stopping,
+            Phase::Idle if self.failed => ServiceState::Failed,
+            Phase::Idle if self.wanted && !self.done => ServiceState::Waiting,
+            Phase::Idle => ServiceState::Stopped,
+            Phase::Backoff { .. } if self.unexecutable => ServiceState::Failed,
+            Phase::Starting { .. } => ServiceState::Starting,
+            Phase::Running => ServiceState::Running,
+            Phase::Backoff { .. } | Phase::Ending { .. } | Phase::Cleaning { .. } => ServiceState::Backoff,
+        }
+    }
+
+    fn answer(
+        &mut self,
+        mut met: impl FnMut(&Goal) -> Option<Result<(), String>>,
+    ) -> Vec<(Ticket, Result<(), String>)> {
+        let mut answers = Vec::new();
+        self.waiting.retain(|(ticket, goal)| match met(goal) {
+            Some(result) => {
+                answers.push((*ticket, result));
+                false
+            }
+            None => true,
+        });
+        answers
+    }
+
+    pub(super) fn answer_up(&mut self, id: Id, out: &mut Vec<Action>) {
+        let run = self.run;
+        let answers = self.answer(|goal| match goal {
+            Goal::Up { after } if run > *after => Some(Ok(())),
+            _ => None,
+        });
+        out.extend(answers.into_iter().map(|(ticket, result)| Action::Answer(ticket, id, result)));
+    }
+
+    pub(super) fn answer_down(&mut self, id: Id, out: &mut Vec<Action>) {
+        let answers = self.answer(|goal| matches!(goal, Goal::Down).then_some(Ok(())));
+        out.extend(answers.into_iter().map(|(ticket, result)| Action::Answer(ticket, id, result)));
+    }
+
+    /// Those who waited for it to come up wait no longer, if the run that they wait for has begun.
+    pub(super) fn give_up_waiting(&mut self, id: Id, why: &str, out: &mut Vec<Action>) {
+        let (run, wanted) = (self.run, self.wanted);
+        let answers = self.answer(|goal| match goal {
+            Goal::Up { after } if run > *after || !wanted => Some(Err(why.to_owned())),
+            _ => None,
+        });
+        out.extend(answers.into_iter().map(|(ticket, result)| Action::Answer(ticket, id, result)));
+    }
+}

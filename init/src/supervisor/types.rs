@@ -1,0 +1,140 @@
+//! What goes into the supervisor and what comes out of it.
+
+use aios_abi::service::ServiceState;
+use std::time::Duration;
+
+/// Index of a service; services are never removed while the machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Id(pub(crate) usize);
+
+/// One life of a service's main process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Run(pub(crate) u64);
+
+/// Somebody who waits for the outcome of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// Whether a service runs for ever or does one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// Is started again whenever it ends.
+    #[default]
+    Daemon,
+    /// Has done its work when it exits with status 0.
+    Oneshot,
+}
+
+/// When a daemon counts as ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Readiness {
+    /// When it sends `READY=1` (sd_notify(3)).
+    Notify,
+    /// As soon as its program runs.
+    #[default]
+    Started,
+}
+
+/// What the machine does when all services have stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Power {
+    /// Switch off.
+    Off,
+    /// Start anew.
+    Reboot,
+}
+
+/// What the supervisor needs to know of a service.
+#[derive(Debug, Clone)]
+pub(crate) struct Spec {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) ready: Readiness,
+    /// Start after these have become ready or have failed; stop before them when the machine goes down.
+    pub(crate) after: Vec<Id>,
+    /// Start only while these are ready; stop before them.
+    pub(crate) requires: Vec<Id>,
+    /// When the machine goes down it goes on until all others have ended.
+    pub(crate) last: bool,
+    pub(crate) start_timeout: Duration,
+    pub(crate) stop_timeout: Duration,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Start all services.
+    Boot,
+    /// Somebody wants it up.
+    Start(Id, Ticket),
+    /// Somebody wants it down.
+    Stop(Id, Ticket),
+    /// Somebody wants a new run of it.
+    Restart(Id, Ticket),
+    /// The process of a run exists.
+    Spawned(Id, Run, u32),
+    /// The process of a run could not be made, and none exists.
+    SpawnFailed(Id, Run, String),
+    /// The process executes its program.
+    Executed(Id, Run),
+    /// The process could not execute its program; its exit follows.
+    ExecFailed(Id, Run, String),
+    /// It said that it is ready.
+    Ready(Id, Run),
+    /// Its main process was reaped: whether it ended well, and how in words.
+    Exited(Id, Run, Ended),
+    /// No process of the run is left.
+    Empty(Id, Run),
+    /// The machine is to go down.
+    Shutdown(Power),
+    /// Nothing but time.
+    Tick,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// It exited with status 0.
+    pub(crate) success: bool,
+    /// `exited with status 1`, `killed by SIGKILL`.
+    pub(crate) how: String,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Make the process of a new run.
+    Spawn(Id, Run),
+    /// Ask the main process to end (SIGTERM).
+    Terminate(Id, Run),
+    /// Kill whatever is left in its cgroup, and report [`Event::Empty`] when nothing is.
+    KillAll(Id, Run),
+    /// The service has what it was asked for, or it will not have it.
+    Answer(Ticket, Id, Result<(), String>),
+    /// Worth telling people.
+    Say(Severity, String),
+    /// Everything has stopped; these are the services that did not.
+    Down(Power, Vec<Id>),
+}
+
+/// How a message to people is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Severity {
+    /// A milestone.
+    Info,
+    /// Something went wrong and is being dealt with.
+    Warning,
+}
+
+/// A service as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) state: ServiceState,
+    pub(crate) pid: Option<u32>,
+    pub(crate) since: Duration,
+    pub(crate) restarts: u32,
+    pub(crate) degraded: bool,
+    pub(crate) last_exit: Option<String>,
+}
