@@ -1,10 +1,14 @@
-# aiOS: `make run` boots the appliance, `make test` proves it. `make help` lists the rest.
+# aiOS: `make run` boots the appliance, `make test` proves it. `make` alone lists the rest.
 
 SHELL        := /bin/bash
 .SHELLFLAGS  := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps web build engines image run stop test lint deny test-web test-units test-engines test-machine bench lab clean
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help deps web build engines image run stop test bench lint lab clean \
+        deny test-web test-units test-engines test-machine
 
+# A newer Node.js than the distribution's, where scripts/deps.sh had to fetch one.
 export PATH := $(CURDIR)/target/node/bin:$(HOME)/.cargo/bin:$(PATH)
 
 RELEASE := target/x86_64-unknown-linux-gnu/release
@@ -12,90 +16,124 @@ RELEASE := target/x86_64-unknown-linux-gnu/release
 ENGINES := aios-engine-llama aios-engine-candle
 ENGINE_CARGO := CARGO_TARGET_DIR=target/engines cargo
 ENGINE_PACKAGES := $(addprefix -p ,$(ENGINES))
+
+WEB := agentd/console/web
+BROWSER := tests/browser
+WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public $(WEB)/scripts $(WEB)/*.* -type f)
+
+# cargo-deny takes minutes to build: once for this user, not once for each checkout.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/aios/tools
 DENY_VERSION := 0.20.2
-MODEL_ARGUMENT := $(if $(MODEL),--model $(abspath $(MODEL)),)
+
+# make run MODEL=other.gguf PORT=9443 MEMORY=4096 FRESH=1 DETACH=1
+MODEL_ARGUMENT := $(if $(MODEL),--model $(abspath $(MODEL)))
+RUN_ARGUMENTS := $(MODEL_ARGUMENT) $(if $(PORT),--port $(PORT)) $(if $(MEMORY),--memory $(MEMORY)) \
+                 $(if $(FRESH),--fresh) $(if $(DETACH),--detach)
 
 help: ## Show this list
 	@echo "aiOS: an appliance whose operator is software."
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 	@echo "Start with: make run"
 
 deps:
-	@scripts/deps.sh build run
+	@scripts/deps.sh build
 
-web: deps ## Build the console's pages
-	@cd agentd/console/web && \
-	if [ ! -e node_modules/.stamp ] || [ package-lock.json -nt node_modules/.stamp ]; then \
-	  echo "web: installing packages"; npm ci --silent --no-audit --no-fund; touch node_modules/.stamp; fi && \
-	if [ ! -e dist/index.html ] || [ -n "$$(find src index.html package.json vite.config.ts scripts -newer dist/index.html -type f -print -quit 2>/dev/null)" ]; then \
-	  echo "web: building the pages"; npm run --silent build; touch dist/index.html; fi
+$(WEB)/node_modules/.stamp: $(WEB)/package-lock.json $(WEB)/package.json | deps
+	@echo "web: fetching packages"
+	@cd $(WEB) && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(WEB)/dist/index.html: $(WEB_SOURCES) $(WEB)/node_modules/.stamp
+	@echo "web: building the pages"
+	@cd $(WEB) && npm run --silent build
+	@touch $@
+
+web: deps $(WEB)/dist/index.html ## Build the console's pages
+	$(call next,web,make build)
 
 build: web ## Build the daemons and aiosctl
 	@echo "build: programs"
 	@cargo build --release --bins
+	$(call next,build,make image)
 
-engines: deps ## Build the engine workers (llama.cpp, candle; minutes the first time)
-	@[ -e target/engines/$(notdir $(RELEASE))/.built ] || echo "engines: llama.cpp and candle compile once, which takes minutes"
+engines: deps ## Build the engine workers (llama.cpp and candle: minutes the first time)
+	@echo "build: engine workers$(if $(wildcard target/engines/*/release/aios-engine-llama),, (llama.cpp and candle compile once; this takes minutes))"
 	@$(ENGINE_CARGO) build --release $(ENGINE_PACKAGES)
+	$(call next,engines,make image)
 
-image: build engines ## Assemble the quick image in target/image
+image: build engines ## Assemble the quick image in target/image (MODEL=path.gguf for another model)
 	@$(RELEASE)/aios-image build $(MODEL_ARGUMENT)
-	@[ -n "$(QUIET)" ] || echo "Next: make run"
+	$(call next,image,make run)
 
-run: QUIET := 1
 run: image ## Build what is missing, boot the appliance in QEMU and say how to log in
-	@exec $(RELEASE)/aios-qemu run $(MODEL_ARGUMENT)
+	@exec $(RELEASE)/aios-qemu run $(RUN_ARGUMENTS)
 
 stop: ## Switch the appliance off that `make run` started
 	@if [ -x $(RELEASE)/aios-qemu ]; then $(RELEASE)/aios-qemu stop; else echo "No machine runs."; fi
 
-lint: web deny ## Formatting, clippy and licences
+deny: deps
+	@[ "$$($(TOOLS)/bin/cargo-deny --version 2>/dev/null)" = "cargo-deny $(DENY_VERSION)" ] || { \
+	  echo "lint: building cargo-deny $(DENY_VERSION), once for this user (this takes minutes)"; \
+	  env -C / CARGO_TARGET_DIR=$(TOOLS)/build cargo install --quiet --locked --root $(TOOLS) --version $(DENY_VERSION) cargo-deny; \
+	  rm -rf $(TOOLS)/build; }
+	@echo "lint: licences, bans and sources"
+	@$(TOOLS)/bin/cargo-deny --log-level error check licenses bans sources
+
+lint: web deny ## Formatting, clippy and licences: the quick part of the tests
 	@echo "lint: formatting"
 	@cargo fmt --all --check
 	@echo "lint: clippy"
 	@cargo clippy --release --all-targets -- -D warnings
 	@$(ENGINE_CARGO) clippy --release $(ENGINE_PACKAGES) --all-targets -- -D warnings
-
-deny: deps
-	@[ "$$($(TOOLS)/bin/cargo-deny --version 2>/dev/null)" = "cargo-deny $(DENY_VERSION)" ] || { \
-	  echo "lint: building cargo-deny $(DENY_VERSION) once for this user (minutes)"; \
-	  env -C / CARGO_TARGET_DIR=$(TOOLS)/build cargo install --quiet --locked --root $(TOOLS) --version $(DENY_VERSION) --no-default-features cargo-deny; \
-	  rm -rf $(TOOLS)/build; }
-	@echo "lint: licences and sources"
-	@$(TOOLS)/bin/cargo-deny --log-level error check licenses bans sources
+	$(call next,lint,make test)
 
 test-web: web
 	@echo "test: pages"
-	@cd agentd/console/web && npm test --silent
+	@cd $(WEB) && npm test --silent
 
 test-units: web
 	@echo "test: units"
 	@cargo test --release --workspace $(addprefix --exclude ,$(ENGINES)) --exclude aios-tests
 
 test-engines: image
-	@echo "test: engines"
+	@echo "test: engine workers"
 	@$(ENGINE_CARGO) test --release $(ENGINE_PACKAGES)
 
-test-machine: QUIET := 1
-test-machine: image
+$(BROWSER)/node_modules/.stamp: $(BROWSER)/package-lock.json | deps
+	@cd $(BROWSER) && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+test-machine: image $(BROWSER)/node_modules/.stamp
 	@scripts/deps.sh test
-	@cd tests/browser && if [ ! -e node_modules/.stamp ]; then npm ci --silent --no-audit --no-fund; touch node_modules/.stamp; fi
 	@echo "test: the booted image"
 	@cargo test --release -p aios-tests -- --test-threads=1 --nocapture
 
-test: QUIET := 1
-test: lint image test-web test-units test-engines test-machine ## Everything that must pass before a change is merged
-	@echo "All tests passed. Next: make run"
+# In this order the longest waits (compilers) are shared by all that follow.
+SUITES := lint image test-web test-units test-engines test-machine
 
-bench: QUIET := 1
+test: deps ## Everything that must pass before a change is merged
+	@begun=$$SECONDS; passed=0; failed=; \
+	for suite in $(SUITES); do \
+	  if $(MAKE) --no-print-directory $$suite NEXT=; then passed=$$((passed + 1)); else failed+=" $$suite"; fi; \
+	done; \
+	echo "test: $$passed of $(words $(SUITES)) suites passed in $$(((SECONDS - begun) / 60)) minutes"; \
+	if [ -n "$$failed" ]; then echo "test: failed:$$failed. Next: make <one of these>" >&2; exit 1; fi; \
+	echo "Next: make run"
+
 bench: image ## Measure side by side with peers; writes target/bench/results.json
 	@scripts/deps.sh bench
 	@cargo run --release --quiet -p aios-tests --bin aios-bench
 
-lab: ## The chaos lab: not in this checkout yet
-	@echo "There is no chaos lab in this checkout yet; make test breaks the booted image in the ways that exist today." >&2; exit 1
+lab: ## The chaos lab (not in this checkout yet)
+	@echo "This checkout has no chaos lab yet; 'make test' breaks the booted image in the ways that exist today." >&2
+	@exit 1
 
-clean: ## Remove everything that was built
-	@rm -rf target agentd/console/web/dist agentd/console/web/node_modules tests/browser/node_modules
+clean: stop ## Remove everything that was built
+	@rm -rf target $(WEB)/dist $(WEB)/node_modules $(BROWSER)/node_modules
 	@echo "Clean. Next: make run"
+
+# What to do next, when this was what the person asked for.
+NEXT = 1
+define next
+	@$(if $(and $(NEXT),$(filter $(1),$(MAKECMDGOALS))),echo "Next: $(2)",:)
+endef

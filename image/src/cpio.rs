@@ -10,6 +10,7 @@ pub(crate) struct Archive<W: Write> {
 
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
+const FILE: u32 = 0o100_644;
 const DEVICE: u32 = 0o020_600;
 
 impl<W: Write> Archive<W> {
@@ -22,6 +23,10 @@ impl<W: Write> Archive<W> {
     }
 
     pub(crate) fn file(&mut self, name: &str, content: &[u8]) -> Result<()> {
+        self.entry(name, FILE, (0, 0), content)
+    }
+
+    pub(crate) fn program(&mut self, name: &str, content: &[u8]) -> Result<()> {
         self.entry(name, PROGRAM, (0, 0), content)
     }
 
@@ -67,7 +72,7 @@ mod tests {
             let mut bytes = Vec::new();
             let mut archive = Archive::new(&mut bytes);
             archive.directory(&"d".repeat(length + 1)).expect("writes");
-            archive.file("init", &vec![7; length]).expect("writes");
+            archive.program("init", &vec![7; length]).expect("writes");
             archive.finish().expect("writes");
             assert_eq!(bytes.len() % 4, 0);
             let magic = bytes.chunks(4).filter(|c| c == b"0707").count();

@@ -11,7 +11,11 @@ pub(crate) fn require_static(path: &Path) -> Result<()> {
         .with_context(|| format!("{} is missing; `make build` builds it", path.display()))?;
     let dynamic =
         needs_interpreter(&bytes).with_context(|| format!("{} is no 64-bit ELF program", path.display()))?;
-    ensure!(!dynamic, "{} is not static; build it with the checkout's .cargo/config.toml", path.display());
+    ensure!(
+        !dynamic,
+        "{} is not static; run cargo inside the checkout, whose .cargo/config.toml asks for it",
+        path.display()
+    );
     Ok(())
 }
 

