@@ -1,0 +1,221 @@
+//! The chain in a redb database.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `records` | sequence number | postcard of [`Record`] |
+//! | `head` | `"head"` | postcard of the signed [`Head`], written in the same transaction as the record it signs |
+//! | `open` | sequence number of a `Begin` without its `End` | – |
+//! | `undone` | sequence number of a `Begin` | that of its `Undone` |
+
+use aios_abi::audit::{Entry, Hash, Head, Outcome, Record, Verification};
+use aios_abi::{CallError, ErrorCode};
+use ed25519_dalek::SigningKey;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
+const HEAD: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("head");
+const OPEN: TableDefinition<'_, u64, ()> = TableDefinition::new("open");
+const UNDONE: TableDefinition<'_, u64, u64> = TableDefinition::new("undone");
+
+/// Memory for the database's pages.
+const CACHE: usize = 4 * 1024 * 1024;
+/// Records in one answer.
+const MAX_PAGE: u32 = 10_000;
+/// Bytes of records in one answer; far below what a client accepts.
+const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
+
+/// What can go wrong below the chain.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The database.
+    #[error("{0}")]
+    Database(#[from] redb::Error),
+    /// What it holds.
+    #[error("{0}")]
+    Content(String),
+}
+
+macro_rules! from_redb {
+    ($($kind:ident),*) => {$(
+        impl From<redb::$kind> for Error {
+            fn from(error: redb::$kind) -> Self {
+                Self::Database(error.into())
+            }
+        }
+    )*};
+}
+from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
+
+/// An open chain.
+pub(super) struct Store {
+    database: Database,
+    key: SigningKey,
+    last: Mutex<Option<(u64, Hash)>>,
+}
+
+impl Store {
+    /// Open or create; the newest record must be the one that was signed last.
+    pub(super) fn open(path: &Path, key: SigningKey) -> Result<Self, Error> {
+        // A damaged file can also end in an assertion inside the database; that must not stop toold.
+        let opened = std::panic::catch_unwind(|| {
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE);
+            let database = builder.create(path)?;
+            restrict(path)?;
+            let last = newest(&database)?;
+            Ok::<_, Error>((database, last))
+        });
+        let (database, last) =
+            opened.unwrap_or_else(|_| Err(Error::Content("the database is damaged".into())))?;
+        Ok(Self { database, key, last: Mutex::new(last) })
+    }
+
+    /// Number of the record that will come next.
+    pub(super) fn next(&self) -> u64 {
+        self.last().map_or(0, |(seq, _)| seq + 1)
+    }
+
+    fn last(&self) -> Option<(u64, Hash)> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Append all of these in one durable transaction; their numbers come back.
+    pub(super) fn append(&self, entries: Vec<(u64, Entry)>) -> Result<Vec<u64>, Error> {
+        // The lock is held to the end: two appends must not follow the same record.
+        let mut place = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = *place;
+        let mut numbers = Vec::with_capacity(entries.len());
+        let transaction = self.database.begin_write()?;
+        {
+            let mut records = transaction.open_table(RECORDS)?;
+            let mut open = transaction.open_table(OPEN)?;
+            let mut undone = transaction.open_table(UNDONE)?;
+            for (time_ms, entry) in entries {
+                let record = Record::new(last, time_ms, entry);
+                match &record.entry {
+                    Entry::Begin { .. } => drop(open.insert(record.seq, ())?),
+                    Entry::End { of, .. } => drop(open.remove(of)?),
+                    Entry::Undone { of, outcome: Outcome::Done { .. }, .. } => {
+                        undone.insert(of, record.seq)?;
+                    }
+                    Entry::Opened { .. } | Entry::Call { .. } | Entry::Undone { .. } => {}
+                }
+                records.insert(record.seq, encode(&record)?.as_slice())?;
+                last = Some((record.seq, record.hash));
+                numbers.push(record.seq);
+            }
+            if let Some((seq, hash)) = last {
+                let head = Head::sign(seq, hash, &self.key);
+                transaction.open_table(HEAD)?.insert("head", encode(&head)?.as_slice())?;
+            }
+        }
+        transaction.commit()?;
+        *place = last;
+        Ok(numbers)
+    }
+
+    /// Changes that have begun and not ended.
+    pub(super) fn open_changes(&self) -> Result<Vec<u64>, Error> {
+        match self.database.begin_read()?.open_table(OPEN) {
+            Ok(table) => {
+                table.iter()?.map(|row| Ok(row.map(|(key, _)| key.value())?)).collect::<Result<_, Error>>()
+            }
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Records from `from` on, and the signed head.
+    pub(super) fn page(&self, from: u64, limit: u32) -> Result<(Vec<Record>, Head), Error> {
+        let read = self.database.begin_read()?;
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        for row in read.open_table(RECORDS)?.range(from..)?.take(limit.min(MAX_PAGE) as usize) {
+            let (seq, value) = row?;
+            bytes += value.value().len();
+            if bytes > MAX_PAGE_BYTES && !records.is_empty() {
+                break;
+            }
+            records.push(decode(seq.value(), value.value())?);
+        }
+        Ok((records, head(&read)?))
+    }
+
+    /// Read everything and prove it. An altered chain is [`ErrorCode::Failed`], with the place.
+    pub(super) fn verify(&self) -> Result<Head, CallError> {
+        let broken = |e: &dyn std::fmt::Display| {
+            CallError::new(ErrorCode::Failed, format!("the audit chain is broken: {e}"))
+        };
+        // One snapshot for the records and their head.
+        let read = self.database.begin_read().map_err(|e| broken(&e))?;
+        let records = read.open_table(RECORDS).map_err(|e| broken(&e))?;
+        let head = head(&read).map_err(|e| broken(&e))?;
+        if head.public_key != aios_abi::audit::hex(self.key.verifying_key().as_bytes()) {
+            return Err(broken(&"it is signed with another key than this machine's"));
+        }
+        let mut verification = Verification::default();
+        for row in records.iter().map_err(|e| broken(&e))? {
+            let (seq, value) = row.map_err(|e| broken(&e))?;
+            let record = decode(seq.value(), value.value()).map_err(|e| broken(&e))?;
+            verification.push(&record).map_err(|e| broken(&e))?;
+        }
+        verification.finish(&head).map_err(|e| broken(&e))?;
+        Ok(head)
+    }
+
+    /// One record.
+    pub(super) fn record(&self, seq: u64) -> Result<Option<Record>, Error> {
+        let read = self.database.begin_read()?;
+        let value = read.open_table(RECORDS)?.get(seq)?;
+        value.map(|value| decode(seq, value.value())).transpose()
+    }
+
+    /// The record in which a change was taken back.
+    pub(super) fn undone_by(&self, seq: u64) -> Result<Option<u64>, Error> {
+        let read = self.database.begin_read()?;
+        Ok(read.open_table(UNDONE)?.get(seq)?.map(|value| value.value()))
+    }
+}
+
+fn restrict(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .map_err(|e| Error::Content(format!("{}: {e}", path.display())))
+}
+
+fn newest(database: &Database) -> Result<Option<(u64, Hash)>, Error> {
+    let read = database.begin_read()?;
+    let records = match read.open_table(RECORDS) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let Some((seq, value)) = records.last()? else { return Ok(None) };
+    let record = decode(seq.value(), value.value())?;
+    let head = head(&read)?;
+    head.verify().map_err(|e| Error::Content(e.to_string()))?;
+    if (head.seq, head.hash) != (record.seq, record.hash) {
+        return Err(Error::Content(format!(
+            "record {} is not the newest one, which was signed as record {}",
+            record.seq, head.seq
+        )));
+    }
+    Ok(Some((record.seq, record.hash)))
+}
+
+fn head(read: &redb::ReadTransaction) -> Result<Head, Error> {
+    let table = read.open_table(HEAD)?;
+    let value = table.get("head")?.ok_or_else(|| Error::Content("the signed head is missing".into()))?;
+    postcard::from_bytes(value.value())
+        .map_err(|e| Error::Content(format!("the signed head cannot be read: {e}")))
+}
+
+fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    postcard::to_stdvec(value).map_err(|e| Error::Content(e.to_string()))
+}
+
+fn decode(seq: u64, bytes: &[u8]) -> Result<Record, Error> {
+    postcard::from_bytes(bytes).map_err(|e| Error::Content(format!("record {seq} cannot be read: {e}")))
+}

@@ -1,0 +1,396 @@
+//! The way of a call through the broker.
+
+use crate::audit::{Log, Need};
+use crate::caller::Caller;
+use crate::ctx::Ctx;
+use crate::declaration::{Declaration, Finished, Pending, Started};
+use crate::policy::{Ask, Policy, Target};
+use crate::{redact, tool, undo};
+use aios_abi::audit::{CallRecord, Entry, Outcome};
+use aios_abi::call::Meta;
+use aios_abi::client::Client;
+use aios_abi::service::Init;
+use aios_abi::tool::{CallDone, Effect, Progress, ToolReply, ToolRequest};
+use aios_abi::{CallError, ErrorCode, who::Role};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+
+/// Calls that run at once; the next ones wait.
+const MAX_RUNNING: usize = 32;
+/// How long a call waits for its turn before it is answered `Busy`.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+/// Time limit of an undo.
+const UNDO_TIMEOUT: Duration = Duration::from_secs(30);
+/// Name of an undo where a tool's name is expected.
+const UNDO: &str = "undo";
+
+/// Where the broker keeps its things, and whom it works with.
+pub struct Setup<'a> {
+    /// Audit chain, key and undo data.
+    pub data: &'a Path,
+    /// What may be touched.
+    pub policy: Policy,
+    /// PID 1.
+    pub init: Client<Init>,
+    /// Version of the image, for the audit chain.
+    pub version: &'a str,
+    /// Random id of this boot, for the audit chain.
+    pub boot_id: &'a str,
+}
+
+/// The broker.
+pub struct Broker {
+    policy: Arc<Policy>,
+    init: Client<Init>,
+    audit: Log,
+    undo: undo::Store,
+    turns: Semaphore,
+    busy: Mutex<HashSet<String>>,
+}
+
+/// What accompanies a call inside the broker.
+pub struct Way {
+    /// Who asks.
+    pub caller: Caller,
+    /// Why, and for what.
+    pub meta: Meta,
+    /// Takes what happens in between.
+    pub progress: Option<mpsc::Sender<Progress>>,
+    /// Set by the server when the caller has gone.
+    pub cancelled: Arc<AtomicBool>,
+}
+
+impl Way {
+    /// A call that nobody watches.
+    pub fn new(caller: Caller, meta: Meta) -> Self {
+        Self { caller, meta, progress: None, cancelled: Arc::default() }
+    }
+
+    fn record(&self, tool: &str, effect: Effect, args: String) -> CallRecord {
+        CallRecord {
+            tool: tool.into(),
+            effect,
+            args,
+            why: self.meta.why.clone(),
+            incident: self.meta.incident.clone(),
+            by: self.caller.by.clone(),
+            person: self.caller.person.clone(),
+        }
+    }
+}
+
+impl Broker {
+    /// Open audit chain and undo data.
+    pub fn open(setup: Setup<'_>) -> Result<Self, CallError> {
+        std::fs::create_dir_all(setup.data)
+            .map_err(|e| CallError::failed(format!("{}: {e}", setup.data.display())))?;
+        Ok(Self {
+            policy: Arc::new(setup.policy),
+            init: setup.init,
+            audit: Log::open(setup.data, setup.version, setup.boot_id)?,
+            undo: undo::Store::open(setup.data.join("undo"))?,
+            turns: Semaphore::new(MAX_RUNNING),
+            busy: Mutex::default(),
+        })
+    }
+
+    /// The audit chain.
+    pub fn audit(&self) -> &Log {
+        &self.audit
+    }
+
+    /// Answer one request. It must not be dropped half-way: the server runs it in a task of its own.
+    pub async fn answer(self: Arc<Self>, way: Way, request: ToolRequest) -> Result<ToolReply, CallError> {
+        match request {
+            ToolRequest::List => Ok(ToolReply::List(tool::all().iter().map(|tool| tool.info()).collect())),
+            ToolRequest::Call { tool, args, dry_run } => {
+                self.call(way, tool, args, dry_run).await.map(ToolReply::Done)
+            }
+            ToolRequest::Undo { audit } => self.take_back(way, audit).await.map(ToolReply::Done),
+            ToolRequest::Audit { from, limit } => {
+                let (records, head) = blocking(move || self.audit.page(from, limit)).await?;
+                Ok(ToolReply::Audit { records, head })
+            }
+            ToolRequest::AuditVerify => blocking(move || self.audit.verify()).await.map(ToolReply::Verified),
+        }
+    }
+
+    async fn call(
+        self: Arc<Self>,
+        way: Way,
+        number: u16,
+        args: String,
+        dry_run: bool,
+    ) -> Result<CallDone, CallError> {
+        let Some(tool) = tool::by_number(number) else {
+            let error = CallError::not_found(format!("there is no tool with the number {number}"));
+            let call = way.record(&format!("number {number}"), Effect::Read, "{}".into());
+            return self.refused(call, error).await;
+        };
+        let call = way.record(tool.name, tool.effect, redact::for_audit(&args, &tool.code.args_schema()));
+        let ask =
+            Ask { role: way.caller.role, least: tool.role, effect: tool.effect, why: &way.meta.why, dry_run };
+        if let Err(error) = self.policy.may_call(&ask) {
+            return self.refused(call, CallError::new(error.code, format!("{}: {}", tool.name, error))).await;
+        }
+        let Ok(Ok(_turn)) = tokio::time::timeout(MAX_WAIT, self.turns.acquire()).await else {
+            let text = format!("{MAX_RUNNING} calls are running; try again in a moment");
+            return self.refused(call, CallError::new(ErrorCode::Busy, text)).await;
+        };
+        let limit = Duration::from_millis(tool.timeout_ms.into());
+        let ctx = Arc::new(self.ctx(&way, limit));
+        match self.start(tool, &ctx, args, limit).await {
+            Ok(Started::Done(finished)) => self.looked(call, finished).await,
+            Ok(Started::Change(change)) if dry_run => self.previewed(call, &*change).await,
+            Ok(Started::Change(change)) => self.clone().change(call, change, ctx).await,
+            Err(error) => self.refused(call, error).await,
+        }
+    }
+
+    fn ctx(&self, way: &Way, limit: Duration) -> Ctx {
+        Ctx {
+            caller: way.caller.clone(),
+            policy: self.policy.clone(),
+            init: self.init.clone(),
+            audit: self.audit.clone(),
+            deadline: Instant::now() + limit,
+            cancelled: way.cancelled.clone(),
+            runtime: Handle::current(),
+            progress: way.progress.clone(),
+        }
+    }
+
+    /// Write down that somebody was turned away who may not even ask.
+    pub async fn turned_away(&self, by: String, request: &ToolRequest, error: &CallError) {
+        let tool = match request {
+            ToolRequest::List => "list",
+            ToolRequest::Call { tool, .. } => tool::by_number(*tool).map_or("unknown", |tool| tool.name),
+            ToolRequest::Undo { .. } => UNDO,
+            ToolRequest::Audit { .. } | ToolRequest::AuditVerify => "audit",
+        };
+        let call = CallRecord {
+            tool: tool.into(),
+            effect: Effect::Read,
+            args: "{}".into(),
+            // What a stranger says is not kept: it would let him fill the disk.
+            why: String::new(),
+            incident: None,
+            by,
+            person: None,
+        };
+        let _ = self.refused::<()>(call, error.clone()).await;
+    }
+
+    /// The first step, which only looks. It can be abandoned when its time is over.
+    async fn start(
+        &self,
+        tool: &'static Declaration,
+        ctx: &Arc<Ctx>,
+        args: String,
+        limit: Duration,
+    ) -> Result<Started, CallError> {
+        let cancelled = ctx.cancelled.clone();
+        let ctx = ctx.clone();
+        let work = blocking(move || tool.code.start(&ctx, &args));
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            // Its thread may still wait for the kernel; loops notice this.
+            cancelled.store(true, Ordering::Relaxed);
+            Err(CallError::new(
+                ErrorCode::Timeout,
+                format!("{} was not done within its limit of {} ms", tool.name, tool.timeout_ms),
+            ))
+        })
+    }
+
+    async fn looked(&self, call: CallRecord, finished: Finished) -> Result<CallDone, CallError> {
+        let outcome = Outcome::Done { summary: finished.summary.clone() };
+        let audit = self.audit.append(Entry::Call { call, outcome }, Need::Soon).await?;
+        Ok(CallDone { result: finished.result, summary: finished.summary, audit, undoable: false })
+    }
+
+    async fn previewed(&self, call: CallRecord, change: &dyn Pending) -> Result<CallDone, CallError> {
+        let allowed = self.policy.may_change(&change.target());
+        if let Err(error) = allowed {
+            return self.refused(call, error).await;
+        }
+        let preview = change.preview();
+        let summary = format!("dry run: would {}", preview.would);
+        let finished = crate::declaration::finish(&preview, summary)?;
+        self.looked(call, finished).await
+    }
+
+    async fn change(
+        self: Arc<Self>,
+        call: CallRecord,
+        change: Box<dyn Pending>,
+        ctx: Arc<Ctx>,
+    ) -> Result<CallDone, CallError> {
+        let target = change.target();
+        let hold = match self.policy.may_change(&target).and_then(|()| self.hold(&target)) {
+            Ok(hold) => hold,
+            Err(error) => return self.refused(call, error).await,
+        };
+        let (audit, undoable) = match self.begin(&call, &*change).await {
+            Ok(begun) => begun,
+            Err(error) => return self.refused(call, error).await,
+        };
+        let result = blocking(move || {
+            let mut change = change;
+            let result = change.make(&ctx);
+            drop(hold);
+            result
+        })
+        .await;
+        let outcome = outcome(result.as_ref().map(|finished| finished.summary.as_str()));
+        let end = self.audit.append(Entry::End { of: audit, outcome }, Need::Soon).await;
+        if let Err(error) = end {
+            tracing::error!("the end of change {audit} has no record: {error}");
+        }
+        let finished = result?;
+        Ok(CallDone { result: finished.result, summary: finished.summary, audit, undoable })
+    }
+
+    /// Everything that must be on disk before the change: undo data, then the record.
+    async fn begin(&self, call: &CallRecord, change: &dyn Pending) -> Result<(u64, bool), CallError> {
+        let saved = change.save().map(|kept| undo::Saved {
+            tool: call.tool.clone(),
+            target: change.target().to_string(),
+            kept,
+        });
+        let draft = saved.map(|saved| self.undo.save(&saved)).transpose()?;
+        let undoable = draft.is_some();
+        let audit = self.audit.append(Entry::Begin { call: call.clone(), undoable }, Need::Durable).await?;
+        if let Some(draft) = draft
+            && let Err(error) = draft.keep(audit)
+        {
+            let outcome = Outcome::Failed { error: error.to_string() };
+            let _ = self.audit.append(Entry::End { of: audit, outcome }, Need::Soon).await;
+            return Err(error);
+        }
+        Ok((audit, undoable))
+    }
+
+    /// A refusal is a record of its own; the caller gets the error.
+    async fn refused<T>(&self, call: CallRecord, error: CallError) -> Result<T, CallError> {
+        let outcome = match error.code {
+            ErrorCode::Denied => Outcome::Denied { reason: error.to_string() },
+            _ => Outcome::Failed { error: error.to_string() },
+        };
+        if let Err(lost) = self.audit.append(Entry::Call { call, outcome }, Need::Soon).await {
+            tracing::error!("a refusal has no record: {lost}");
+        }
+        Err(error)
+    }
+
+    async fn take_back(self: Arc<Self>, way: Way, seq: u64) -> Result<CallDone, CallError> {
+        let call = way.record(UNDO, Effect::Reversible, format!("{{\"audit\":{seq}}}"));
+        let ask = Ask {
+            role: way.caller.role,
+            least: Role::Operator,
+            effect: Effect::Reversible,
+            why: &way.meta.why,
+            dry_run: false,
+        };
+        if let Err(error) = self.policy.may_call(&ask) {
+            return self.refused(call, CallError::new(error.code, format!("undo: {error}"))).await;
+        }
+        let this = self.clone();
+        let hold = match self.hold_key(format!("undo {seq}")) {
+            Ok(hold) => hold,
+            Err(error) => return self.refused(call, error).await,
+        };
+        let ctx = self.ctx(&way, UNDO_TIMEOUT);
+        // An undo that was begun is carried through, whoever has gone meanwhile.
+        let result = blocking(move || this.undo_now(&ctx, seq)).await;
+        let outcome = outcome(result.as_ref().map(String::as_str));
+        let entry = Entry::Undone { of: seq, call, outcome };
+        let audit = self.audit.append(entry, Need::Soon).await;
+        drop(hold);
+        let summary = result?;
+        self.undo.remove(seq);
+        let result = serde_json::json!({ "undone": seq, "what": summary }).to_string();
+        Ok(CallDone { result, summary, audit: audit?, undoable: false })
+    }
+
+    fn undo_now(self: &Arc<Self>, ctx: &Ctx, seq: u64) -> Result<String, CallError> {
+        let record = self
+            .audit
+            .record(seq)?
+            .ok_or_else(|| CallError::not_found(format!("there is no audit record {seq}")))?;
+        let Entry::Begin { call, undoable } = record.entry else {
+            return Err(CallError::invalid(format!("record {seq} is not the beginning of a change")));
+        };
+        if !undoable {
+            return Err(CallError::invalid(format!("what {} did cannot be taken back", call.tool)));
+        }
+        if let Some(by) = self.audit.undone_by(seq)? {
+            return Err(CallError::new(
+                ErrorCode::Conflict,
+                format!("record {seq} was already undone, by record {by}"),
+            ));
+        }
+        let tool = tool::by_name(&call.tool)
+            .ok_or_else(|| CallError::not_found(format!("this release has no tool {}", call.tool)))?;
+        if ctx.caller.role < tool.role {
+            return Err(CallError::denied(format!(
+                "to undo {} needs the role {}, the caller has the role {}",
+                tool.name,
+                tool.role.as_str(),
+                ctx.caller.role.as_str()
+            )));
+        }
+        let saved = self.undo.load(seq)?;
+        let _hold = self.hold_key(saved.target)?;
+        tool.code.undo(ctx, &saved.kept)
+    }
+
+    /// Two changes to the same target do not run at once.
+    fn hold(self: &Arc<Self>, target: &Target) -> Result<Hold, CallError> {
+        self.hold_key(target.to_string())
+    }
+
+    fn hold_key(self: &Arc<Self>, key: String) -> Result<Hold, CallError> {
+        if !self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+            return Err(CallError::new(
+                ErrorCode::Conflict,
+                format!("{key} is being changed by another call; try again when that is done"),
+            ));
+        }
+        Ok(Hold { broker: self.clone(), key })
+    }
+}
+
+struct Hold {
+    broker: Arc<Broker>,
+    key: String,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.broker.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+/// What the audit chain says of a result.
+fn outcome(result: Result<&str, &CallError>) -> Outcome {
+    match result {
+        Ok(summary) => Outcome::Done { summary: summary.into() },
+        Err(error) if error.code == ErrorCode::Denied => Outcome::Denied { reason: error.to_string() },
+        Err(error) => Outcome::Failed { error: error.to_string() },
+    }
+}
+
+/// Run something that may block on a thread for it. A tool's own fault ends its call, nothing else.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
+) -> Result<T, CallError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|fault| {
+        tracing::error!("a call ended in a fault: {fault}");
+        Err(CallError::failed("the tool stopped at a fault of its own; toold's log has the place"))
+    })
+}

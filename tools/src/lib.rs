@@ -1,0 +1,20 @@
+//! The tool broker: everything that looks at this machine or changes it goes through here.
+//!
+//! A call's way: decode → who asks ([`caller`]) → may they ([`policy`]) → what exactly would be changed
+//! (the tool's own `prepare`) → may that be changed → save what [`undo`] needs → record the beginning
+//! ([`audit`]) → make the change and verify it → record the end → answer. Looks are one step and one
+//! record. The tools themselves are one file each, under [`tool`].
+
+#![forbid(unsafe_code)]
+
+pub mod audit;
+pub mod broker;
+pub mod caller;
+pub mod ctx;
+pub mod declaration;
+pub mod file;
+pub mod policy;
+pub mod redact;
+pub mod serve;
+pub mod tool;
+pub mod undo;

@@ -1,0 +1,297 @@
+//! What is allowed. Pure: it is asked, it answers, it touches nothing. Deny is the default.
+
+use aios_abi::tool::Effect;
+use aios_abi::{CallError, who::Role};
+use std::path::{Path, PathBuf};
+
+/// What may be read and changed on this machine.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Files may be written below these directories and nowhere else.
+    pub writable: Vec<PathBuf>,
+    /// Nothing here may be read or written by a tool that takes a path: keys, passwords, the audit chain.
+    pub secret: Vec<PathBuf>,
+    /// May be read, but belongs to a daemon: nothing here may be written.
+    pub kept: Vec<PathBuf>,
+    /// The broker's own process.
+    pub own_pid: u32,
+}
+
+/// What a call asks for, as far as authorisation goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// Role of the caller.
+    pub role: Role,
+    /// The least role that the tool asks for.
+    pub least: Role,
+    /// What the tool does to the machine.
+    pub effect: Effect,
+    /// The reason given.
+    pub why: &'a str,
+    /// Nothing will be changed.
+    pub dry_run: bool,
+}
+
+/// What a change is made to, after it was resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A file, by its real path.
+    File(PathBuf),
+    /// A process.
+    Process {
+        /// Its id.
+        pid: u32,
+        /// It is a thread of the kernel.
+        kernel: bool,
+    },
+    /// A service, by name.
+    Service(String),
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Process { pid, .. } => write!(f, "process {pid}"),
+            Self::Service(name) => write!(f, "service {name}"),
+        }
+    }
+}
+
+/// What is known of a file that is to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct Readable<'a> {
+    /// Its real path.
+    pub path: &'a Path,
+    /// Permission bits.
+    pub mode: u32,
+    /// The same file (by device and inode) has a second name among the secrets.
+    pub alias_of_secret: bool,
+}
+
+/// Files of `/proc/PID` that hold neither memory nor environment nor a way into another namespace.
+const PROC_PID: [&str; 10] =
+    ["cgroup", "comm", "io", "limits", "mountinfo", "oom_score", "stat", "statm", "status", "wchan"];
+
+/// Parts of `/proc` and `/sys` that hold secrets, block for ever or act when they are touched.
+const KERNEL_SECRET: [&str; 9] = [
+    "/proc/kcore",
+    "/proc/kmsg",
+    "/proc/keys",
+    "/proc/key-users",
+    "/proc/kallsyms",
+    "/proc/sysrq-trigger",
+    "/proc/timer_list",
+    "/sys/kernel/debug",
+    "/sys/kernel/tracing",
+];
+
+impl Policy {
+    /// The appliance's policy; `data` is the broker's own directory.
+    pub fn appliance(data: &Path, own_pid: u32) -> Self {
+        let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let mut secret =
+            paths(&["/etc/shadow", "/etc/gshadow", "/data/toold", "/data/console", "/data/agentd"]);
+        secret.extend(paths(&KERNEL_SECRET));
+        secret.push(data.into());
+        Self {
+            writable: paths(&["/data", "/tmp", "/run"]),
+            secret,
+            kept: paths(&["/data/netd", "/data/log", "/data/lost+found", "/run/aios", "/run/aios-netd"]),
+            own_pid,
+        }
+    }
+
+    /// Whether this caller may call this tool at all.
+    pub fn may_call(&self, ask: &Ask<'_>) -> Result<(), CallError> {
+        if ask.role < ask.least {
+            return Err(CallError::denied(format!(
+                "this needs the role {}, the caller has the role {}",
+                ask.least.as_str(),
+                ask.role.as_str()
+            )));
+        }
+        let changes = ask.effect != Effect::Read && !ask.dry_run;
+        if changes && ask.why.trim().is_empty() {
+            return Err(CallError::denied("a change needs a reason; give one in `why`"));
+        }
+        Ok(())
+    }
+
+    /// Whether this may be changed.
+    pub fn may_change(&self, target: &Target) -> Result<(), CallError> {
+        match target {
+            Target::File(path) => self.may_write(path),
+            Target::Process { pid: 1, .. } => {
+                Err(CallError::denied("process 1 is init: the machine ends when it ends"))
+            }
+            Target::Process { pid, kernel: true } => {
+                Err(CallError::denied(format!("process {pid} is a thread of the kernel")))
+            }
+            Target::Process { pid, .. } if *pid == self.own_pid => Err(CallError::denied(format!(
+                "process {pid} is the tool broker itself; use service.restart with the name toold"
+            ))),
+            Target::Process { .. } | Target::Service(_) => Ok(()),
+        }
+    }
+
+    fn may_write(&self, path: &Path) -> Result<(), CallError> {
+        if let Some(place) = self.secret.iter().chain(&self.kept).find(|place| path.starts_with(place)) {
+            return Err(CallError::denied(format!(
+                "{} is not writable: {} belongs to the appliance itself",
+                path.display(),
+                place.display()
+            )));
+        }
+        if self.writable.iter().any(|root| path.starts_with(root) && path != root) {
+            return Ok(());
+        }
+        let roots: Vec<_> = self.writable.iter().map(|root| root.display().to_string()).collect();
+        Err(CallError::denied(format!(
+            "{} is not writable: files may be written only below {}",
+            path.display(),
+            roots.join(", ")
+        )))
+    }
+
+    /// Whether the names below this directory may be seen, or a file's facts looked up.
+    pub fn may_see(&self, path: &Path) -> Result<(), CallError> {
+        if self.secret.iter().any(|place| path.starts_with(place)) {
+            return Err(CallError::denied(format!("{} holds secrets", path.display())));
+        }
+        Ok(())
+    }
+
+    /// Whether the content of this file may be read by this role.
+    pub fn may_read(&self, role: Role, file: &Readable<'_>) -> Result<(), CallError> {
+        self.may_see(file.path)?;
+        if file.alias_of_secret {
+            return Err(CallError::denied(format!(
+                "{} is another name of a file that holds secrets",
+                file.path.display()
+            )));
+        }
+        if let Some(rest) = of_a_process(file.path)
+            && !PROC_PID.iter().any(|name| rest == Path::new(name))
+        {
+            return Err(CallError::denied(format!(
+                "{} may hold a process's secrets; of /proc/PID only {} can be read",
+                file.path.display(),
+                PROC_PID.join(", ")
+            )));
+        }
+        let for_everyone = file.mode & 0o004 != 0;
+        if !for_everyone && role < Role::Admin {
+            return Err(CallError::denied(format!(
+                "{} is not readable for everyone (mode {:04o}), so this needs the role admin",
+                file.path.display(),
+                file.mode & 0o7777
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What follows `/proc/PID/`, also below `task/TID`.
+fn of_a_process(path: &Path) -> Option<&Path> {
+    let rest = path.strip_prefix("/proc").ok()?;
+    let pid = rest.components().next()?.as_os_str().to_str()?;
+    if pid.is_empty() || !pid.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    rest.strip_prefix(pid).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Effect::{Irreversible, Read, Reversible};
+    use Role::{Admin, Approver, Operator, Viewer};
+
+    fn policy() -> Policy {
+        Policy::appliance(Path::new("/data/toold"), 77)
+    }
+
+    #[test]
+    fn role_effect_and_reason_decide_whether_a_tool_may_be_called() {
+        let table = [
+            // role, least, effect, why, dry run, allowed
+            (Viewer, Viewer, Read, "", false, true),
+            (Viewer, Operator, Read, "because", false, false),
+            (Viewer, Operator, Reversible, "because", false, false),
+            (Viewer, Operator, Reversible, "because", true, false),
+            (Operator, Operator, Reversible, "because", false, true),
+            (Operator, Operator, Reversible, "", false, false),
+            (Operator, Operator, Reversible, "  \t", false, false),
+            (Operator, Operator, Reversible, "", true, true),
+            (Operator, Admin, Irreversible, "because", false, false),
+            (Approver, Admin, Irreversible, "because", false, false),
+            (Admin, Admin, Irreversible, "because", false, true),
+            (Admin, Admin, Irreversible, "", false, false),
+            (Operator, Operator, Irreversible, "because", false, true),
+        ];
+        for (role, least, effect, why, dry_run, allowed) in table {
+            let ask = Ask { role, least, effect, why, dry_run };
+            assert_eq!(policy().may_call(&ask).is_ok(), allowed, "{ask:?}");
+        }
+    }
+
+    #[test]
+    fn only_unprotected_targets_may_be_changed() {
+        let file = |path: &str| Target::File(path.into());
+        let process = |pid, kernel| Target::Process { pid, kernel };
+        let table = [
+            (file("/data/notes.txt"), true),
+            (file("/data/config/a.toml"), true),
+            (file("/tmp/x"), true),
+            (file("/run/x"), true),
+            (file("/data"), false),
+            (file("/tmp"), false),
+            (file("/tmpx/file"), false),
+            (file("/etc/passwd"), false),
+            (file("/etc/shadow"), false),
+            (file("/usr/bin/aios-toold"), false),
+            (file("/proc/sys/kernel/panic"), false),
+            (file("/sys/power/state"), false),
+            (file("/data/toold/audit.redb"), false),
+            (file("/data/console/users.redb"), false),
+            (file("/data/agentd/x"), false),
+            (file("/data/netd/lease"), false),
+            (file("/run/aios/toold.sock"), false),
+            (process(1, false), false),
+            (process(2, true), false),
+            (process(77, false), false),
+            (process(78, false), true),
+            (Target::Service("toold".into()), true),
+        ];
+        for (target, allowed) in table {
+            assert_eq!(policy().may_change(&target).is_ok(), allowed, "{target}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_never_readable_and_private_files_only_for_an_admin() {
+        let table = [
+            ("/etc/os-release", 0o644, false, Viewer, true),
+            ("/etc/shadow", 0o644, false, Admin, false),
+            ("/data/toold/audit.key", 0o600, false, Admin, false),
+            ("/data/console/users.redb", 0o644, false, Admin, false),
+            ("/data/private", 0o600, false, Viewer, false),
+            ("/data/private", 0o600, false, Operator, false),
+            ("/data/private", 0o600, false, Admin, true),
+            ("/tmp/innocent", 0o644, true, Admin, false),
+            ("/proc/meminfo", 0o444, false, Viewer, true),
+            ("/proc/1/environ", 0o400, false, Admin, false),
+            ("/proc/1/mem", 0o600, false, Admin, false),
+            ("/proc/12/task/12/environ", 0o444, false, Admin, false),
+            ("/proc/12/root/etc/shadow", 0o444, false, Admin, false),
+            ("/proc/1/status", 0o444, false, Viewer, true),
+            ("/proc/kcore", 0o400, false, Admin, false),
+            ("/sys/kernel/debug/x", 0o444, false, Admin, false),
+        ];
+        for (path, mode, alias_of_secret, role, allowed) in table {
+            let file = Readable { path: Path::new(path), mode, alias_of_secret };
+            assert_eq!(policy().may_read(role, &file).is_ok(), allowed, "{path} for {role:?}");
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! `fs.write`
+
+use super::shared::unbase64;
+use crate::ctx::Ctx;
+use crate::declaration::{Change, Declaration, Make, Preview};
+use crate::file::{self, Existing, Facts, Place};
+use crate::policy::Target;
+use crate::undo::Kept;
+use aios_abi::tool::Effect;
+use aios_abi::{CallError, ErrorCode, who::Role};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Bytes of a diff in a dry run.
+const MAX_DIFF: usize = 64 * 1024;
+
+/// Write a file. The directory must exist.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Args {
+    /// Absolute path of the file.
+    path: String,
+    /// What to write.
+    content: String,
+    /// Whether the file may, must or must not exist.
+    #[serde(default)]
+    how: How,
+    /// How `content` is written down.
+    #[serde(default)]
+    encoding: Encoding,
+    /// Permission bits in octal, such as `0644`; those of the file if it exists.
+    #[serde(default)]
+    mode: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum How {
+    /// The file must not exist.
+    #[default]
+    Create,
+    /// Replace what is there, or create it.
+    Overwrite,
+    /// Add to the end of what is there, or create it.
+    Append,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Encoding {
+    /// As it is.
+    #[default]
+    Text,
+    /// Any bytes (RFC 4648).
+    Base64,
+}
+
+/// What was written.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Written {
+    /// The file's real path.
+    path: String,
+    /// It did not exist before.
+    created: bool,
+    /// Size in bytes before.
+    bytes_before: u64,
+    /// Size in bytes now.
+    bytes: u64,
+    /// BLAKE3 of the content now, hexadecimal.
+    blake3: String,
+}
+
+/// The tool.
+pub static TOOL: &Declaration = &Declaration {
+    number: 4,
+    name: "fs.write",
+    summary: "Write text to a file: create, overwrite or append",
+    effect: Effect::Reversible,
+    touches: &["the file named, below /data, /tmp or /run"],
+    role: Role::Operator,
+    timeout_ms: 20_000,
+    examples: &[
+        ("write hello to /data/notes.txt", r#"{"path":"/data/notes.txt","content":"hello"}"#),
+        ("create the file /tmp/todo with the text buy milk", r#"{"path":"/tmp/todo","content":"buy milk"}"#),
+        ("append done to /data/log.txt", r#"{"path":"/data/log.txt","content":"done\n","how":"append"}"#),
+        (
+            "replace the content of /data/motd with welcome",
+            r#"{"path":"/data/motd","content":"welcome","how":"overwrite"}"#,
+        ),
+        ("save the note call Bob into /data/notes.txt", r#"{"path":"/data/notes.txt","content":"call Bob"}"#),
+    ],
+    code: &Make { prepare, summary, undo: Some(undo) },
+};
+
+struct Write {
+    place: Place,
+    before: Option<Existing>,
+    content: Vec<u8>,
+    facts: Facts,
+}
+
+/// What undo has to know beside the old content.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    path: String,
+    /// The file's facts before; none if it did not exist.
+    before: Option<Facts>,
+    /// BLAKE3 of what was written.
+    after: String,
+    /// Permission bits, owner and group of what was written.
+    after_facts: (u32, u32, u32),
+}
+
+fn prepare(ctx: &Ctx, args: Args) -> Result<Write, CallError> {
+    let place = file::place(ctx, &args.path)?;
+    let before = place.existing()?;
+    let new = match args.encoding {
+        Encoding::Text => args.content.into_bytes(),
+        Encoding::Base64 => unbase64(&args.content)?,
+    };
+    let content = match (args.how, &before) {
+        (How::Create, Some(_)) => {
+            return Err(CallError::new(
+                ErrorCode::Conflict,
+                format!("{} exists; say how = overwrite or append to change it", place.path.display()),
+            ));
+        }
+        (How::Append, Some(before)) => [before.content.as_slice(), &new].concat(),
+        _ => new,
+    };
+    if content.len() as u64 > file::MAX_CHANGED {
+        return Err(CallError::invalid(format!(
+            "the file would have more than {} bytes; files of that size are not written here",
+            file::MAX_CHANGED
+        )));
+    }
+    let asked = args.mode.as_deref().map(parse_mode).transpose()?;
+    let facts = match &before {
+        Some(before) => Facts { mode: asked.unwrap_or(before.facts.mode), ..before.facts },
+        None => Facts {
+            mode: asked.unwrap_or(0o644),
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            accessed: (0, 0),
+            modified: (0, 0),
+        },
+    };
+    Ok(Write { place, before, content, facts })
+}
+
+fn parse_mode(text: &str) -> Result<u32, CallError> {
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| {
+        CallError::invalid(format!("`mode` = `{text}` is not an octal number up to 0777, such as 0644"))
+    })
+}
+
+impl Change for Write {
+    type Output = Written;
+
+    fn target(&self) -> Target {
+        Target::File(self.place.path.clone())
+    }
+
+    fn preview(&self) -> Preview {
+        let verb = if self.before.is_some() { "change" } else { "create" };
+        let old = self.before.as_ref().map_or(&[][..], |before| &before.content);
+        Preview {
+            would: format!(
+                "{verb} {}: {} bytes before, {} after",
+                self.place.path.display(),
+                old.len(),
+                self.content.len()
+            ),
+            diff: diff(&self.place.path.display().to_string(), old, &self.content),
+        }
+    }
+
+    fn save(&self) -> Option<Kept> {
+        let note = Note {
+            path: self.place.path.display().to_string(),
+            before: self.before.as_ref().map(|before| before.facts),
+            after: hash(&self.content),
+            after_facts: (self.facts.mode, self.facts.uid, self.facts.gid),
+        };
+        Some(Kept {
+            // This type always encodes; without its note an undo refuses.
+            note: serde_json::to_string(&note).unwrap_or_default(),
+            content: self.before.as_ref().map(|before| before.content.clone()),
+        })
+    }
+
+    fn apply(&mut self, _ctx: &Ctx) -> Result<Written, CallError> {
+        self.place.replace(self.before.as_ref(), &self.content, &self.facts, false)?;
+        Ok(Written {
+            path: self.place.path.display().to_string(),
+            created: self.before.is_none(),
+            bytes_before: self.before.as_ref().map_or(0, |before| before.content.len() as u64),
+            bytes: self.content.len() as u64,
+            blake3: hash(&self.content),
+        })
+    }
+
+    fn verify(&self, _ctx: &Ctx, written: &Written) -> Result<(), CallError> {
+        match self.place.existing()? {
+            Some(now) if hash(&now.content) == written.blake3 => Ok(()),
+            _ => Err(CallError::new(
+                ErrorCode::Conflict,
+                format!("{} was written and changed again by someone else at once", written.path),
+            )),
+        }
+    }
+}
+
+fn hash(content: &[u8]) -> String {
+    blake3::hash(content).to_hex().to_string()
+}
+
+/// A unified diff of two texts; nothing for other bytes.
+fn diff(path: &str, old: &[u8], new: &[u8]) -> Option<String> {
+    let (old, new) = (std::str::from_utf8(old).ok()?, std::str::from_utf8(new).ok()?);
+    let mut text = similar::TextDiff::from_lines(old, new)
+        .unified_diff()
+        .context_radius(3)
+        .header(path, path)
+        .to_string();
+    if text.len() > MAX_DIFF {
+        text.truncate(text.floor_char_boundary(MAX_DIFF));
+        text.push_str("\n… the diff is longer than is shown\n");
+    }
+    Some(text)
+}
+
+fn summary(written: &Written) -> String {
+    if written.created {
+        format!("created {} with {} bytes", written.path, written.bytes)
+    } else {
+        format!("changed {}: {} bytes before, {} now", written.path, written.bytes_before, written.bytes)
+    }
+}
+
+fn undo(ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
+    let note: Note = serde_json::from_str(&kept.note)
+        .map_err(|e| CallError::failed(format!("the undo data cannot be read ({e}); nothing was undone")))?;
+    let place = file::place(ctx, &note.path)?;
+    let now = place.existing()?;
+    let changed = |what: &str| {
+        Err(CallError::new(
+            ErrorCode::Conflict,
+            format!("{} was {what} since; undoing would destroy that, so nothing was done", note.path),
+        ))
+    };
+    let as_written = |now: &Existing| {
+        hash(&now.content) == note.after && (now.facts.mode, now.facts.uid, now.facts.gid) == note.after_facts
+    };
+    match (now, &note.before, &kept.content) {
+        // It was interrupted before it was made, or this undo was, after it was carried out.
+        (None, None, _) => Ok(format!("{} does not exist, as before", note.path)),
+        (Some(now), Some(before), Some(content))
+            if now.content == *content && now.facts.mode == before.mode =>
+        {
+            place.replace(Some(&now), content, before, true)?;
+            Ok(format!("{} is as it was before", note.path))
+        }
+        (Some(now), _, _) if !as_written(&now) => changed("changed"),
+        (Some(now), None, _) => {
+            place.remove(&now)?;
+            Ok(format!("removed {}, which had not existed before", note.path))
+        }
+        (Some(now), Some(before), Some(content)) => {
+            place.replace(Some(&now), content, before, true)?;
+            Ok(format!("restored {} as it was: {} bytes", note.path, content.len()))
+        }
+        (None, Some(_), _) => changed("removed"),
+        (Some(_), Some(_), None) => {
+            Err(CallError::failed("the undo data holds no content; nothing was undone"))
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `log.search`
+
+use crate::ctx::Ctx;
+use crate::declaration::{Declaration, Look};
+use crate::tool::service::shared::logs;
+use aios_abi::tool::Effect;
+use aios_abi::{CallError, who::Role};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Lines in one answer.
+const MAX: u32 = 1_000;
+/// Lines that are asked for when not all of them will fit.
+const FETCH: u32 = 20_000;
+/// Length of a line in characters.
+const MAX_LINE: usize = 2_000;
+
+/// Search the logs of the services, of init and of the kernel.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Args {
+    /// Only this service, or `init`, or `kernel`.
+    #[serde(default)]
+    unit: Option<String>,
+    /// Only lines that contain this text; upper and lower case are the same.
+    #[serde(default)]
+    contains: Option<String>,
+    /// Only lines at least this serious.
+    #[serde(default)]
+    level: Level,
+    /// Only the last so many minutes.
+    #[serde(default)]
+    minutes: Option<u32>,
+    /// At most this many lines, the newest ones.
+    #[serde(default = "default_limit")]
+    #[schemars(range(min = 1, max = 1_000))]
+    limit: u32,
+}
+
+fn default_limit() -> u32 {
+    50
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Level {
+    /// Everything.
+    #[default]
+    All,
+    /// Notices and worse.
+    Notice,
+    /// Warnings and errors.
+    Warning,
+    /// Errors.
+    Error,
+}
+
+impl Level {
+    /// The highest number of syslog(3) that is shown; a low number is serious.
+    fn priority(self) -> u8 {
+        match self {
+            Self::All => 7,
+            Self::Notice => 5,
+            Self::Warning => 4,
+            Self::Error => 3,
+        }
+    }
+}
+
+/// The lines that were found.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Lines {
+    /// The lines, oldest first.
+    lines: Vec<Line>,
+    /// There may be older lines that fit.
+    truncated: bool,
+    /// Lines that the logs have dropped since boot.
+    dropped: u64,
+}
+
+/// One line.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Line {
+    /// When it was written, RFC 3339, UTC.
+    time: String,
+    /// Service, `init` or `kernel`.
+    unit: String,
+    /// How serious: 0 (emergency) to 7 (debug), as in syslog(3).
+    priority: u8,
+    /// The text.
+    text: String,
+}
+
+/// The tool.
+pub static TOOL: &Declaration = &Declaration {
+    number: 60,
+    name: "log.search",
+    summary: "Search the logs of services, init and the kernel",
+    effect: Effect::Read,
+    touches: &["the logs that init keeps"],
+    role: Role::Viewer,
+    timeout_ms: 5_000,
+    examples: &[
+        ("show me the latest log lines", "{}"),
+        ("are there errors in the logs?", r#"{"level":"error"}"#),
+        ("search the log of netd for lease", r#"{"unit":"netd","contains":"lease"}"#),
+        ("what did the kernel say?", r#"{"unit":"kernel"}"#),
+        ("dmesg", r#"{"unit":"kernel"}"#),
+        ("warnings of the last 10 minutes", r#"{"level":"warning","minutes":10}"#),
+        ("find log messages about out of memory", r#"{"contains":"out of memory"}"#),
+    ],
+    code: &Look { run, summary },
+};
+
+fn run(ctx: &Ctx, args: Args) -> Result<Lines, CallError> {
+    if args.limit == 0 || args.limit > MAX {
+        return Err(CallError::invalid(format!("`limit` must be 1 to {MAX} lines")));
+    }
+    // init filters by unit and text; what is filtered here needs more lines than are shown.
+    let filters_here = args.level != Level::All || args.minutes.is_some();
+    let fetch = if filters_here { FETCH } else { args.limit };
+    let (found, dropped) = logs(ctx, args.unit, args.contains, fetch)?;
+    let since =
+        args.minutes.map_or(0, |minutes| crate::audit::now_ms().saturating_sub(u64::from(minutes) * 60_000));
+    let fetched = found.len();
+    let mut lines: Vec<_> = found
+        .into_iter()
+        .filter(|line| line.priority <= args.level.priority() && line.time_ms >= since)
+        .collect();
+    let more = lines.len() > args.limit as usize;
+    lines.drain(..lines.len().saturating_sub(args.limit as usize));
+    Ok(Lines {
+        truncated: more || fetched >= fetch as usize,
+        dropped,
+        lines: lines
+            .into_iter()
+            .map(|line| Line {
+                time: time(line.time_ms),
+                unit: line.unit,
+                priority: line.priority,
+                text: line.text.chars().take(MAX_LINE).collect(),
+            })
+            .collect(),
+    })
+}
+
+fn time(ms: u64) -> String {
+    let stamp = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    stamp.map(|t| format!("{t:.3}")).unwrap_or_default()
+}
+
+fn summary(found: &Lines) -> String {
+    let errors = found.lines.iter().filter(|line| line.priority <= 3).count();
+    let bad = if errors > 0 { format!(", {errors} of them errors") } else { String::new() };
+    let last = found
+        .lines
+        .last()
+        .map(|l| format!("; the newest, of {}: {}", l.unit, l.text.chars().take(120).collect::<String>()));
+    match found.lines.len() {
+        0 => "no line fits".into(),
+        n => format!("{n} lines{bad}{}", last.unwrap_or_default()),
+    }
+}

@@ -1,0 +1,34 @@
+//! What the network tools share: one question to the kernel over rtnetlink(7).
+
+use crate::ctx::Ctx;
+use aios_abi::CallError;
+use futures_util::{Stream, TryStreamExt};
+use rtnetlink::Handle;
+
+/// Messages in one answer of the kernel.
+const MAX: usize = 10_000;
+
+/// Ask the kernel for a list.
+pub(crate) fn dump<T, S>(ctx: &Ctx, ask: impl FnOnce(Handle) -> S) -> Result<Vec<T>, CallError>
+where
+    S: Stream<Item = Result<T, rtnetlink::Error>>,
+{
+    ctx.wait(async {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        // It ends with the last handle.
+        tokio::spawn(connection);
+        let mut messages = std::pin::pin!(ask(handle));
+        let mut all = Vec::new();
+        while let Some(message) = messages.try_next().await.map_err(failed)? {
+            all.push(message);
+            if all.len() >= MAX {
+                break;
+            }
+        }
+        Ok(all)
+    })?
+}
+
+fn failed(error: rtnetlink::Error) -> CallError {
+    CallError::failed(format!("the kernel did not tell of the network: {error}"))
+}

@@ -1,0 +1,222 @@
+//! What undo needs, kept on disk before a change is made.
+//!
+//! One file a change, `undo/<sequence number of its audit record>`: postcard of [`Saved`], then the
+//! BLAKE3 hash of that. It is written and flushed as a draft before the record is, and gets its name
+//! after it; so a change was never made without either of the two. Drafts that a power cut left are
+//! removed at the next start: their change was not made.
+
+use aios_abi::{CallError, ErrorCode};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// All undo data together; the oldest goes first.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
+const HASH: usize = 32;
+
+/// What is on disk for one change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// The tool's name.
+    pub tool: String,
+    /// What was changed; while it is taken back nobody else changes it.
+    pub target: String,
+    /// What the tool saved.
+    pub kept: Kept,
+}
+
+/// What a tool saved. Only the tool itself understands it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its own notes, as JSON.
+    pub note: String,
+    /// Bytes that it wants back, such as the content that a file had.
+    pub content: Option<Vec<u8>>,
+}
+
+/// The directory of undo data.
+pub struct Store {
+    folder: PathBuf,
+    drafts: AtomicU64,
+}
+
+/// Saved, but of a change that has no record yet. Dropped without [`Draft::keep`] it is removed.
+pub struct Draft<'a> {
+    store: &'a Store,
+    path: Option<PathBuf>,
+}
+
+impl Store {
+    /// Open the directory, make it if need be, and remove drafts.
+    pub fn open(folder: PathBuf) -> Result<Self, CallError> {
+        let at = |e: std::io::Error| CallError::failed(format!("{}: {e}", folder.display()));
+        std::fs::create_dir_all(&folder).map_err(at)?;
+        rustix::fs::chmod(&folder, rustix::fs::Mode::from_raw_mode(0o700)).map_err(|e| at(e.into()))?;
+        for entry in std::fs::read_dir(&folder).map_err(at)?.flatten() {
+            if entry.file_name().to_string_lossy().ends_with(".draft") {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+        Ok(Self { folder, drafts: AtomicU64::new(0) })
+    }
+
+    /// Put this on disk.
+    pub fn save(&self, saved: &Saved) -> Result<Draft<'_>, CallError> {
+        let number = self.drafts.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join(format!("{number}.draft"));
+        let refused = |e: &dyn std::fmt::Display| {
+            CallError::unavailable(format!("nothing was done: what undo needs cannot be saved ({e})"))
+        };
+        let mut bytes = postcard::to_stdvec(saved).map_err(|e| refused(&e))?;
+        self.make_room(bytes.len() as u64);
+        bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
+        let draft = Draft { store: self, path: Some(path.clone()) };
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| refused(&e))?;
+        file.write_all(&bytes).map_err(|e| refused(&e))?;
+        file.sync_all().map_err(|e| refused(&e))?;
+        Ok(draft)
+    }
+
+    /// What was saved for the change that this record began.
+    pub fn load(&self, seq: u64) -> Result<Saved, CallError> {
+        let path = self.path(seq);
+        let mut bytes = Vec::new();
+        File::open(&path)
+            .map_err(|_| {
+                CallError::not_found(format!(
+                    "record {seq} has no undo data: it cannot be undone, or its data made room for newer changes"
+                ))
+            })?
+            .read_to_end(&mut bytes)?;
+        let damaged = || CallError::failed(format!("{} is damaged; nothing was undone", path.display()));
+        let body = bytes.len().checked_sub(HASH).ok_or_else(damaged)?;
+        let (body, hash) = bytes.split_at(body);
+        if blake3::hash(body).as_bytes() != hash {
+            return Err(damaged());
+        }
+        postcard::from_bytes(body).map_err(|_| damaged())
+    }
+
+    /// It is not needed any more.
+    pub fn remove(&self, seq: u64) {
+        let _ = std::fs::remove_file(self.path(seq));
+    }
+
+    fn path(&self, seq: u64) -> PathBuf {
+        self.folder.join(seq.to_string())
+    }
+
+    fn make_room(&self, wanted: u64) {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
+        let mut kept: Vec<(u64, u64)> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let seq = entry.file_name().to_str()?.parse().ok()?;
+                Some((seq, entry.metadata().ok()?.len()))
+            })
+            .collect();
+        for seq in too_much(&mut kept, wanted) {
+            self.remove(seq);
+        }
+    }
+}
+
+/// Which of these (sequence number, bytes) must go so that `wanted` more bytes fit.
+fn too_much(kept: &mut [(u64, u64)], wanted: u64) -> Vec<u64> {
+    kept.sort_unstable();
+    let mut total = kept.iter().map(|(_, bytes)| bytes).sum::<u64>().saturating_add(wanted);
+    let mut going = Vec::new();
+    for (seq, bytes) in kept.iter() {
+        if total <= MAX_BYTES {
+            break;
+        }
+        total -= bytes;
+        going.push(*seq);
+    }
+    going
+}
+
+impl Draft<'_> {
+    /// The change has a record now; keep this under its number, durably.
+    pub fn keep(mut self, seq: u64) -> Result<(), CallError> {
+        let Some(path) = self.path.take() else { return Ok(()) };
+        let kept = || -> std::io::Result<()> {
+            std::fs::rename(&path, self.store.path(seq))?;
+            sync(&self.store.folder)
+        };
+        kept().map_err(|e| {
+            let _ = std::fs::remove_file(&path);
+            CallError::new(
+                ErrorCode::Unavailable,
+                format!("nothing was done: what undo needs cannot be saved ({e})"),
+            )
+        })
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.path.take() {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn sync(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved(text: &str) -> Saved {
+        let kept = Kept { note: "{}".into(), content: Some(text.into()) };
+        Saved { tool: "fs.write".into(), target: "/tmp/x".into(), kept }
+    }
+
+    #[test]
+    fn what_is_kept_comes_back_and_a_dropped_draft_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::open(dir.path().join("undo")).expect("opens");
+        store.save(&saved("a")).expect("saves").keep(7).expect("keeps");
+        drop(store.save(&saved("b")).expect("saves"));
+        assert_eq!(store.load(7).expect("loads"), saved("a"));
+        assert_eq!(std::fs::read_dir(dir.path().join("undo")).expect("lists").count(), 1);
+        store.remove(7);
+        assert_eq!(store.load(7).expect_err("gone").code, ErrorCode::NotFound);
+    }
+
+    #[test]
+    fn a_damaged_file_is_noticed_and_drafts_of_a_power_cut_are_removed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::open(dir.path().into()).expect("opens");
+        store.save(&saved("abcdef")).expect("saves").keep(1).expect("keeps");
+        let mut bytes = std::fs::read(dir.path().join("1")).expect("reads");
+        bytes[12] ^= 1;
+        std::fs::write(dir.path().join("1"), bytes).expect("writes");
+        assert!(store.load(1).expect_err("damaged").message.contains("damaged"));
+        std::fs::write(dir.path().join("1"), b"x").expect("writes");
+        assert!(store.load(1).is_err());
+        std::fs::write(dir.path().join("9.draft"), b"x").expect("writes");
+        Store::open(dir.path().into()).expect("opens");
+        assert!(!dir.path().join("9.draft").exists());
+    }
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let mut kept = [(9, 10), (3, MAX_BYTES - 20), (5, 5)];
+        assert_eq!(too_much(&mut kept, 5), Vec::<u64>::new());
+        assert_eq!(too_much(&mut kept, 6), vec![3]);
+        assert_eq!(too_much(&mut kept, MAX_BYTES), vec![3, 5, 9]);
+    }
+}
