@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 /// Calls that run at once; the next ones wait.
-const MAX_RUNNING: usize = 32;
+const MAX_RUNNING: u32 = 32;
 /// How long a call waits for its turn before it is answered `Busy`.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Time limit of an undo.
@@ -94,7 +94,7 @@ impl Broker {
             init: setup.init,
             audit: Log::open(setup.data, setup.version, setup.boot_id)?,
             undo: undo::Store::open(setup.data.join("undo"))?,
-            turns: Semaphore::new(MAX_RUNNING),
+            turns: Semaphore::new(MAX_RUNNING as usize),
             busy: Mutex::default(),
         })
     }
@@ -102,6 +102,29 @@ impl Broker {
     /// The audit chain.
     pub fn audit(&self) -> &Log {
         &self.audit
+    }
+
+    /// Let what is under way come to its end, for at most this long; nothing new is begun.
+    pub async fn settle(&self, patience: Duration) {
+        let all = self.turns.acquire_many(MAX_RUNNING);
+        match tokio::time::timeout(patience, all).await {
+            // Whoever waits for a turn is told that there will be none.
+            Ok(_) => self.turns.close(),
+            Err(_) => tracing::warn!(
+                "calls are still under way; changes among them will be recorded as interrupted"
+            ),
+        }
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, CallError> {
+        match tokio::time::timeout(MAX_WAIT, self.turns.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) => Err(CallError::unavailable("toold is being stopped; try again in a moment")),
+            Err(_) => Err(CallError::new(
+                ErrorCode::Busy,
+                format!("{MAX_RUNNING} calls are running; try again in a moment"),
+            )),
+        }
     }
 
     /// Answer one request. It must not be dropped half-way: the server runs it in a task of its own.
@@ -138,9 +161,9 @@ impl Broker {
         if let Err(error) = self.policy.may_call(&ask) {
             return self.refused(call, CallError::new(error.code, format!("{}: {}", tool.name, error))).await;
         }
-        let Ok(Ok(_turn)) = tokio::time::timeout(MAX_WAIT, self.turns.acquire()).await else {
-            let text = format!("{MAX_RUNNING} calls are running; try again in a moment");
-            return self.refused(call, CallError::new(ErrorCode::Busy, text)).await;
+        let _turn = match self.turn().await {
+            Ok(turn) => turn,
+            Err(error) => return self.refused(call, error).await,
         };
         let limit = Duration::from_millis(tool.timeout_ms.into());
         let ctx = Arc::new(self.ctx(&way, limit));
@@ -299,6 +322,10 @@ impl Broker {
         if let Err(error) = self.policy.may_call(&ask) {
             return self.refused(call, CallError::new(error.code, format!("undo: {error}"))).await;
         }
+        let _turn = match self.turn().await {
+            Ok(turn) => turn,
+            Err(error) => return self.refused(call, error).await,
+        };
         let this = self.clone();
         let hold = match self.hold_key(format!("undo {seq}")) {
             Ok(hold) => hold,

@@ -15,16 +15,18 @@ pub struct Caller {
     pub role: Role,
 }
 
-/// The appliance's rule. Root is an administrator. The console and the agent may name a person; the
-/// agent never gets more than its own role, operator, whoever it speaks for, so that nothing that a
-/// model proposes is done with an administrator's power. Everyone else is refused.
-pub fn identify(peer: &Peer, meta: &Meta) -> Result<Caller, CallError> {
+/// The appliance's rule. Root is an administrator, and so is the user whose power the broker itself
+/// has (`own`; root as well, unless it was started by hand). The console and the agent may name a
+/// person; the agent never gets more than its own role, operator, whoever it speaks for, so that
+/// nothing that a model proposes is done with an administrator's power. Everyone else is refused.
+pub fn identify(own: u32, peer: &Peer, meta: &Meta) -> Result<Caller, CallError> {
     let named = meta.person.clone();
     let role_of = |person: &Option<Person>, alone: Role| person.as_ref().map_or(alone, |p| p.role);
     let (by, role, person) = match peer.uid {
-        uid::ROOT => ("root", Role::Admin, named),
-        uid::CONSOLE => ("console", role_of(&named, Role::Viewer), named),
-        uid::AGENTD => ("agentd", role_of(&named, Role::Operator).min(Role::Operator), named),
+        uid::ROOT => ("root".into(), Role::Admin, named),
+        uid::CONSOLE => ("console".into(), role_of(&named, Role::Viewer), named),
+        uid::AGENTD => ("agentd".into(), role_of(&named, Role::Operator).min(Role::Operator), named),
+        user if user == own => (format!("uid {user}"), Role::Admin, named),
         other => {
             return Err(CallError::new(
                 ErrorCode::Denied,
@@ -34,17 +36,17 @@ pub fn identify(peer: &Peer, meta: &Meta) -> Result<Caller, CallError> {
             ));
         }
     };
-    Ok(Caller { by: by.into(), person, role })
+    Ok(Caller { by, person, role })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ask(uid: u32, role: Option<Role>) -> Option<Role> {
+    fn ask(own: u32, uid: u32, role: Option<Role>) -> Option<Role> {
         let person = role.map(|role| Person { name: "ada".into(), role });
         let meta = Meta::why("test").on_behalf_of(person);
-        identify(&Peer { pid: 1, uid, gid: uid }, &meta).ok().map(|caller| caller.role)
+        identify(own, &Peer { pid: 1, uid, gid: uid }, &meta).ok().map(|caller| caller.role)
     }
 
     #[test]
@@ -65,7 +67,9 @@ mod tests {
             (1000, Some(Admin), None),
         ];
         for (uid, person, expected) in table {
-            assert_eq!(ask(uid, person), expected, "uid {uid}, person {person:?}");
+            assert_eq!(ask(uid::ROOT, uid, person), expected, "uid {uid}, person {person:?}");
         }
+        assert_eq!(ask(1000, 1000, None), Some(Admin));
+        assert_eq!(ask(uid::AGENTD, uid::AGENTD, None), Some(Operator));
     }
 }

@@ -2,14 +2,19 @@
 
 #![forbid(unsafe_code)]
 
-use aios_abi::{client::Client, paths};
+use aios_abi::{call::Meta, client::Client, paths, who::Peer};
 use aios_toold::broker::{Broker, Setup};
 use aios_toold::policy::Policy;
 use aios_toold::{caller, serve::Server};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_seqpacket::UnixSeqpacketListener;
+
+/// How long changes under way may take when the broker is to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Options {
     socket: Option<PathBuf>,
@@ -43,7 +48,10 @@ fn main() -> ExitCode {
             .enable_all()
             .build()
             .map_err(|e| format!("no threads: {e}"))?;
-        runtime.block_on(run(options))
+        let result = runtime.block_on(run(options));
+        // A thread that waits for the kernel must not keep the program from ending.
+        runtime.shutdown_background();
+        result
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,10 +72,21 @@ async fn run(options: Options) -> Result<(), String> {
         boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim(),
     })
     .map_err(|e| e.to_string())?;
-    let server = Arc::new(Server::new(Arc::new(broker), Box::new(caller::identify)));
+    let broker = Arc::new(broker);
+    let own = rustix::process::geteuid().as_raw();
+    let identify = move |peer: &Peer, meta: &Meta| caller::identify(own, peer, meta);
+    let server = Arc::new(Server::new(broker.clone(), Box::new(identify)));
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| format!("no signals: {e}"))?;
     tracing::info!("{} tools are served", aios_toold::tool::all().len());
     aios_abi::sys::notify("READY=1");
-    aios_abi::server::serve(listener, server).await.map_err(|e| format!("the socket failed: {e}"))
+    tokio::select! {
+        ended = aios_abi::server::serve(listener, server) => ended.map_err(|e| format!("the socket failed: {e}")),
+        _ = terminate.recv() => {
+            aios_abi::sys::notify("STOPPING=1");
+            broker.settle(PATIENCE).await;
+            Ok(())
+        }
+    }
 }
 
 fn listener(socket: Option<PathBuf>) -> Result<UnixSeqpacketListener, String> {

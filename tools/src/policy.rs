@@ -43,6 +43,8 @@ pub enum Target {
         pid: u32,
         /// It is a thread of the kernel.
         kernel: bool,
+        /// It would be halted until somebody lets it go on.
+        halt: bool,
     },
     /// A service, by name.
     Service(String),
@@ -125,12 +127,13 @@ impl Policy {
             Target::Process { pid: 1, .. } => {
                 Err(CallError::denied("process 1 is init: the machine ends when it ends"))
             }
-            Target::Process { pid, kernel: true } => {
+            Target::Process { pid, kernel: true, .. } => {
                 Err(CallError::denied(format!("process {pid} is a thread of the kernel")))
             }
-            Target::Process { pid, .. } if *pid == self.own_pid => Err(CallError::denied(format!(
-                "process {pid} is the tool broker itself; use service.restart with the name toold"
-            ))),
+            // It may be ended, because init starts it again; halted it would only be silent.
+            Target::Process { pid, halt: true, .. } if *pid == self.own_pid => Err(CallError::denied(
+                format!("process {pid} is the tool broker itself: once halted, nobody could let it go on"),
+            )),
             Target::Process { .. } | Target::Service(_) => Ok(()),
         }
     }
@@ -239,7 +242,7 @@ mod tests {
     #[test]
     fn only_unprotected_targets_may_be_changed() {
         let file = |path: &str| Target::File(path.into());
-        let process = |pid, kernel| Target::Process { pid, kernel };
+        let process = |pid, kernel, halt| Target::Process { pid, kernel, halt };
         let table = [
             (file("/data/notes.txt"), true),
             (file("/data/config/a.toml"), true),
@@ -258,10 +261,11 @@ mod tests {
             (file("/data/agentd/x"), false),
             (file("/data/netd/lease"), false),
             (file("/run/aios/toold.sock"), false),
-            (process(1, false), false),
-            (process(2, true), false),
-            (process(77, false), false),
-            (process(78, false), true),
+            (process(1, false, false), false),
+            (process(2, true, false), false),
+            (process(77, false, true), false),
+            (process(77, false, false), true),
+            (process(78, false, true), true),
             (Target::Service("toold".into()), true),
         ];
         for (target, allowed) in table {

@@ -10,7 +10,7 @@
 mod key;
 mod store;
 
-use aios_abi::audit::{Entry, Head, Record};
+use aios_abi::audit::{Entry, Head, Outcome, Record};
 use aios_abi::{CallError, ErrorCode};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
@@ -22,6 +22,9 @@ use tokio::sync::oneshot;
 const BATCH: usize = 256;
 /// Entries that wait in memory for a disk that does not take them.
 const BACKLOG: usize = 4096;
+
+/// What the first record of a chain says when the one before it had to be given up.
+pub(crate) const NEW_CHAIN: &str = "; new chain, the one before could not be used and is kept as ";
 
 /// A handle to the chain; all clones are the same chain.
 #[derive(Clone)]
@@ -47,44 +50,54 @@ struct Append {
 
 impl Log {
     /// Open the chain in `folder`, or start one, and write down that it was opened. A database that
-    /// cannot be read is moved aside and a new chain is started, which says so in its first record.
+    /// is damaged is moved aside and a new chain is started, which says so in its first record. A
+    /// disk that does not answer or is full does not stop anybody from looking.
     /// Changes that were under way when the machine stopped get their end.
     pub fn open(folder: &Path, version: &str, boot_id: &str) -> Result<Self, CallError> {
         let key = key::load_or_create(&folder.join("audit.key"))?;
         let path = folder.join("audit.redb");
-        let (store, version) = match Store::open(&path, key.clone()) {
-            Ok(store) => (store, version.to_owned()),
+        let (mut opened, mut version) = (Store::open(&path, key.clone()), version.to_owned());
+        if let Err(error) = &opened
+            && error.is_damage()
+        {
+            let aside = move_aside(&path)?;
+            tracing::error!(
+                "the audit chain cannot be used ({error}); it is kept as {} and a new one is started",
+                aside.display()
+            );
+            let name = aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            version += &format!("{NEW_CHAIN}{name}");
+            opened = Store::open(&path, key.clone());
+        }
+        let store = match opened {
+            Ok(store) => Some(Arc::new(store)),
+            Err(error) if error.is_in_use() => {
+                return Err(CallError::new(
+                    ErrorCode::Conflict,
+                    format!("{} is in use by another process; end that one first", path.display()),
+                ));
+            }
             Err(error) => {
-                let aside = move_aside(&path)?;
                 tracing::error!(
-                    "the audit chain cannot be used ({error}); it is kept as {} and a new one is started",
-                    aside.display()
+                    "{} cannot be opened: {error}; nothing can be changed for now",
+                    path.display()
                 );
-                let store = Store::open(&path, key.clone()).map_err(|e| {
-                    CallError::failed(format!("no audit chain can be started at {}: {e}", path.display()))
-                })?;
-                let name = aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                (
-                    store,
-                    format!("{version}; new chain: the one before could not be read and is kept as {name}"),
-                )
+                None
             }
         };
-        let mut entries = vec![Entry::Opened { version, boot_id: boot_id.into() }];
-        for of in store.open_changes().map_err(failed)? {
-            entries.push(Entry::End { of, outcome: aios_abi::audit::Outcome::Interrupted });
-        }
+        let interrupted = store.iter().flat_map(|store| store.interrupted.clone());
+        let ends = interrupted.map(|of| Entry::End { of, outcome: Outcome::Interrupted });
+        let entries = std::iter::once(Entry::Opened { version, boot_id: boot_id.into() }).chain(ends);
         let now = now_ms();
-        store.append(entries.into_iter().map(|entry| (now, entry)).collect()).map_err(failed)?;
+        let backlog = entries.map(|entry| (now, entry)).collect();
+        let next = store.as_ref().map_or(0, |store| store.next());
 
-        let next = store.next();
-        let store = Arc::new(RwLock::new(Some(Arc::new(store))));
-        let (writer, inbox) = mpsc::sync_channel(BACKLOG);
-        let shared = store.clone();
-        std::thread::Builder::new()
-            .name("audit".into())
-            .spawn(move || Writer { path, key, store: shared, backlog: Vec::new(), next }.run(&inbox))?;
-        Ok(Self { writer, store })
+        let store = Arc::new(RwLock::new(store));
+        let (sender, inbox) = mpsc::sync_channel(BACKLOG);
+        let mut writer = Writer { path, key, store: store.clone(), backlog, next };
+        writer.write(Vec::new());
+        std::thread::Builder::new().name("audit".into()).spawn(move || writer.run(&inbox))?;
+        Ok(Self { writer: sender, store })
     }
 
     /// Append an entry; its sequence number comes back.

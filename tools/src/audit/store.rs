@@ -48,10 +48,31 @@ macro_rules! from_redb {
 }
 from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
 
+impl Error {
+    /// Whether the file itself is at fault, so that trying again cannot help.
+    pub(super) fn is_damage(&self) -> bool {
+        use redb::Error as E;
+        use std::io::ErrorKind as K;
+        match self {
+            Self::Content(_) => true,
+            Self::Database(E::Io(e)) => matches!(e.kind(), K::InvalidData | K::UnexpectedEof),
+            Self::Database(E::DatabaseAlreadyOpen | E::PreviousIo | E::DatabaseClosed) => false,
+            Self::Database(_) => true,
+        }
+    }
+
+    /// Whether another process has the file.
+    pub(super) fn is_in_use(&self) -> bool {
+        matches!(self, Self::Database(redb::Error::DatabaseAlreadyOpen))
+    }
+}
+
 /// An open chain.
 pub(super) struct Store {
     database: Database,
     key: SigningKey,
+    /// Changes that had begun and not ended when it was opened.
+    pub(super) interrupted: Vec<u64>,
     last: Mutex<Option<(u64, Hash)>>,
 }
 
@@ -65,11 +86,12 @@ impl Store {
             let database = builder.create(path)?;
             restrict(path)?;
             let last = newest(&database)?;
-            Ok::<_, Error>((database, last))
+            let interrupted = open_changes(&database)?;
+            Ok::<_, Error>((database, last, interrupted))
         });
-        let (database, last) =
+        let (database, last, interrupted) =
             opened.unwrap_or_else(|_| Err(Error::Content("the database is damaged".into())))?;
-        Ok(Self { database, key, last: Mutex::new(last) })
+        Ok(Self { database, key, interrupted, last: Mutex::new(last) })
     }
 
     /// Number of the record that will come next.
@@ -114,17 +136,6 @@ impl Store {
         transaction.commit()?;
         *place = last;
         Ok(numbers)
-    }
-
-    /// Changes that have begun and not ended.
-    pub(super) fn open_changes(&self) -> Result<Vec<u64>, Error> {
-        match self.database.begin_read()?.open_table(OPEN) {
-            Ok(table) => {
-                table.iter()?.map(|row| Ok(row.map(|(key, _)| key.value())?)).collect::<Result<_, Error>>()
-            }
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
-            Err(e) => Err(e.into()),
-        }
     }
 
     /// Records from `from` on, and the signed head.
@@ -183,6 +194,17 @@ fn restrict(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
         .map_err(|e| Error::Content(format!("{}: {e}", path.display())))
+}
+
+/// Changes that have begun and not ended.
+fn open_changes(database: &Database) -> Result<Vec<u64>, Error> {
+    match database.begin_read()?.open_table(OPEN) {
+        Ok(table) => {
+            table.iter()?.map(|row| Ok(row.map(|(key, _)| key.value())?)).collect::<Result<_, Error>>()
+        }
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+        Err(e) => Err(e.into()),
+    }
 }
 
 fn newest(database: &Database) -> Result<Option<(u64, Hash)>, Error> {

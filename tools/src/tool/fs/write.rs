@@ -36,11 +36,11 @@ pub struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum How {
-    /// The file must not exist.
-    #[default]
-    Create,
     /// Replace what is there, or create it.
+    #[default]
     Overwrite,
+    /// The file must not exist.
+    Create,
     /// Add to the end of what is there, or create it.
     Append,
 }
@@ -81,13 +81,26 @@ pub static TOOL: &Declaration = &Declaration {
     timeout_ms: 20_000,
     examples: &[
         ("write hello to /data/notes.txt", r#"{"path":"/data/notes.txt","content":"hello"}"#),
-        ("create the file /tmp/todo with the text buy milk", r#"{"path":"/tmp/todo","content":"buy milk"}"#),
-        ("append done to /data/log.txt", r#"{"path":"/data/log.txt","content":"done\n","how":"append"}"#),
+        (
+            "create the file /tmp/todo with the text buy milk",
+            r#"{"path":"/tmp/todo","content":"buy milk","how":"create"}"#,
+        ),
+        (
+            "append the line done to /data/log.txt",
+            r#"{"path":"/data/log.txt","content":"done\n","how":"append"}"#,
+        ),
         (
             "replace the content of /data/motd with welcome",
             r#"{"path":"/data/motd","content":"welcome","how":"overwrite"}"#,
         ),
-        ("save the note call Bob into /data/notes.txt", r#"{"path":"/data/notes.txt","content":"call Bob"}"#),
+        (
+            "save the text reboot on Friday in /data/plan.txt",
+            r#"{"path":"/data/plan.txt","content":"reboot on Friday"}"#,
+        ),
+        (
+            "make a script /data/run.sh with mode 0755 that says hi",
+            r#"{"path":"/data/run.sh","content":"hi","mode":"0755"}"#,
+        ),
     ],
     code: &Make { prepare, summary, undo: Some(undo) },
 };
@@ -122,7 +135,7 @@ fn prepare(ctx: &Ctx, args: Args) -> Result<Write, CallError> {
         (How::Create, Some(_)) => {
             return Err(CallError::new(
                 ErrorCode::Conflict,
-                format!("{} exists; say how = overwrite or append to change it", place.path.display()),
+                format!("{} exists; how = overwrite or append changes it", place.path.display()),
             ));
         }
         (How::Append, Some(before)) => [before.content.as_slice(), &new].concat(),

@@ -140,6 +140,7 @@ fn configuration() -> Result<(ResolverConfig, ResolverOpts), CallError> {
     for path in CONFIGURATION {
         if let Ok(text) = std::fs::read(path)
             && let Ok(found) = system_conf::parse_resolv_conf(text)
+            && !found.0.name_servers().is_empty()
         {
             return Ok(found);
         }

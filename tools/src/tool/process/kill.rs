@@ -101,7 +101,7 @@ pub static TOOL: &Declaration = &Declaration {
     name: "process.kill",
     summary: "Send a signal to a process: end, stop or continue it",
     effect: Effect::Irreversible,
-    touches: &["the process named; never init, the kernel or toold"],
+    touches: &["the process named; never init or the kernel"],
     role: Role::Admin,
     timeout_ms: 10_000,
     examples: &[
@@ -151,7 +151,7 @@ impl Change for Kill {
     type Output = Sent;
 
     fn target(&self) -> Target {
-        Target::Process { pid: self.pid, kernel: self.kernel }
+        Target::Process { pid: self.pid, kernel: self.kernel, halt: self.signal == Signal::Stop }
     }
 
     fn preview(&self) -> Preview {

@@ -1,9 +1,10 @@
 //! The checks of the security audit. Each looks at one thing, says what it saw, and what to do.
 
+use crate::audit::NEW_CHAIN;
 use crate::ctx::Ctx;
 use crate::tool::net::listen::listeners;
 use crate::tool::service;
-use aios_abi::audit::{Entry, Outcome};
+use aios_abi::audit::{Entry, Outcome, Record};
 use aios_abi::who::Person;
 use procfs::process::Process;
 use schemars::JsonSchema;
@@ -91,7 +92,17 @@ fn named(list: &[String]) -> String {
 }
 
 fn audit_chain(ctx: &Ctx) -> Check {
+    let given_up = match ctx.audit.record(0) {
+        Ok(Some(Record { entry: Entry::Opened { version, .. }, .. })) => {
+            version.split_once(NEW_CHAIN).map(|(_, kept)| kept.to_owned())
+        }
+        _ => None,
+    };
     let (verdict, evidence) = match ctx.audit.verify() {
+        Ok(_) if given_up.is_some() => (
+            Verdict::Warn,
+            format!("the chain before this one was damaged: {}", given_up.unwrap_or_default()),
+        ),
         Ok(head) => (Verdict::Pass, format!("{} records are whole and signed", head.seq + 1)),
         Err(error) => (Verdict::Fail, error.to_string()),
     };
