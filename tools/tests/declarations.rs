@@ -76,7 +76,8 @@ fn the_table_of_tools_is_pinned() {
     for tool in tool::all() {
         let info = tool.info();
         let fields = json(&info.args_schema)["properties"].clone();
-        let fields: Vec<_> = fields.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        let fields: Vec<_> =
+            fields.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
         let role = info.role.as_str();
         let (number, name, limit) = (info.number, info.name, info.timeout_ms);
         let _ = writeln!(table, "{number} {name}({}) {:?} {role} {limit} ms", fields.join(", "), info.effect);

@@ -1,0 +1,110 @@
+//! A broker with a directory of its own for the tests, reached without a socket.
+
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
+
+use aios_abi::CallError;
+use aios_abi::audit::{Head, Record};
+use aios_abi::call::Meta;
+use aios_abi::client::Client;
+use aios_abi::tool::{CallDone, ToolReply, ToolRequest};
+use aios_abi::who::Role;
+use aios_toold::broker::{Broker, Setup, Way};
+use aios_toold::caller::Caller;
+use aios_toold::policy::Policy;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub struct House {
+    dir: tempfile::TempDir,
+    pub broker: Arc<Broker>,
+}
+
+impl House {
+    pub fn new() -> Self {
+        Self::at(tempfile::tempdir().expect("a directory"))
+    }
+
+    /// The same directory with a new broker, as after a restart; `between` sees the files at rest.
+    pub fn restart(self, between: impl FnOnce(&Path)) -> Self {
+        let Self { dir, broker } = self;
+        drop(broker);
+        // The chain's writer ends on its own when the last handle has gone; then the lock is free.
+        let chain = dir.path().join("state/audit.redb");
+        while redb::Database::open(&chain)
+            .is_err_and(|e| matches!(e, redb::DatabaseError::DatabaseAlreadyOpen))
+        {
+            std::thread::yield_now();
+        }
+        between(dir.path());
+        Self::at(dir)
+    }
+
+    fn at(dir: tempfile::TempDir) -> Self {
+        let broker = Arc::new(open(dir.path()).expect("opens"));
+        Self { dir, broker }
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// A path below the directory that may be written.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("files").join(name)
+    }
+
+    pub async fn ask(&self, role: Role, why: &str, request: ToolRequest) -> Result<ToolReply, CallError> {
+        let caller = Caller { by: "test".into(), person: None, role };
+        self.broker.clone().answer(Way::new(caller, Meta::why(why)), request).await
+    }
+
+    pub async fn call(&self, role: Role, why: &str, tool: &str, args: Value) -> Result<CallDone, CallError> {
+        let tool = aios_toold::tool::by_name(tool).expect("a tool").number;
+        let request = ToolRequest::Call { tool, args: args.to_string(), dry_run: false };
+        done(self.ask(role, why, request).await)
+    }
+
+    /// As an operator with a reason.
+    pub async fn change(&self, tool: &str, args: Value) -> Result<CallDone, CallError> {
+        self.call(Role::Operator, "a test", tool, args).await
+    }
+
+    pub async fn undo(&self, audit: u64) -> Result<CallDone, CallError> {
+        done(self.ask(Role::Operator, "a test", ToolRequest::Undo { audit }).await)
+    }
+
+    pub async fn records(&self) -> Vec<Record> {
+        match self.ask(Role::Viewer, "", ToolRequest::Audit { from: 0, limit: 10_000 }).await {
+            Ok(ToolReply::Audit { records, .. }) => records,
+            other => panic!("no records: {other:?}"),
+        }
+    }
+
+    pub async fn verify(&self) -> Result<Head, CallError> {
+        match self.ask(Role::Viewer, "", ToolRequest::AuditVerify).await? {
+            ToolReply::Verified(head) => Ok(head),
+            other => panic!("not a head: {other:?}"),
+        }
+    }
+}
+
+pub fn open(dir: &Path) -> Result<Broker, CallError> {
+    let (state, files) = (dir.join("state"), dir.join("files"));
+    std::fs::create_dir_all(&files)?;
+    let policy = Policy {
+        writable: vec![files.clone()],
+        secret: vec![state.clone(), files.join("secret")],
+        kept: vec![files.join("kept")],
+        own_pid: std::process::id(),
+    };
+    let init = Client::at(dir.join("init.sock"));
+    Broker::open(Setup { data: &state, policy, init, version: "1", boot_id: "boot" })
+}
+
+fn done(reply: Result<ToolReply, CallError>) -> Result<CallDone, CallError> {
+    match reply? {
+        ToolReply::Done(done) => Ok(done),
+        other => panic!("not the end of a call: {other:?}"),
+    }
+}
