@@ -1,0 +1,167 @@
+//! Which machine, which certificate, which person.
+
+use crate::api::{self, Api, PATIENCE};
+use crate::cli;
+use crate::config::{Config, Context};
+use crate::error::{Failure, Outcome};
+use crate::output::{Output, clean_line};
+use crate::pin::Fingerprint;
+use crate::prompt;
+use reqwest::Url;
+use serde_json::{Value, json};
+
+pub(super) async fn login(login: cli::Login, name: Option<&str>, output: &Output) -> Outcome {
+    let door = Door::find(&login.machine, name).await?;
+    let user = match login.user {
+        Some(user) => user,
+        None => prompt::line("Login name", "--user NAME")?,
+    };
+    let password = prompt::password(login.machine.password_stdin, false)?;
+    door.enter(&user, &password, output).await
+}
+
+pub(super) async fn claim(claim: cli::Claim, name: Option<&str>, output: &Output) -> Outcome {
+    let door = Door::find(&claim.machine, name).await?;
+    let ask = |given: Option<String>, question: &str, otherwise: &str| {
+        given.map_or_else(|| prompt::line(question, otherwise), Ok)
+    };
+    let code = ask(claim.code, "The code on the machine's screen", "--code XXXX-XXXX-XXXX")?;
+    let user = ask(claim.user, "Login name of its administrator", "--user NAME")?;
+    let password = prompt::password(claim.machine.password_stdin, true)?;
+    let body = json!({ "code": code, "name": user, "password": password });
+    // The console's session that comes with the answer stays unused; a token outlives it.
+    door.api()?.post(&["claim"], &body, PATIENCE).await?;
+    door.enter(&user, &password, output).await
+}
+
+pub(super) async fn logout(wanted: Option<&str>, output: &Output) -> Outcome {
+    let mut config = Config::load()?;
+    let (name, context) = config.context(wanted)?;
+    let name = name.to_owned();
+    let told = Api::of(context)?.post(&["logout"], &json!({}), PATIENCE).await;
+    config.contexts.remove(&name);
+    if config.current.as_deref() == Some(&name) {
+        config.current = None;
+    }
+    config.save()?;
+    // A machine that is gone for good must not keep its entry; but the token lives on if it was not told.
+    told.map_err(|failure| Failure {
+        message: format!("{name} is forgotten here, but its token was not given back: {}", failure.message),
+        ..failure
+    })?;
+    match output.is_json() {
+        true => output.json(&json!({ "context": name })),
+        false => output.line(format!("logged out of {}", clean_line(&name))),
+    }
+}
+
+/// A machine whose certificate the person knows.
+struct Door {
+    url: Url,
+    fingerprint: Fingerprint,
+    name: String,
+}
+
+impl Door {
+    async fn find(machine: &cli::Machine, name: Option<&str>) -> Outcome<Self> {
+        let url = api::address(&machine.url)?;
+        let name = name.map_or_else(|| api::host(&url), str::to_owned);
+        let fingerprint = match &machine.fingerprint {
+            Some(text) => Fingerprint::parse(text)?,
+            None => match known(&Config::load()?, &name, &url) {
+                Some(fingerprint) => fingerprint,
+                None => seen(&url).await?,
+            },
+        };
+        Ok(Self { url, fingerprint, name })
+    }
+
+    fn api(&self) -> Outcome<Api> {
+        Api::new(self.url.clone(), Some(self.fingerprint), None)
+    }
+
+    /// Take a token and remember it.
+    async fn enter(self, user: &str, password: &str, output: &Output) -> Outcome {
+        let body = json!({ "name": user, "password": password, "label": label() });
+        let answer = self.api()?.post(&["tokens"], &body, PATIENCE).await?;
+        let token = answer["token"]
+            .as_str()
+            .ok_or_else(|| Failure::failed("the machine gave no token; is it of another version?"))?;
+        let context = Context {
+            url: api::origin(&self.url),
+            fingerprint: self.fingerprint,
+            user: user.to_owned(),
+            token: token.to_owned(),
+        };
+        let session = Api::of(&context)?.get(&["session"]).await?;
+        let mut config = Config::load()?;
+        config.contexts.insert(self.name.clone(), context);
+        config.current = Some(self.name.clone());
+        config.save()?;
+        if output.is_json() {
+            return output.json(&json!({ "context": self.name, "session": session }));
+        }
+        let text = |value: &Value| clean_line(value.as_str().unwrap_or("?"));
+        output.line(format!(
+            "logged in to {} (aiOS {}) as {user} ({}); remembered as {}",
+            text(&session["hostname"]),
+            text(&session["version"]),
+            text(&session["user"]["role"]),
+            clean_line(&self.name)
+        ))
+    }
+}
+
+/// The certificate that is remembered of this very address.
+fn known(config: &Config, name: &str, url: &Url) -> Option<Fingerprint> {
+    let context = config.contexts.get(name)?;
+    (context.url == api::origin(url)).then_some(context.fingerprint)
+}
+
+/// Show the certificate and let the person compare it. Without a person nothing is trusted.
+async fn seen(url: &Url) -> Outcome<Fingerprint> {
+    let otherwise =
+        "--fingerprint with the digits that the machine's screen shows after `certificate sha256`";
+    if !prompt::somebody_is_there() {
+        return Err(Failure::usage(format!(
+            "nobody is there to compare the machine's certificate: give {otherwise}"
+        )));
+    }
+    let fingerprint = Api::certificate(url.clone()).await?;
+    eprintln!("{} shows this certificate:\n\n  sha256 {fingerprint}\n", api::origin(url));
+    match prompt::yes("Does the machine's own screen show the same?", otherwise)? {
+        true => Ok(fingerprint),
+        false => Err(Failure::denied(
+            "not logged in: when the certificates differ, somebody else answers at this address",
+        )),
+    }
+}
+
+/// How the token is called in the machine's list of tokens: after the computer that holds it.
+fn label() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
+    if host.is_empty() { "aiosctl".to_owned() } else { format!("aiosctl on {host}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_only_known_for_the_address_it_was_seen_at() {
+        let url = |text| api::address(text).expect("address");
+        let fingerprint = Fingerprint::parse(&"0a".repeat(32)).expect("fingerprint");
+        let context =
+            Context { url: "https://box".into(), fingerprint, user: "admin".into(), token: "t".into() };
+        let config = Config { current: None, contexts: [("box".to_owned(), context)].into() };
+        assert_eq!(known(&config, "box", &url("box")), Some(fingerprint));
+        assert_eq!(known(&config, "box", &url("box:8443")), None);
+        assert_eq!(known(&config, "other", &url("box")), None);
+    }
+
+    #[test]
+    fn the_label_is_one_that_the_console_takes() {
+        assert!(label().len() <= 100 && label().starts_with("aiosctl"));
+    }
+}

@@ -1,0 +1,115 @@
+//! What runs on the machine.
+
+use super::{Machine, reason, tools};
+use crate::api::decode;
+use crate::cli;
+use crate::error::Outcome;
+use crate::output::{Output, Tone, bytes, clean, span};
+use aios_abi::service::{ServiceState, ServiceStatus};
+use serde::Deserialize;
+use serde_json::json;
+use std::time::Duration;
+
+/// How long a restart may take: the tool's own limit and some more.
+const RESTART: Duration = Duration::from_secs(150);
+
+#[derive(Debug, Deserialize)]
+struct List {
+    services: Vec<ServiceStatus>,
+    refused: Vec<String>,
+}
+
+pub(super) async fn run(machine: &Machine, command: cli::Services, output: &Output) -> Outcome {
+    match command {
+        cli::Services::List => list(machine, output).await,
+        cli::Services::Restart { name, why } => {
+            let body = json!({ "why": reason(why)? });
+            let answer = machine.api.post(&["services", &name, "restart"], &body, RESTART).await?;
+            tools::done(machine, &answer, output)
+        }
+    }
+}
+
+async fn list(machine: &Machine, output: &Output) -> Outcome {
+    let json = machine.api.get(&["services"]).await?;
+    if output.is_json() {
+        return output.json(&json);
+    }
+    let list: List = decode(&json)?;
+    table(&list.services, output)?;
+    refused(&list.refused, output)
+}
+
+/// Services as a table.
+pub(super) fn table(services: &[ServiceStatus], output: &Output) -> Outcome {
+    let number = |number: Option<u32>| number.map_or_else(|| "-".into(), |number| number.to_string());
+    let rows = services.iter().map(|service| {
+        vec![
+            service.name.clone(),
+            state(service),
+            span(service.since_ms),
+            number(service.pid),
+            service.memory_bytes.map_or_else(|| "-".into(), bytes),
+            service.restarts.to_string(),
+            note(service),
+        ]
+    });
+    output.table(&["SERVICE", "STATE", "SINCE", "PID", "MEMORY", "RESTARTS", "NOTE"], rows)
+}
+
+fn state(service: &ServiceStatus) -> String {
+    let word = match service.state {
+        ServiceState::Waiting => "waiting",
+        ServiceState::Starting => "starting",
+        ServiceState::Running => "running",
+        ServiceState::Stopping => "stopping",
+        ServiceState::Stopped => "stopped",
+        ServiceState::Backoff => "backoff",
+        ServiceState::Failed => "failed",
+    };
+    if service.degraded { format!("{word}, degraded") } else { word.to_owned() }
+}
+
+/// What the service says of itself; why it ended last, when it does not run as it should.
+fn note(service: &ServiceStatus) -> String {
+    let well = matches!(service.state, ServiceState::Running | ServiceState::Starting);
+    let (first, second) = match well {
+        true => (&service.status, &service.last_exit),
+        false => (&service.last_exit, &service.status),
+    };
+    first.as_ref().or(second.as_ref()).cloned().unwrap_or_default()
+}
+
+/// Service files that init did not take.
+pub(super) fn refused(refused: &[String], output: &Output) -> Outcome {
+    refused.iter().try_for_each(|sentence| output.line(output.tone(Tone::Warning, clean(sentence))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_died_is_noted_with_its_death_and_a_running_one_with_its_own_words() {
+        let mut service = ServiceStatus {
+            name: "netd".into(),
+            description: "d".into(),
+            state: ServiceState::Backoff,
+            pid: None,
+            since_ms: 1,
+            restarts: 3,
+            degraded: true,
+            last_exit: Some("killed by SIGKILL".into()),
+            status: Some("address 10.0.2.15".into()),
+            memory_bytes: None,
+            cpu_usec: None,
+            processes: None,
+        };
+        assert_eq!(
+            (state(&service).as_str(), note(&service).as_str()),
+            ("backoff, degraded", "killed by SIGKILL")
+        );
+        service.state = ServiceState::Running;
+        assert_eq!(note(&service), "address 10.0.2.15");
+    }
+}
