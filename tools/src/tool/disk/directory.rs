@@ -18,6 +18,8 @@ use std::path::PathBuf;
 const MAX_SEEN: u64 = 500_000;
 /// Entries in one answer.
 const MAX: u32 = 200;
+/// Milliseconds before its time limit at which it stops and answers with what it has.
+const SPARE: u32 = 2_000;
 
 /// Show what takes the room in a directory.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -46,7 +48,7 @@ pub struct Room {
     entries: Vec<Share>,
     /// Files and directories that were counted.
     counted: u64,
-    /// Not all could be counted or listed: there are too many, or some are closed.
+    /// Not all could be counted or listed: there are too many, some are closed, or time was short.
     truncated: bool,
 }
 
@@ -135,7 +137,7 @@ impl Count<'_> {
         let mut own = 0;
         let mut below = Vec::new();
         self.ctx.check()?;
-        if self.seen >= MAX_SEEN || self.ctx.policy.may_see(&path).is_err() {
+        if self.seen >= MAX_SEEN || self.ctx.left_ms() < SPARE || self.ctx.policy.may_see(&path).is_err() {
             self.truncated = true;
             return Ok((own, below));
         }

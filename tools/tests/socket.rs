@@ -1,0 +1,261 @@
+//! The broker behind its socket, beside an init that the test plays.
+
+mod house;
+
+use aios_abi::call::{ClientFrame, Meta, Request, ServerFrame};
+use aios_abi::client::Client;
+use aios_abi::server::{Context, Handler};
+use aios_abi::service::{Init, InitReply, InitRequest, LogLine, ServiceState, ServiceStatus};
+use aios_abi::tool::{CallDone, Progress, ToolReply, ToolRequest, Tools};
+use aios_abi::who::{Person, Role};
+use aios_abi::{CallError, ErrorCode, frame};
+use aios_toold::caller::Caller;
+use aios_toold::serve::Server;
+use house::House;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio_seqpacket::{UnixSeqpacket, UnixSeqpacketListener};
+
+/// One healthy service, one that keeps dying, and a few lines of log.
+#[derive(Default)]
+struct PlayedInit {
+    restarts: AtomicU32,
+}
+
+impl PlayedInit {
+    fn status(&self, name: &str) -> Result<ServiceStatus, CallError> {
+        let (state, last_exit) = match name {
+            "netd" => (ServiceState::Running, None),
+            "inferd" => (ServiceState::Backoff, Some("killed by SIGKILL".into())),
+            other => return Err(CallError::not_found(format!("there is no service \"{other}\""))),
+        };
+        Ok(ServiceStatus {
+            name: name.into(),
+            description: "a service".into(),
+            state,
+            pid: Some(4_000_000 + self.restarts.load(Ordering::Relaxed)),
+            since_ms: 61_000,
+            restarts: self.restarts.load(Ordering::Relaxed),
+            degraded: false,
+            last_exit,
+            status: None,
+            memory_bytes: Some(1 << 20),
+            cpu_usec: Some(5),
+            processes: Some(1),
+        })
+    }
+}
+
+impl Handler<Init> for PlayedInit {
+    async fn handle(self: Arc<Self>, _: Context<Init>, request: InitRequest) -> Result<InitReply, CallError> {
+        match request {
+            InitRequest::List => Ok(InitReply::List {
+                services: vec![self.status("inferd")?, self.status("netd")?],
+                refused: vec!["typo.toml:3: nonsense".into()],
+            }),
+            InitRequest::Status { name } => self.status(&name).map(InitReply::Status),
+            InitRequest::Restart { name } => {
+                self.restarts.fetch_add(1, Ordering::Relaxed);
+                self.status(&name).map(InitReply::Status)
+            }
+            InitRequest::Logs { unit, contains, .. } => {
+                let lines =
+                    [(3, "netd", "no lease"), (6, "netd", "lease renewed"), (4, "kernel", "a disk is slow")];
+                let fits = |l: &(u8, &str, &str)| {
+                    unit.as_deref().is_none_or(|u| u == l.1)
+                        && contains.as_deref().is_none_or(|c| l.2.contains(c))
+                };
+                let lines = lines.into_iter().enumerate().filter(|(_, l)| fits(l));
+                let line = |(n, (priority, unit, text)): (usize, (u8, &str, &str))| LogLine {
+                    seq: n as u64,
+                    time_ms: 1_700_000_000_000,
+                    unit: unit.into(),
+                    priority,
+                    text: text.into(),
+                };
+                Ok(InitReply::Logs { lines: lines.map(line).collect(), dropped: 7 })
+            }
+            other => panic!("not played: {other:?}"),
+        }
+    }
+}
+
+/// The house with both sockets served; the caller's role is that of the person whom it names.
+async fn served() -> (House, Client<Tools>) {
+    let house = House::new();
+    let folder = house.state().join("..");
+    let init = UnixSeqpacketListener::bind(folder.join("init.sock")).expect("binds");
+    tokio::spawn(aios_abi::server::serve::<Init, _>(init, Arc::new(PlayedInit::default())));
+    let identify = |_: &_, meta: &Meta| match &meta.person {
+        Some(person) => Ok(Caller { by: "test".into(), role: person.role, person: Some(person.clone()) }),
+        None => Err(CallError::denied("strangers may not call tools")),
+    };
+    let server = Arc::new(Server::new(house.broker.clone(), Box::new(identify)));
+    let tools = UnixSeqpacketListener::bind(folder.join("toold.sock")).expect("binds");
+    tokio::spawn(aios_abi::server::serve::<Tools, _>(tools, server));
+    let client = Client::at(folder.join("toold.sock"));
+    (house, client)
+}
+
+fn as_person(role: Role) -> Meta {
+    Meta::why("a test").on_behalf_of(Some(Person { name: "ada".into(), role }))
+}
+
+fn request(tool: &str, args: &str) -> ToolRequest {
+    let tool = aios_toold::tool::by_name(tool).expect("a tool").number;
+    ToolRequest::Call { tool, args: args.into(), dry_run: false }
+}
+
+async fn call(client: &Client<Tools>, role: Role, tool: &str, args: Value) -> Result<CallDone, CallError> {
+    match client.call(as_person(role), request(tool, &args.to_string())).await? {
+        ToolReply::Done(done) => Ok(done),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn result(done: &CallDone) -> Value {
+    serde_json::from_str(&done.result).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_are_listed_called_audited_and_taken_back_over_the_socket() {
+    let (house, client) = served().await;
+    let list = client.call(as_person(Role::Viewer), ToolRequest::List).await.expect("lists");
+    let ToolReply::List(list) = list else { panic!("{list:?}") };
+    assert_eq!(list.len(), aios_toold::tool::all().len());
+    let path = house.path("a");
+    let done = call(&client, Role::Operator, "fs.write", json!({ "path": path, "content": "x" }))
+        .await
+        .expect("writes");
+    let undo = ToolRequest::Undo { audit: done.audit };
+    let undone = client.call(as_person(Role::Operator), undo).await.expect("is taken back");
+    assert!(matches!(undone, ToolReply::Done(done) if done.result.contains("\"undone\"")) && !path.exists());
+    let head = client.call(as_person(Role::Viewer), ToolRequest::AuditVerify).await.expect("is whole");
+    assert!(matches!(head, ToolReply::Verified(head) if head.verify().is_ok()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_and_logs_are_those_of_init() {
+    let (_house, client) = served().await;
+    let viewer = |tool: &'static str, args| call(&client, Role::Viewer, tool, args);
+    let list = viewer("service.list", json!({ "only_unhealthy": true })).await.expect("lists");
+    let services = result(&list);
+    assert_eq!(services["services"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (&services["services"][0]["name"], &services["refused"][0]),
+        (&json!("inferd"), &json!("typo.toml:3: nonsense"))
+    );
+    let status = viewer("service.status", json!({ "name": "inferd" })).await.expect("looks");
+    assert!(status.summary.contains("backoff") && status.summary.contains("SIGKILL"), "{}", status.summary);
+    let none = viewer("service.status", json!({ "name": "x" })).await.expect_err("there is none");
+    assert_eq!(none.code, ErrorCode::NotFound);
+    let errors = viewer("log.search", json!({ "level": "error" })).await.expect("searches");
+    assert_eq!(result(&errors)["lines"][0]["text"], "no lease");
+    let all = viewer("log.search", json!({ "unit": "netd", "contains": "lease" })).await.expect("searches");
+    assert_eq!(result(&all)["lines"].as_array().map(Vec::len), Some(2));
+
+    let refused = viewer("service.restart", json!({ "name": "netd" })).await.expect_err("needs an operator");
+    assert_eq!(refused.code, ErrorCode::Denied);
+    let done =
+        call(&client, Role::Operator, "service.restart", json!({ "name": "netd" })).await.expect("restarts");
+    assert_eq!(
+        (&result(&done)["pid_before"], &result(&done)["service"]["pid"]),
+        (&json!(4_000_000), &json!(4_000_001))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_look_answers_its_examples_or_says_in_one_sentence_why_not() {
+    let (_house, client) = served().await;
+    for tool in
+        aios_toold::tool::all().iter().filter(|tool| tool.role == Role::Viewer && tool.name != "net.resolve")
+    {
+        for (ask, args) in tool.examples {
+            let args: Value = serde_json::from_str(args).expect("JSON");
+            match call(&client, Role::Viewer, tool.name, args).await {
+                Ok(done) => {
+                    assert!(result(&done).is_object() && !done.summary.is_empty(), "{ask}: {done:?}");
+                    assert!(
+                        !done.summary.contains('\n') && done.summary.len() < 2_000,
+                        "{ask}: {}",
+                        done.summary
+                    );
+                }
+                Err(e) => {
+                    let expected = matches!(
+                        e.code,
+                        ErrorCode::NotFound | ErrorCode::Denied | ErrorCode::Unavailable | ErrorCode::Invalid
+                    );
+                    assert!(expected && !e.message.is_empty(), "{ask}: {e:?}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_answer_arrives_whole_and_progress_on_the_way() {
+    let (house, client) = served().await;
+    let content = "0123456789abcdef".repeat(15_000);
+    std::fs::write(house.path("long"), &content).expect("written");
+    let args = json!({ "path": house.path("long"), "limit": 262_144 });
+    let done = call(&client, Role::Viewer, "fs.read", args).await.expect("reads");
+    assert_eq!(result(&done)["content"], content);
+    let audit = client.start(as_person(Role::Viewer), request("sec.audit", "{}")).await.expect("starts");
+    let mut heard: Vec<Progress> = Vec::new();
+    audit.finish(|progress| heard.push(progress)).await.expect("looks");
+    assert_eq!(heard.last().and_then(|p| p.percent), Some(100), "{heard:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_callers_at_once_get_their_own_answers_in_one_whole_chain() {
+    let (house, client) = served().await;
+    let before = house.records().await.len();
+    let calls = (0..60).map(|n| {
+        let (client, path) = (client.clone(), house.path(&(n % 10).to_string()));
+        tokio::spawn(async move {
+            if n % 2 == 0 {
+                return call(&client, Role::Viewer, "time.now", json!({})).await.map(drop);
+            }
+            // Two changes to one file may meet; the later one is told so.
+            match call(&client, Role::Operator, "fs.write", json!({ "path": path, "content": n.to_string() }))
+                .await
+            {
+                Err(e) if e.code == ErrorCode::Conflict => Ok(()),
+                other => other.map(drop),
+            }
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.expect("no fault").expect("is answered");
+    }
+    house.verify().await.expect("is whole");
+    assert!(house.records().await.len() > before + 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_and_broken_packets_get_one_sentence_and_nothing_else_stops() {
+    let (house, client) = served().await;
+    let stranger = client.call(Meta::why("because I say so"), request("time.now", "{}")).await;
+    assert_eq!(stranger.expect_err("is refused").code, ErrorCode::Denied);
+    let last = house.records().await.pop().expect("a record");
+    assert!(format!("{last:?}").contains("Denied") && !format!("{last:?}").contains("because I say so"));
+
+    let socket = UnixSeqpacket::connect(house.state().join("../toold.sock")).await.expect("connects");
+    let mut buffer = vec![0; frame::MAX_PACKET];
+    let long = vec![frame::VERSION; frame::MAX_PACKET + 1];
+    for packet in
+        [&long[..], &[99, 1, 2, 3], &[frame::VERSION, 0xff, 0xff, 0xff, 0xff, 0xff], &[frame::VERSION]]
+    {
+        socket.send(packet).await.expect("is sent");
+        let length = socket.recv(&mut buffer).await.expect("is answered").bytes_read();
+        let answer = frame::decode::<ServerFrame<Progress, ToolReply>>(&buffer[..length]).expect("decodes");
+        assert!(matches!(answer, ServerFrame::Refused { .. }), "{answer:?}");
+    }
+    let good = Request { id: 1, meta: as_person(Role::Viewer), body: request("time.now", "{}") };
+    socket.send(&frame::encode(&ClientFrame::Request(good)).expect("encodes")).await.expect("is sent");
+    let length = socket.recv(&mut buffer).await.expect("is answered").bytes_read();
+    let answer = frame::decode::<ServerFrame<Progress, ToolReply>>(&buffer[..length]).expect("decodes");
+    assert!(matches!(answer, ServerFrame::Reply { id: 1, result: Ok(_) }), "{answer:?}");
+}
