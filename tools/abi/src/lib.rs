@@ -31,6 +31,8 @@ pub mod who;
 
 #[cfg(feature = "tokio")]
 pub mod client;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 #[cfg(feature = "tokio")]
 pub mod server;
 

@@ -1,0 +1,418 @@
+//! From a question to an answer: what the rules know is done at once, the rest is asked of the models.
+
+use crate::catalog::{Catalog, Tool};
+use crate::understand::{self, Call, Understood};
+use crate::{extract, render, schema, words};
+use aios_abi::agent::{Answer, AskEvent, Decider};
+use aios_abi::call::Meta;
+use aios_abi::client::{Client, Next};
+use aios_abi::infer::{
+    Choice, EngineState, Infer, InferEvent, InferReply, InferRequest, InferStatus, Scored, Usage,
+};
+use aios_abi::service::{Init, InitReply, InitRequest};
+use aios_abi::tool::{CallDone, Effect, ToolReply, ToolRequest, Tools};
+use aios_abi::who::Person;
+use aios_abi::{CallError, ErrorCode};
+use serde_json::{Map, Value};
+use std::time::{Duration, Instant};
+use tokio::sync::RwLock;
+
+/// Milliseconds that the models may take to choose a tool.
+const CHOOSE_MS: u32 = 25_000;
+/// Milliseconds for the arguments.
+const FILL_MS: u32 = 25_000;
+/// Milliseconds for free text.
+const WRITE_MS: u32 = 90_000;
+/// Tokens of free text.
+const WRITE_TOKENS: u32 = 400;
+/// How much longer than a tool's own limit its caller waits.
+const GRACE_MS: u32 = 2_000;
+/// Characters of a reason in the audit log.
+const WHY: usize = 500;
+
+/// What the model is told when it writes freely. It has no tools then and is not to pretend.
+const SYSTEM: &str = "You are the assistant of a small computer. You answer in plain words.";
+
+/// Where events go.
+pub trait Listener: Send + Sync {
+    /// Something happened on the way to the answer.
+    fn event(&self, event: AskEvent) -> impl Future<Output = Result<(), CallError>> + Send;
+}
+
+/// The daemons that an answer needs.
+pub struct Agent {
+    init: Client<Init>,
+    tools: Client<Tools>,
+    infer: Client<Infer>,
+    catalog: RwLock<Option<std::sync::Arc<Catalog>>>,
+}
+
+impl Agent {
+    /// An agent that knows these daemons; nothing is asked yet.
+    pub fn new(init: Client<Init>, tools: Client<Tools>, infer: Client<Infer>) -> Self {
+        Self { init, tools, infer, catalog: RwLock::new(None) }
+    }
+
+    /// The tools, asked for once: they are a part of the image and change only with it.
+    pub async fn catalog(&self) -> Result<std::sync::Arc<Catalog>, CallError> {
+        if let Some(catalog) = &*self.catalog.read().await {
+            return Ok(catalog.clone());
+        }
+        let mut slot = self.catalog.write().await;
+        if let Some(catalog) = &*slot {
+            return Ok(catalog.clone());
+        }
+        match self.tools.call(Meta::why("to know the tools"), ToolRequest::List).await? {
+            ToolReply::List(tools) => {
+                let catalog = std::sync::Arc::new(Catalog::new(tools));
+                *slot = Some(catalog.clone());
+                Ok(catalog)
+            }
+            _ => Err(unexpected("toold")),
+        }
+    }
+
+    /// How the models are, or why that is not known.
+    pub async fn inference(&self) -> Result<InferStatus, String> {
+        let meta = Meta::why("status").deadline_ms(1_000);
+        match self.infer.call(meta, InferRequest::Status).await {
+            Ok(InferReply::Status(status)) => Ok(status),
+            Ok(_) => Err(unexpected("inferd").message),
+            Err(error) => Err(error.message),
+        }
+    }
+
+    /// Names of the services; none when init does not say.
+    async fn services(&self) -> Vec<String> {
+        let meta = Meta::why("to know the services").deadline_ms(1_000);
+        match self.init.call(meta, InitRequest::List).await {
+            Ok(InitReply::List { services, .. }) => {
+                services.into_iter().map(|service| service.name).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Answer a person's question. The person's role bounds what is done.
+    pub async fn answer(
+        &self,
+        text: &str,
+        person: Option<Person>,
+        to: &impl Listener,
+    ) -> Result<Answer, CallError> {
+        let begun = Instant::now();
+        let (catalog, services) = tokio::join!(self.catalog(), self.services());
+        let catalog = catalog?;
+        let mut answering = Answering {
+            agent: self,
+            to,
+            meta: Meta::why(text.chars().take(WHY).collect::<String>()).on_behalf_of(person),
+            calls: 0,
+            usage: Usage::default(),
+            text: String::new(),
+        };
+        let decider = answering.work(text, &catalog, &services).await?;
+        Ok(Answer { text: answering.text, decider, usage: answering.usage, ms: millis(begun.elapsed()) })
+    }
+}
+
+fn unexpected(who: &str) -> CallError {
+    CallError::failed(format!("{who} gave an answer to another question"))
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// One answer under way.
+struct Answering<'a, L: Listener> {
+    agent: &'a Agent,
+    to: &'a L,
+    meta: Meta,
+    calls: u32,
+    usage: Usage,
+    text: String,
+}
+
+impl<L: Listener> Answering<'_, L> {
+    async fn work(
+        &mut self,
+        text: &str,
+        catalog: &Catalog,
+        services: &[String],
+    ) -> Result<Decider, CallError> {
+        match understand::understand(text, catalog, services) {
+            Understood::Calls(calls) => {
+                for call in calls {
+                    let why =
+                        if call.ordered { "ordered in these words" } else { "these words mean this tool" };
+                    self.act(&call, why).await?;
+                }
+                return Ok(Decider::Rules);
+            }
+            Understood::Wrong(why) => {
+                self.say(&render::sentence(&why)).await?;
+                return Ok(Decider::Rules);
+            }
+            Understood::Unsure => {}
+        }
+        match self.choose(text, catalog).await? {
+            Ok(choice) => self.chosen(text, catalog, services, choice).await,
+            Err(why) => self.without_model(text, catalog, services, &why).await,
+        }
+    }
+
+    /// Ask inferd for a tool; the inner error says why it cannot tell.
+    async fn choose(&mut self, text: &str, catalog: &Catalog) -> Result<Result<Choice, String>, CallError> {
+        let request = InferRequest::Choose { question: text.to_owned(), tools: catalog.briefs() };
+        Ok(match self.infer(request, CHOOSE_MS).await? {
+            Ok(InferReply::Choice(choice)) => {
+                self.add(choice.usage);
+                Ok(choice)
+            }
+            Ok(_) => Err(unexpected("inferd").message),
+            Err(error) => Err(error.message),
+        })
+    }
+
+    async fn chosen(
+        &mut self,
+        text: &str,
+        catalog: &Catalog,
+        services: &[String],
+        choice: Choice,
+    ) -> Result<Decider, CallError> {
+        let Some(tool) = choice.tool.as_deref().and_then(|name| catalog.by_name(name)) else {
+            return self.nothing_fits(text, &choice.shortlist).await;
+        };
+        let by = if choice.by_model { Decider::Model } else { Decider::Retrieval };
+        let mut args = extract::extract(tool, text, &words::split(text), services);
+        let mut decider = by;
+        if !schema::is_complete(&tool.properties, &args) {
+            match self.fill(text, tool, &args).await? {
+                Ok(filled) => {
+                    args = filled;
+                    decider = Decider::Model;
+                }
+                Err(why) => {
+                    let missing: Vec<&str> = tool
+                        .properties
+                        .iter()
+                        .filter(|p| p.required && !args.contains_key(&p.name))
+                        .map(|p| p.name.as_str())
+                        .collect();
+                    let name = &tool.info.name;
+                    let usage = missing.iter().map(|name| format!("{name}=…")).collect::<Vec<_>>().join(" ");
+                    self.say(&format!(
+                        "This sounds like {name} ({}), but {} is not clear from your words ({why}). Say it as: {name} {usage}",
+                        tool.info.summary,
+                        missing.join(" and "),
+                    ))
+                    .await?;
+                    return Ok(decider);
+                }
+            }
+        }
+        let why = match by {
+            Decider::Model => "the language model chose it among the tools nearest to the question",
+            _ => "the question is nearest to what this tool is for",
+        };
+        let ordered = tool.info.effect == Effect::Read;
+        self.act(&Call { tool, args, ordered }, why).await?;
+        Ok(decider)
+    }
+
+    async fn fill(
+        &mut self,
+        text: &str,
+        tool: &Tool,
+        known: &Map<String, Value>,
+    ) -> Result<Result<Map<String, Value>, String>, CallError> {
+        let request = InferRequest::Fill {
+            question: text.to_owned(),
+            tool: tool.brief(),
+            known: Value::Object(known.clone()).to_string(),
+        };
+        Ok(match self.infer(request, FILL_MS).await? {
+            Ok(InferReply::Filled { args, usage }) => {
+                self.add(usage);
+                serde_json::from_str(&args).map_err(|e| format!("the arguments are not JSON: {e}"))
+            }
+            Ok(_) => Err(unexpected("inferd").message),
+            Err(error) => Err(error.message),
+        })
+    }
+
+    /// Ask inferd and pass on what happens there. The outer error ends the answer: nobody listens any
+    /// more, or inferd has died under the question.
+    async fn infer(
+        &mut self,
+        request: InferRequest,
+        ms: u32,
+    ) -> Result<Result<InferReply, CallError>, CallError> {
+        let meta = self.meta.clone().deadline_ms(ms);
+        let mut call = match self.agent.infer.start(meta, request).await {
+            Ok(call) => call,
+            Err(error) => return Ok(Err(error)),
+        };
+        loop {
+            match call.next().await {
+                Next::Event(InferEvent::Queued { ahead }) if ahead > 0 => {
+                    self.note(format!("The model works on {ahead} other requests first.")).await?;
+                }
+                Next::Event(InferEvent::Queued { .. }) => {}
+                Next::Event(InferEvent::Shortlist(tools)) => {
+                    self.to.event(AskEvent::Considering { tools }).await?
+                }
+                Next::Event(InferEvent::Text(text)) => self.stream(text).await?,
+                Next::Reply(result) => return Ok(result),
+            }
+        }
+    }
+
+    /// No model can be asked: answer what is likely, or say what can be asked.
+    async fn without_model(
+        &mut self,
+        text: &str,
+        catalog: &Catalog,
+        services: &[String],
+        why: &str,
+    ) -> Result<Decider, CallError> {
+        self.note(format!("Answered by fixed rules, because {why}")).await?;
+        if let Some(call) = understand::likely(text, catalog, services) {
+            self.act(&call, "the words of the question are nearest to this tool").await?;
+            return Ok(Decider::Rules);
+        }
+        let near: Vec<Scored> = understand::nearest(text, catalog, services)
+            .into_iter()
+            .take(3)
+            .map(|(tool, score)| Scored { name: tool.info.name.clone(), score })
+            .collect();
+        self.say(&no_tool(&near)).await?;
+        Ok(Decider::Nobody)
+    }
+
+    /// No tool fits. The language model may still say something; it is marked as its words alone.
+    async fn nothing_fits(&mut self, text: &str, near: &[Scored]) -> Result<Decider, CallError> {
+        let writes = self.agent.inference().await.is_ok_and(|status| status.text.state == EngineState::Ready);
+        if !writes {
+            self.say(&no_tool(near)).await?;
+            return Ok(Decider::Nobody);
+        }
+        self.note(
+            "No tool of this machine answers this. What follows are the language model's own words; nothing in them was checked."
+                .into(),
+        )
+        .await?;
+        let request = InferRequest::Complete {
+            system: SYSTEM.into(),
+            prompt: text.to_owned(),
+            max_tokens: WRITE_TOKENS,
+        };
+        match self.infer(request, WRITE_MS).await? {
+            Ok(InferReply::Completion(completion)) => {
+                self.add(completion.usage);
+                self.text = completion.text;
+                Ok(Decider::Model)
+            }
+            Ok(_) => Err(unexpected("inferd")),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Carry a call out, or propose it when it was not ordered.
+    async fn act(&mut self, call: &Call<'_>, why: &str) -> Result<(), CallError> {
+        let info = &call.tool.info;
+        let args = Value::Object(call.args.clone()).to_string();
+        if !call.ordered {
+            let (tool, why) = (info.name.clone(), why.to_owned());
+            self.to.event(AskEvent::Proposal { tool, args: args.clone(), why }).await?;
+            return self
+                .say(&format!(
+                    "I understand this as {} {args}, which changes this machine{}. Nothing was done; confirm it if it is what you want.",
+                    info.name,
+                    if info.effect == Effect::Irreversible { " and cannot be taken back" } else { "" },
+                ))
+                .await;
+        }
+        let index = self.calls;
+        self.calls += 1;
+        let (tool, why) = (info.name.clone(), why.to_owned());
+        self.to.event(AskEvent::Call { index, tool, args: args.clone(), why }).await?;
+        let begun = Instant::now();
+        let result = self.call(call, args).await;
+        let ms = millis(begun.elapsed());
+        let event = match &result {
+            Ok(done) => AskEvent::Result {
+                index,
+                result: done.result.clone(),
+                summary: done.summary.clone(),
+                failed: false,
+                audit: Some(done.audit),
+                undoable: done.undoable,
+                ms,
+            },
+            Err(error) => AskEvent::Result {
+                index,
+                result: String::new(),
+                summary: error.message.clone(),
+                failed: true,
+                audit: None,
+                undoable: false,
+                ms,
+            },
+        };
+        self.to.event(event).await?;
+        match result {
+            Ok(done) => self.say(&render::result(&done)).await,
+            Err(error) => {
+                let what = match error.code {
+                    ErrorCode::Denied => "was refused",
+                    _ => "failed",
+                };
+                self.say(&format!("{} {what}: {}", info.name, error.message)).await
+            }
+        }
+    }
+
+    async fn call(&self, call: &Call<'_>, args: String) -> Result<CallDone, CallError> {
+        let info = &call.tool.info;
+        let meta = self.meta.clone().deadline_ms(info.timeout_ms.saturating_add(GRACE_MS));
+        let request = ToolRequest::Call { tool: info.number, args, dry_run: false };
+        match self.agent.tools.call(meta, request).await? {
+            ToolReply::Done(done) => Ok(done),
+            _ => Err(unexpected("toold")),
+        }
+    }
+
+    fn add(&mut self, usage: Usage) {
+        self.usage.prompt_tokens = self.usage.prompt_tokens.saturating_add(usage.prompt_tokens);
+        self.usage.generated_tokens = self.usage.generated_tokens.saturating_add(usage.generated_tokens);
+        self.usage.ms = self.usage.ms.saturating_add(usage.ms);
+    }
+
+    async fn note(&self, text: String) -> Result<(), CallError> {
+        self.to.event(AskEvent::Note { text }).await
+    }
+
+    async fn stream(&mut self, text: String) -> Result<(), CallError> {
+        self.text.push_str(&text);
+        self.to.event(AskEvent::Text { text }).await
+    }
+
+    /// A paragraph of the answer.
+    async fn say(&mut self, paragraph: &str) -> Result<(), CallError> {
+        let gap = if self.text.is_empty() { "" } else { "\n\n" };
+        self.stream(format!("{gap}{paragraph}")).await
+    }
+}
+
+fn no_tool(near: &[Scored]) -> String {
+    let names: Vec<&str> = near.iter().take(3).map(|scored| scored.name.as_str()).collect();
+    let nearest =
+        if names.is_empty() { String::new() } else { format!(" The nearest are {}.", names.join(", ")) };
+    format!(
+        "No tool of this machine fits these words.{nearest} Ask about memory, disks, services, processes, the network, logs, \
+         files, packages or security, or write a call out, such as: fs.read path=/etc/os-release"
+    )
+}

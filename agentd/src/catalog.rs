@@ -1,0 +1,90 @@
+//! The tools that toold declares, and what their declarations teach about questions.
+
+use crate::lexicon::{self, Lexicon};
+use crate::pattern::{self, Pattern};
+use crate::schema::{self, Property};
+use aios_abi::infer::ToolBrief;
+use aios_abi::tool::{Effect, ToolInfo};
+
+/// A tool.
+#[derive(Debug, PartialEq)]
+pub struct Tool {
+    /// Its declaration.
+    pub info: ToolInfo,
+    /// Its arguments.
+    pub properties: Vec<Property>,
+    /// Its sentences.
+    pub patterns: Vec<Pattern>,
+}
+
+/// All tools.
+#[derive(Debug)]
+pub struct Catalog {
+    /// The tools, as toold lists them.
+    pub tools: Vec<Tool>,
+    /// Their words.
+    pub lexicon: Lexicon,
+}
+
+impl Catalog {
+    /// Learn from declarations.
+    pub fn new(infos: Vec<ToolInfo>) -> Self {
+        let tools: Vec<Tool> = infos
+            .into_iter()
+            .map(|info| {
+                let properties = schema::properties(&info.args_schema);
+                let patterns = pattern::learn(&properties, &info.examples);
+                Tool { info, properties, patterns }
+            })
+            .collect();
+        let sentences: Vec<Vec<Vec<String>>> = tools
+            .iter()
+            .map(|tool| {
+                let mut sentences: Vec<_> =
+                    tool.patterns.iter().map(|p| lexicon::pattern(&p.parts)).collect();
+                sentences.push(lexicon::sentence(&tool.info.summary));
+                sentences.push(lexicon::sentence(&tool.info.name.replace('.', " ")));
+                sentences
+            })
+            .collect();
+        Self { lexicon: Lexicon::learn(&sentences), tools }
+    }
+
+    /// The tool of this name.
+    pub fn by_name(&self, name: &str) -> Option<&Tool> {
+        self.tools.iter().find(|tool| tool.info.name == name)
+    }
+
+    /// Whether this word is the verb of a tool that changes something.
+    pub fn changes(&self, word: &str) -> bool {
+        let verb = |tool: &&Tool| tool.info.name.rsplit('.').next() == Some(word);
+        self.tools.iter().filter(|tool| tool.info.effect != Effect::Read).any(|tool| verb(&tool))
+    }
+
+    /// What a model is told of the tools.
+    pub fn briefs(&self) -> Vec<ToolBrief> {
+        self.tools.iter().map(Tool::brief).collect()
+    }
+}
+
+impl Tool {
+    /// What a model is told of it.
+    pub fn brief(&self) -> ToolBrief {
+        ToolBrief {
+            name: self.info.name.clone(),
+            summary: self.info.summary.clone(),
+            args_schema: self.info.args_schema.clone(),
+            examples: self.info.examples.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The tools of the image.
+    pub(crate) fn catalog() -> Catalog {
+        Catalog::new(aios_toold::tool::all().iter().map(|tool| tool.info()).collect())
+    }
+}

@@ -1,0 +1,67 @@
+//! What every daemon does at its start: log lines as PID 1 takes them, and its listening socket.
+
+use crate::error::CallError;
+use std::fmt;
+use std::path::Path;
+use tokio_seqpacket::UnixSeqpacketListener;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Write records from `info` on, or those that `RUST_LOG` asks for, to stderr: one line each, with the
+/// `<N>` priority that PID 1 reads (sd-daemon(3)). PID 1 adds the time.
+pub fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .event_format(Line)
+        .init();
+}
+
+struct Line;
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let priority = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        write!(writer, "<{priority}>")?;
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
+/// The listening socket that PID 1 passed under this name or, for a daemon that is started by hand, a
+/// new one at `path`.
+pub fn listener(name: &str, path: Option<&Path>) -> Result<UnixSeqpacketListener, CallError> {
+    let inherited = crate::sys::inherited_fds().into_iter().find(|(found, _)| found == name);
+    match (inherited, path) {
+        (Some((_, fd)), _) => UnixSeqpacketListener::try_from(fd)
+            .map_err(|e| CallError::failed(format!("the inherited socket {name} cannot be used: {e}"))),
+        (None, Some(path)) => {
+            // What an earlier run left behind.
+            let _ = std::fs::remove_file(path);
+            UnixSeqpacketListener::bind(path)
+                .map_err(|e| CallError::failed(format!("{} cannot be listened on: {e}", path.display())))
+        }
+        (None, None) => Err(CallError::invalid(format!(
+            "no socket named {name} was inherited; give one with --socket PATH"
+        ))),
+    }
+}
