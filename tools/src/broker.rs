@@ -5,7 +5,7 @@ use crate::caller::Caller;
 use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Finished, Pending, Started};
 use crate::policy::{Ask, Policy, Target};
-use crate::{redact, tool, undo};
+use crate::{file, redact, tool, undo};
 use aios_abi::audit::{CallRecord, Entry, Outcome};
 use aios_abi::call::Meta;
 use aios_abi::client::Client;
@@ -89,11 +89,18 @@ impl Broker {
     pub fn open(setup: Setup<'_>) -> Result<Self, CallError> {
         std::fs::create_dir_all(setup.data)
             .map_err(|e| CallError::failed(format!("{}: {e}", setup.data.display())))?;
+        let (audit, interrupted) = Log::open(setup.data, setup.version, setup.boot_id)?;
+        let undo = undo::Store::open(setup.data.join("undo"))?;
+        for saved in interrupted.into_iter().filter_map(|seq| undo.load(seq).ok()) {
+            if let Ok(place) = file::place(&setup.policy, &saved.target) {
+                place.clean();
+            }
+        }
         Ok(Self {
             policy: Arc::new(setup.policy),
             init: setup.init,
-            audit: Log::open(setup.data, setup.version, setup.boot_id)?,
-            undo: undo::Store::open(setup.data.join("undo"))?,
+            audit,
+            undo,
             turns: Semaphore::new(MAX_RUNNING as usize),
             busy: Mutex::default(),
         })

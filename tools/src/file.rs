@@ -2,7 +2,7 @@
 //! is done on that very descriptor (openat2(2)). Nothing here trusts the text of a path.
 
 use crate::ctx::Ctx;
-use crate::policy::{Readable, Target};
+use crate::policy::{Policy, Readable, Target};
 use aios_abi::{CallError, ErrorCode};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -204,7 +204,7 @@ pub struct Existing {
 
 /// Resolve where to write. No symbolic link is followed on the way, and the policy has agreed to the
 /// real path when this returns.
-pub fn place(ctx: &Ctx, path: &str) -> Result<Place, CallError> {
+pub fn place(policy: &Policy, path: &str) -> Result<Place, CallError> {
     let asked = absolute(path)?;
     if path.ends_with('/') {
         return Err(CallError::invalid(format!("{path} names a directory; name a file in it")));
@@ -222,7 +222,7 @@ pub fn place(ctx: &Ctx, path: &str) -> Result<Place, CallError> {
     )
     .map_err(|e| error(parent, e))?;
     let path = real_path(&folder)?.join(name);
-    ctx.policy.may_change(&Target::File(path.clone()))?;
+    policy.may_change(&Target::File(path.clone()))?;
     Ok(Place { folder, name: name.into(), path })
 }
 
@@ -285,7 +285,8 @@ impl Place {
         times: bool,
     ) -> Result<(), CallError> {
         let at = |e: Errno| error(&self.path, e);
-        let draft = self.draft_name()?;
+        let draft = self.draft_name();
+        self.clean();
         let file = rustix::fs::openat(
             &self.folder,
             &draft,
@@ -347,10 +348,16 @@ impl Place {
         )
     }
 
-    fn draft_name(&self) -> Result<OsString, CallError> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|e| CallError::failed(format!("no random numbers: {e}")))?;
-        Ok(OsStr::new(&format!(".aios-{}.tmp", aios_abi::audit::hex(&random))).into())
+    /// Remove what a write that was killed half-way left beside the file.
+    pub fn clean(&self) {
+        let _ = rustix::fs::unlinkat(&self.folder, self.draft_name(), AtFlags::empty());
+    }
+
+    /// Always the same for the same file, so that what was left behind is found again; two writes of
+    /// one file do not run at once.
+    fn draft_name(&self) -> OsString {
+        let hash = blake3::hash(self.name.as_bytes()).to_hex();
+        format!(".aios-{}.tmp", hash.get(..16).unwrap_or_default()).into()
     }
 }
 

@@ -7,14 +7,18 @@
 
 use aios_abi::{CallError, ErrorCode};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// All undo data together; the oldest goes first.
+/// All undo data together, as it takes up the disk; the oldest goes first.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// A file takes up at least this much.
+const BLOCK: u64 = 4096;
 const HASH: usize = 32;
 
 /// What is on disk for one change.
@@ -41,12 +45,15 @@ pub struct Kept {
 pub struct Store {
     folder: PathBuf,
     drafts: AtomicU64,
+    /// Bytes on the disk by sequence number.
+    kept: Mutex<BTreeMap<u64, u64>>,
 }
 
 /// Saved, but of a change that has no record yet. Dropped without [`Draft::keep`] it is removed.
 pub struct Draft<'a> {
     store: &'a Store,
     path: Option<PathBuf>,
+    bytes: u64,
 }
 
 impl Store {
@@ -55,12 +62,17 @@ impl Store {
         let at = |e: std::io::Error| CallError::failed(format!("{}: {e}", folder.display()));
         std::fs::create_dir_all(&folder).map_err(at)?;
         rustix::fs::chmod(&folder, rustix::fs::Mode::from_raw_mode(0o700)).map_err(|e| at(e.into()))?;
+        let mut kept = BTreeMap::new();
         for entry in std::fs::read_dir(&folder).map_err(at)?.flatten() {
-            if entry.file_name().to_string_lossy().ends_with(".draft") {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.ends_with(".draft") {
                 let _ = std::fs::remove_file(entry.path());
+            } else if let (Ok(seq), Ok(facts)) = (name.parse(), entry.metadata()) {
+                kept.insert(seq, on_disk(facts.len()));
             }
         }
-        Ok(Self { folder, drafts: AtomicU64::new(0) })
+        Ok(Self { folder, drafts: AtomicU64::new(0), kept: Mutex::new(kept) })
     }
 
     /// Put this on disk.
@@ -71,9 +83,11 @@ impl Store {
             CallError::unavailable(format!("nothing was done: what undo needs cannot be saved ({e})"))
         };
         let mut bytes = postcard::to_stdvec(saved).map_err(|e| refused(&e))?;
-        self.make_room(bytes.len() as u64);
         bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
-        let draft = Draft { store: self, path: Some(path.clone()) };
+        let on_disk = on_disk(bytes.len() as u64);
+        let going = too_much(&self.kept(), on_disk);
+        going.into_iter().for_each(|seq| self.remove(seq));
+        let draft = Draft { store: self, path: Some(path.clone()), bytes: on_disk };
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -108,34 +122,28 @@ impl Store {
 
     /// It is not needed any more.
     pub fn remove(&self, seq: u64) {
+        self.kept().remove(&seq);
         let _ = std::fs::remove_file(self.path(seq));
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, seq: u64) -> PathBuf {
         self.folder.join(seq.to_string())
     }
-
-    fn make_room(&self, wanted: u64) {
-        let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
-        let mut kept: Vec<(u64, u64)> = entries
-            .flatten()
-            .filter_map(|entry| {
-                let seq = entry.file_name().to_str()?.parse().ok()?;
-                Some((seq, entry.metadata().ok()?.len()))
-            })
-            .collect();
-        for seq in too_much(&mut kept, wanted) {
-            self.remove(seq);
-        }
-    }
 }
 
-/// Which of these (sequence number, bytes) must go so that `wanted` more bytes fit.
-fn too_much(kept: &mut [(u64, u64)], wanted: u64) -> Vec<u64> {
-    kept.sort_unstable();
-    let mut total = kept.iter().map(|(_, bytes)| bytes).sum::<u64>().saturating_add(wanted);
+fn on_disk(bytes: u64) -> u64 {
+    bytes.next_multiple_of(BLOCK)
+}
+
+/// Which of these (bytes by sequence number) must go so that `wanted` more bytes fit.
+fn too_much(kept: &BTreeMap<u64, u64>, wanted: u64) -> Vec<u64> {
+    let mut total = kept.values().sum::<u64>().saturating_add(wanted);
     let mut going = Vec::new();
-    for (seq, bytes) in kept.iter() {
+    for (seq, bytes) in kept {
         if total <= MAX_BYTES {
             break;
         }
@@ -151,6 +159,7 @@ impl Draft<'_> {
         let Some(path) = self.path.take() else { return Ok(()) };
         let kept = || -> std::io::Result<()> {
             std::fs::rename(&path, self.store.path(seq))?;
+            self.store.kept().insert(seq, self.bytes);
             sync(&self.store.folder)
         };
         kept().map_err(|e| {
@@ -214,9 +223,9 @@ mod tests {
 
     #[test]
     fn the_oldest_makes_room() {
-        let mut kept = [(9, 10), (3, MAX_BYTES - 20), (5, 5)];
-        assert_eq!(too_much(&mut kept, 5), Vec::<u64>::new());
-        assert_eq!(too_much(&mut kept, 6), vec![3]);
-        assert_eq!(too_much(&mut kept, MAX_BYTES), vec![3, 5, 9]);
+        let kept = BTreeMap::from([(9, 10), (3, MAX_BYTES - 20), (5, 5)]);
+        assert_eq!(too_much(&kept, 5), Vec::<u64>::new());
+        assert_eq!(too_much(&kept, 6), vec![3]);
+        assert_eq!(too_much(&kept, MAX_BYTES), vec![3, 5, 9]);
     }
 }

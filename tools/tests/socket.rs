@@ -195,6 +195,17 @@ async fn every_look_answers_its_examples_or_says_in_one_sentence_why_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_kernel_is_heard_to_the_end_of_its_answer() {
+    let (_house, client) = served().await;
+    for _ in 0..30 {
+        let done =
+            call(&client, Role::Viewer, "net.interfaces", json!({ "name": "lo" })).await.expect("looks");
+        let lo = &result(&done)["interfaces"][0];
+        assert_eq!(lo["addresses"][0], "127.0.0.1/8", "{lo}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_long_answer_arrives_whole_and_progress_on_the_way() {
     let (house, client) = served().await;
     let content = "0123456789abcdef".repeat(15_000);

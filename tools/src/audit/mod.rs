@@ -52,8 +52,8 @@ impl Log {
     /// Open the chain in `folder`, or start one, and write down that it was opened. A database that
     /// is damaged is moved aside and a new chain is started, which says so in its first record. A
     /// disk that does not answer or is full does not stop anybody from looking.
-    /// Changes that were under way when the machine stopped get their end.
-    pub fn open(folder: &Path, version: &str, boot_id: &str) -> Result<Self, CallError> {
+    /// Changes that were under way when the machine stopped get their end; their numbers come back.
+    pub fn open(folder: &Path, version: &str, boot_id: &str) -> Result<(Self, Vec<u64>), CallError> {
         let key = key::load_or_create(&folder.join("audit.key"))?;
         let path = folder.join("audit.redb");
         let (mut opened, mut version) = (Store::open(&path, key.clone()), version.to_owned());
@@ -85,8 +85,8 @@ impl Log {
                 None
             }
         };
-        let interrupted = store.iter().flat_map(|store| store.interrupted.clone());
-        let ends = interrupted.map(|of| Entry::End { of, outcome: Outcome::Interrupted });
+        let interrupted = store.as_ref().map(|store| store.interrupted.clone()).unwrap_or_default();
+        let ends = interrupted.iter().map(|&of| Entry::End { of, outcome: Outcome::Interrupted });
         let entries = std::iter::once(Entry::Opened { version, boot_id: boot_id.into() }).chain(ends);
         let now = now_ms();
         let backlog = entries.map(|entry| (now, entry)).collect();
@@ -97,7 +97,7 @@ impl Log {
         let mut writer = Writer { path, key, store: store.clone(), backlog, next };
         writer.write(Vec::new());
         std::thread::Builder::new().name("audit".into()).spawn(move || writer.run(&inbox))?;
-        Ok(Self { writer: sender, store })
+        Ok((Self { writer: sender, store }, interrupted))
     }
 
     /// Append an entry; its sequence number comes back.

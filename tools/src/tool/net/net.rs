@@ -15,8 +15,9 @@ where
 {
     ctx.wait(async {
         let (connection, handle, _) = rtnetlink::new_connection()?;
-        // It ends with the last handle.
         tokio::spawn(connection);
+        // The connection ends with the last handle, whether or not the whole answer was read.
+        let _open = handle.clone();
         let mut messages = std::pin::pin!(ask(handle));
         let mut all = Vec::new();
         while let Some(message) = messages.try_next().await.map_err(failed)? {
