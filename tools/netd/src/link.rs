@@ -80,11 +80,14 @@ impl Link {
         }
     }
 
-    /// Until the link is gone, which the other end of the channel says by closing it.
+    /// Until nobody tells of the link any more.
     pub(crate) async fn run(mut self, mut carrier: watch::Receiver<bool>) {
         let up = *carrier.borrow_and_update();
-        if self.config.method == Method::Static {
-            self.apply_static().await;
+        match self.config.method {
+            Method::Static => self.apply_static().await,
+            Method::None => self.apply(&Wanted::nothing(), Some(self.servers(&[], None))).await,
+            // What an earlier run has set may stay until something better is known.
+            Method::Dhcp | Method::LinkLocal => {}
         }
         if up {
             self.carrier(true).await;
@@ -123,7 +126,6 @@ impl Link {
             }
             self.close_idle();
         }
-        self.resolver.set(self.place.index, None);
     }
 
     async fn next(&self, carrier: &mut watch::Receiver<bool>) -> Event {

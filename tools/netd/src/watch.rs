@@ -11,7 +11,7 @@ use rtnetlink::{Handle, MulticastGroup};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// What the kernel says of an Ethernet link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,7 @@ fn look(message: &LinkMessage) -> Option<Seen> {
 struct Known {
     place: Place,
     carrier: watch::Sender<bool>,
+    task: AbortHandle,
 }
 
 struct Watch {
@@ -84,7 +85,11 @@ pub(crate) async fn run(config: Config, resolver: Resolver) -> Result<(), String
                     _ => {}
                 }
             }
-            Some(Err(error)) = watch.tasks.join_next() => return Err(format!("a link's task failed: {error}")),
+            Some(ended) = watch.tasks.join_next() => {
+                if let Err(error) = ended && !error.is_cancelled() {
+                    return Err(format!("a link's task failed: {error}"));
+                }
+            }
         }
     }
 }
@@ -135,13 +140,15 @@ impl Watch {
         }
         let (carrier, receiver) = watch::channel(seen.carrier);
         let link = Link::new(place.clone(), config, self.handle.clone(), Arc::clone(&self.resolver));
-        self.tasks.spawn(link.run(receiver));
-        self.links.insert(place.index, Known { place: place.clone(), carrier });
+        let task = self.tasks.spawn(link.run(receiver));
+        self.links.insert(place.index, Known { place: place.clone(), carrier, task });
     }
 
-    /// The link's task ends when its channel does.
     fn gone(&mut self, index: u32) {
         if let Some(known) = self.links.remove(&index) {
+            // At once: the next task of this link must not meet it.
+            known.task.abort();
+            self.resolver.set(index, None);
             eprintln!("<6>{}: gone", known.place.name);
         }
     }

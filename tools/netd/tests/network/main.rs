@@ -1,0 +1,105 @@
+//! The daemon on real links: each test has two networks of its own with a cable between them, the daemon at
+//! one end and a DHCP server, or silence, at the other.
+
+#![deny(unsafe_code)]
+
+mod daemon;
+mod namespace;
+mod server;
+#[allow(unsafe_code)]
+mod sys;
+
+use daemon::Daemon;
+use namespace::Namespace;
+use server::{SERVER, Server};
+use std::net::Ipv4Addr;
+
+/// A virtual link is looked after only if it is named.
+const DHCP: &str = "[link.eth0]\nipv4 = \"dhcp\"\n";
+const FIRST: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 15);
+const SECOND: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 16);
+
+#[test]
+fn a_lease_comes_is_renewed_ends_and_a_link_local_address_stands_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let resolv_conf = || std::fs::read_to_string(folder.path().join("resolv.conf")).expect("resolv.conf");
+    let (here, there) = (Namespace::new(), Namespace::new());
+    // Ready without any link, let alone a lease.
+    let daemon = Daemon::start(&here, folder.path(), &[DHCP]);
+    there.plug("far0", SERVER, &here, "eth0");
+    let server = Server::start(&there, "far0", &[FIRST]);
+    daemon.says("10.99.0.15/24 from 10.99.0.1 for 10 s");
+    assert_eq!(here.addresses(), [(FIRST, 24, true)]);
+    assert_eq!(here.gateways(), [SERVER]);
+    let text = resolv_conf();
+    assert!(text.contains("search lan\nnameserver 10.99.0.53\n"), "{text}");
+
+    server.hears("renew");
+    daemon.says("10.99.0.15/24 from 10.99.0.1 for 10 s");
+
+    there.carrier("far0", false);
+    daemon.says("the cable is out");
+    there.carrier("far0", true);
+    server.hears("reboot");
+    daemon.says("10.99.0.15/24 from 10.99.0.1 for 10 s");
+    assert_eq!(here.gateways(), [SERVER]);
+
+    drop(server);
+    daemon.says("the lease is over");
+    daemon.says("/16, link-local");
+    let addresses = here.addresses();
+    assert!(matches!(addresses[..], [(address, 16, false)] if address.is_link_local()), "{addresses:?}");
+    assert!(here.gateways().is_empty());
+    assert!(!resolv_conf().contains("nameserver"));
+
+    let _server = Server::start(&there, "far0", &[SECOND]);
+    daemon.says("10.99.0.16/24 from 10.99.0.1");
+    assert_eq!(here.addresses(), [(SECOND, 24, true)]);
+}
+
+#[test]
+fn an_address_that_a_neighbour_has_is_declined_and_a_restart_costs_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (here, there) = (Namespace::new(), Namespace::new());
+    there.plug("far0", SERVER, &here, "eth0");
+    there.add("far0", FIRST);
+    let server = Server::start(&there, "far0", &[FIRST, SECOND]);
+    let daemon = Daemon::start(&here, folder.path(), &[DHCP]);
+    server.hears("decline");
+    daemon.says("10.99.0.16/24 from 10.99.0.1");
+
+    drop(daemon);
+    assert_eq!(here.addresses(), [(SECOND, 24, true)]);
+    assert_eq!(here.gateways(), [SERVER]);
+    let daemon = Daemon::start(&here, folder.path(), &[DHCP]);
+    daemon.says("10.99.0.16/24 from 10.99.0.1");
+    assert_eq!(here.addresses(), [(SECOND, 24, true)]);
+    assert_eq!(here.gateways(), [SERVER]);
+}
+
+#[test]
+fn static_addresses_are_set_and_a_broken_file_does_not_matter() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (here, there) = (Namespace::new(), Namespace::new());
+    there.plug("far0", SERVER, &here, "eth0");
+    // What somebody left there goes away.
+    here.add("eth0", FIRST);
+    let fixed = "[link.eth0]\nipv4 = \"static\"\naddresses = [\"192.0.2.10/24\", \"192.0.2.11/24\"]\n\
+                 gateway = \"192.0.2.1\"\ndns = [\"192.0.2.53\"]\n";
+    let daemon = Daemon::start(&here, folder.path(), &[fixed, "[link.eth0]\nipv4 = 4\n"]);
+    daemon.says("net1.toml:2");
+    daemon.says("192.0.2.10/24 192.0.2.11/24, static");
+    let expected = [(Ipv4Addr::new(192, 0, 2, 10), 24, false), (Ipv4Addr::new(192, 0, 2, 11), 24, false)];
+    assert_eq!(here.addresses(), expected);
+    assert_eq!(here.gateways(), [Ipv4Addr::new(192, 0, 2, 1)]);
+    let text = std::fs::read_to_string(folder.path().join("resolv.conf")).expect("resolv.conf");
+    assert!(text.ends_with("nameserver 192.0.2.53\n"), "{text}");
+
+    // Switched off and on by somebody: the kernel forgot the route, the daemon did not.
+    here.carrier("eth0", false);
+    daemon.says("the cable is out");
+    assert!(here.gateways().is_empty());
+    here.carrier("eth0", true);
+    daemon.says("static");
+    assert_eq!(here.gateways(), [Ipv4Addr::new(192, 0, 2, 1)]);
+}
