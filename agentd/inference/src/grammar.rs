@@ -1,0 +1,242 @@
+//! From a tool's arguments and a question to a grammar in GBNF, the notation of llama.cpp
+//! (`grammars/README.md` there).
+//!
+//! The grammar allows exactly the JSON objects that fit the schema *and* take their texts and numbers
+//! from the question. A small model invents values when it may; under this grammar it can only point.
+//! An optional argument for which the question has nothing is left out of the grammar, and a required
+//! one is an error before the model is asked at all.
+
+use crate::schema::{Arguments, Misfit, Shape};
+use crate::words::Words;
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// Items of a list; people name few.
+const MAX_ITEMS: usize = 8;
+
+/// A grammar: named rules, the first of which is `root`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grammar {
+    rules: Vec<(String, Node)>,
+}
+
+/// The right side of a rule.
+#[derive(Debug, Clone, PartialEq)]
+enum Node {
+    Literal(String),
+    Rule(String),
+    All(Vec<Node>),
+    OneOf(Vec<Node>),
+    Maybe(Box<Node>),
+}
+
+impl Grammar {
+    /// The grammar of the arguments that this question can mean. `known` arguments are kept as they are.
+    pub fn of(arguments: &Arguments, known: &Map<String, Value>, words: &Words) -> Result<Self, Misfit> {
+        arguments.check_given(known)?;
+        let mut fields = Vec::new();
+        for field in &arguments.fields {
+            let value = match known.get(&field.name) {
+                Some(value) => Some(Node::Literal(value.to_string())),
+                None => value(&field.name, &field.shape, words)?,
+            };
+            let required = field.required || known.contains_key(&field.name);
+            match value {
+                Some(value) => {
+                    let key = Node::Literal(format!("{}:", Value::from(field.name.as_str())));
+                    fields.push((Node::All(vec![key, value]), required));
+                }
+                None if required => {
+                    return Err(Misfit {
+                        place: field.name.clone(),
+                        what: format!("the question does not name {}", field.shape),
+                    });
+                }
+                None => {}
+            }
+        }
+        let mut grammar = Self { rules: vec![("root".into(), object(&fields))] };
+        grammar.rules.extend(tails(&fields));
+        grammar.rules.extend(fields.into_iter().enumerate().map(|(n, (field, _))| (field_name(n), field)));
+        grammar.rules.extend(spans(words));
+        Ok(grammar)
+    }
+
+    /// The only text that fits, when there is no choice.
+    pub fn only(&self) -> Option<String> {
+        let mut text = String::new();
+        self.write_only(&self.rules.first()?.1, &mut text).then_some(text)
+    }
+
+    fn write_only(&self, node: &Node, text: &mut String) -> bool {
+        match node {
+            Node::Literal(literal) => {
+                text.push_str(literal);
+                true
+            }
+            Node::Rule(name) => self.rule(name).is_some_and(|node| self.write_only(node, text)),
+            Node::All(nodes) => nodes.iter().all(|node| self.write_only(node, text)),
+            Node::OneOf(nodes) => match nodes.as_slice() {
+                [one] => self.write_only(one, text),
+                _ => false,
+            },
+            Node::Maybe(_) => false,
+        }
+    }
+
+    fn rule(&self, name: &str) -> Option<&Node> {
+        self.rules.iter().find(|(n, _)| n == name).map(|(_, node)| node)
+    }
+}
+
+fn field_name(n: usize) -> String {
+    format!("field-{n}")
+}
+
+fn tail_name(n: usize) -> String {
+    format!("tail-{n}")
+}
+
+fn span_name(n: usize) -> String {
+    format!("span-{n}")
+}
+
+/// An object: the alternatives differ in which field comes first, so that commas stand between only.
+fn object(fields: &[(Node, bool)]) -> Node {
+    let mut starts = Vec::new();
+    let mut may_be_empty = true;
+    for (n, (_, required)) in fields.iter().enumerate() {
+        starts.push(Node::All(vec![Node::Rule(field_name(n)), Node::Rule(tail_name(n + 1))]));
+        if *required {
+            may_be_empty = false;
+            break;
+        }
+    }
+    let inside = match (starts.is_empty(), may_be_empty) {
+        (true, _) => Node::All(Vec::new()),
+        (false, true) => Node::Maybe(Box::new(Node::OneOf(starts))),
+        (false, false) => Node::OneOf(starts),
+    };
+    Node::All(vec![Node::Literal("{".into()), inside, Node::Literal("}".into())])
+}
+
+/// `tail-n`: the fields from the n-th on, after at least one other.
+fn tails(fields: &[(Node, bool)]) -> Vec<(String, Node)> {
+    let next = |(n, (_, required)): (usize, &(Node, bool))| {
+        let field = Node::All(vec![Node::Literal(",".into()), Node::Rule(field_name(n))]);
+        if *required { field } else { Node::Maybe(Box::new(field)) }
+    };
+    (1..=fields.len())
+        .map(|from| (tail_name(from), Node::All(fields.iter().enumerate().skip(from).map(next).collect())))
+        .collect()
+}
+
+/// `span-n`: runs of words of the question that begin with the n-th one, as the inside of a JSON string.
+fn spans(words: &Words) -> Vec<(String, Node)> {
+    let inside = |text: &str| Node::Literal(json_inside(text));
+    words
+        .words
+        .iter()
+        .enumerate()
+        .map(|(n, word)| {
+            let lower = word.core.to_lowercase();
+            let core = match lower == word.core {
+                true => inside(&word.core),
+                false => Node::OneOf(vec![inside(&word.core), inside(&lower)]),
+            };
+            let node = match n + 1 < words.words.len() {
+                true => {
+                    let more = Node::All(vec![inside(&word.gap), Node::Rule(span_name(n + 1))]);
+                    Node::All(vec![core, Node::Maybe(Box::new(more))])
+                }
+                false => core,
+            };
+            (span_name(n), node)
+        })
+        .collect()
+}
+
+/// What a value can be, if the question has anything for it.
+fn value(place: &str, shape: &Shape, words: &Words) -> Result<Option<Node>, Misfit> {
+    let literals = |texts: Vec<String>| match texts.is_empty() {
+        true => None,
+        false => Some(Node::OneOf(texts.into_iter().map(Node::Literal).collect())),
+    };
+    Ok(match shape {
+        Shape::Text if words.words.is_empty() => None,
+        Shape::Text => {
+            let quote = || Node::Literal("\"".into());
+            let spans = (0..words.words.len()).map(|n| Node::Rule(span_name(n))).collect();
+            Some(Node::All(vec![quote(), Node::OneOf(spans), quote()]))
+        }
+        Shape::Whole { min, max } => literals(
+            words.numbers.iter().filter(|n| (*min..=*max).contains(*n)).map(i64::to_string).collect(),
+        ),
+        Shape::Truth => literals(vec!["false".into(), "true".into()]),
+        Shape::Word(all) => literals(all.iter().map(|word| Value::from(word.as_str()).to_string()).collect()),
+        Shape::List { item, min, max } => {
+            if *min > MAX_ITEMS {
+                return Err(Misfit {
+                    place: place.to_owned(),
+                    what: format!("a list of at least {min} items is not taken from a question"),
+                });
+            }
+            value(place, item, words)?.map(|item| list(&item, *min, (*max).min(MAX_ITEMS)))
+        }
+    })
+}
+
+/// `min` to `max` items.
+fn list(item: &Node, min: usize, max: usize) -> Node {
+    let mut rest = Node::All(Vec::new());
+    for n in (0..max).rev() {
+        let mut one = Vec::new();
+        if n > 0 {
+            one.push(Node::Literal(",".into()));
+        }
+        one.push(item.clone());
+        one.push(rest);
+        let one = Node::All(one);
+        rest = if n < min { one } else { Node::Maybe(Box::new(one)) };
+    }
+    Node::All(vec![Node::Literal("[".into()), rest, Node::Literal("]".into())])
+}
+
+/// A text as it stands between the quotes of a JSON string.
+fn json_inside(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted.strip_prefix('"').and_then(|q| q.strip_suffix('"')).unwrap_or_default().to_owned()
+}
+
+impl fmt::Display for Grammar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.rules.iter().try_for_each(|(name, node)| writeln!(f, "{name} ::= {node}"))
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let join = |f: &mut fmt::Formatter<'_>, nodes: &[Self], between: &str| {
+            nodes.iter().enumerate().try_for_each(|(n, node)| {
+                f.write_str(if n > 0 { between } else { "" })?;
+                write!(f, "{node}")
+            })
+        };
+        match self {
+            // Only quotes and backslashes: JSON has spelled all control characters already.
+            Self::Literal(text) => write!(f, "\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
+            Self::Rule(name) => f.write_str(name),
+            Self::All(nodes) if nodes.is_empty() => f.write_str("\"\""),
+            Self::All(nodes) => join(f, nodes, " "),
+            Self::OneOf(nodes) => {
+                f.write_str("(")?;
+                join(f, nodes, " | ")?;
+                f.write_str(")")
+            }
+            Self::Maybe(node) => write!(f, "({node})?"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

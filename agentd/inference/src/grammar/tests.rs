@@ -1,0 +1,202 @@
+use super::*;
+use crate::schema::Field;
+use proptest::prelude::*;
+use serde_json::json;
+
+impl Grammar {
+    /// Lengths of all beginnings of the text that fit the node.
+    fn ends(&self, node: &Node, text: &str) -> Vec<usize> {
+        match node {
+            Node::Literal(literal) if text.starts_with(literal.as_str()) => vec![literal.len()],
+            Node::Literal(_) => Vec::new(),
+            Node::Rule(name) => self.ends(self.rule(name).expect("the rule exists"), text),
+            Node::All(nodes) => nodes.iter().fold(vec![0], |starts, node| {
+                let after =
+                    |start: usize| self.ends(node, &text[start..]).into_iter().map(move |e| start + e);
+                starts.into_iter().flat_map(after).collect()
+            }),
+            Node::OneOf(nodes) => nodes.iter().flat_map(|node| self.ends(node, text)).collect(),
+            Node::Maybe(node) => std::iter::once(0).chain(self.ends(node, text)).collect(),
+        }
+    }
+
+    fn accepts(&self, text: &str) -> bool {
+        self.ends(&self.rules[0].1, text).contains(&text.len())
+    }
+
+    /// Some text that fits; `choices` decide.
+    fn some(&self, node: &Node, choices: &mut impl Iterator<Item = usize>) -> String {
+        let mut choose = |n: usize| choices.next().unwrap_or(0) % n;
+        match node {
+            Node::Literal(literal) => literal.clone(),
+            Node::Rule(name) => self.some(self.rule(name).expect("the rule exists"), choices),
+            Node::All(nodes) => nodes.iter().map(|node| self.some(node, choices)).collect(),
+            Node::OneOf(nodes) => {
+                let n = choose(nodes.len());
+                self.some(&nodes[n], choices)
+            }
+            Node::Maybe(node) => match choose(2) {
+                0 => String::new(),
+                _ => self.some(node, choices),
+            },
+        }
+    }
+}
+
+fn field(name: &str, shape: Shape, required: bool) -> Field {
+    Field { name: name.into(), shape, required, nullable: false, default: None }
+}
+
+fn grammar(fields: Vec<Field>, known: Value, question: &str) -> Result<Grammar, Misfit> {
+    let known = known.as_object().cloned().expect("an object");
+    Grammar::of(&Arguments { fields }, &known, &Words::of(question))
+}
+
+#[test]
+fn a_text_is_a_run_of_words_of_the_question() {
+    let grammar =
+        grammar(vec![field("name", Shape::Text, true)], json!({}), "Is Gateway.lan up?").expect("a grammar");
+    for fits in ["Is", "Gateway.lan", "gateway.lan", "Gateway.lan up", "up"] {
+        assert!(grammar.accepts(&format!("{{\"name\":\"{fits}\"}}")), "{fits}\n{grammar}");
+    }
+    for no in ["", "gateway", "example.org", "up?", "Is up"] {
+        assert!(!grammar.accepts(&format!("{{\"name\":\"{no}\"}}")), "{no}");
+    }
+    assert!(!grammar.accepts("{}"));
+}
+
+#[test]
+fn numbers_come_from_the_question_and_keep_their_bounds() {
+    let limit = field("limit", Shape::Whole { min: 1, max: 100 }, false);
+    let some = grammar(vec![limit.clone()], json!({}), "the top 5 of 500").expect("a grammar");
+    assert!(some.accepts("{\"limit\":5}") && some.accepts("{}") && !some.accepts("{\"limit\":500}"));
+    let none = grammar(vec![limit.clone()], json!({}), "the biggest").expect("a grammar");
+    assert_eq!(none.only().as_deref(), Some("{}"));
+    let error =
+        grammar(vec![Field { required: true, ..limit }], json!({}), "kill it").expect_err("is missing");
+    assert_eq!(error.to_string(), "limit: the question does not name a whole number from 1 to 100");
+}
+
+#[test]
+fn known_arguments_stay_and_wrong_ones_are_refused() {
+    let fields = vec![field("name", Shape::Text, true), field("path", Shape::Text, false)];
+    let known = grammar(fields[..1].to_vec(), json!({"name": "a\"b"}), "which?").expect("a grammar");
+    assert_eq!(known.only().as_deref(), Some(r#"{"name":"a\"b"}"#));
+    assert!(grammar(fields.clone(), json!({"name": 1}), "which?").is_err());
+    assert!(grammar(fields, json!({"other": 1}), "which?").is_err());
+}
+
+#[test]
+fn the_notation_is_gbnf() {
+    let fields =
+        vec![field("kind", Shape::Word(vec!["a".into(), "b".into()]), false), field("x", Shape::Text, true)];
+    let grammar = grammar(fields, json!({}), "say \"c:\\d\"").expect("a grammar");
+    assert_eq!(
+        grammar.to_string(),
+        r#"root ::= "{" (field-0 tail-1 | field-1 tail-2) "}"
+tail-1 ::= "," field-1
+tail-2 ::= ""
+field-0 ::= "\"kind\":" ("\"a\"" | "\"b\"")
+field-1 ::= "\"x\":" "\"" (span-0 | span-1) "\""
+span-0 ::= "say" (" \\\"" span-1)?
+span-1 ::= "c:\\\\d"
+"#
+    );
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let plain = prop_oneof![
+        Just(Shape::Text),
+        Just(Shape::Truth),
+        (-5i64..5, 0i64..50).prop_map(|(min, more)| Shape::Whole { min, max: min + more }),
+        proptest::collection::vec("[a-z\"\\\\]{1,4}", 1..4).prop_map(Shape::Word),
+    ];
+    prop_oneof![
+        4 => plain.clone(),
+        1 => (plain, 0usize..3, 0usize..3)
+            .prop_map(|(item, min, more)| Shape::List { item: Box::new(item), min, max: min + more }),
+    ]
+}
+
+fn arguments() -> impl Strategy<Value = Arguments> {
+    proptest::collection::vec((shapes(), any::<bool>()), 0..5).prop_map(|all| {
+        let name = |n: usize| format!("f\"{n}");
+        let fields = all.into_iter().enumerate();
+        Arguments { fields: fields.map(|(n, (shape, required))| field(&name(n), shape, required)).collect() }
+    })
+}
+
+/// A value of the shape that the question contains, if there is one.
+fn some_value(shape: &Shape, words: &Words, choices: &mut impl Iterator<Item = usize>) -> Option<Value> {
+    let mut pick = |n: usize| choices.next().unwrap_or(0).checked_rem(n);
+    Some(match shape {
+        Shape::Text => words.words.get(pick(words.words.len())?)?.core.clone().into(),
+        Shape::Truth => (pick(2)? == 1).into(),
+        Shape::Word(all) => all.get(pick(all.len())?)?.clone().into(),
+        Shape::Whole { min, max } => {
+            let fit: Vec<i64> = words.numbers.iter().copied().filter(|n| (*min..=*max).contains(n)).collect();
+            (*fit.get(pick(fit.len())?)?).into()
+        }
+        Shape::List { item, min, max } => {
+            some_value(item, words, choices)?;
+            let mut pick = |n: usize| choices.next().unwrap_or(0).checked_rem(n);
+            let count = min + pick(max - min + 1)?;
+            (0..count).map(|_| some_value(item, words, choices)).collect::<Option<Vec<_>>>()?.into()
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_fits_the_grammar_fits_the_schema(
+        arguments in arguments(),
+        question in "[a-zA-Z0-9\"\\\\?.äß ]{0,30}",
+        choices in proptest::collection::vec(any::<usize>(), 0..60),
+    ) {
+        let words = Words::of(&question);
+        if let Ok(grammar) = Grammar::of(&arguments, &Map::new(), &words) {
+            let text = grammar.some(&grammar.rules[0].1, &mut choices.into_iter());
+            prop_assert!(grammar.accepts(&text));
+            let value: Value = serde_json::from_str(&text).expect("is JSON");
+            let object = value.as_object().expect("is an object");
+            prop_assert_eq!(arguments.check(object), Ok(()));
+            for value in object.values() {
+                let texts = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+                for text in texts.iter().filter_map(Value::as_str) {
+                    let is_word = arguments.fields.iter().any(|f| match &f.shape {
+                        Shape::Word(all) => all.iter().any(|w| w == text),
+                        Shape::List { item, .. } => matches!(&**item, Shape::Word(all) if all.iter().any(|w| w == text)),
+                        _ => false,
+                    });
+                    prop_assert!(is_word || words.contains(text), "{:?} in {:?}", text, question);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_the_question_says_for_the_schema_fits_the_grammar(
+        arguments in arguments(),
+        question in "[a-z0-9\"\\\\?. ]{1,30}",
+        choices in proptest::collection::vec(any::<usize>(), 0..60),
+    ) {
+        let words = Words::of(&question);
+        let mut choices = choices.into_iter();
+        let mut pairs = Vec::new();
+        for field in &arguments.fields {
+            if !field.required && choices.next().unwrap_or(0) % 2 == 0 {
+                continue;
+            }
+            match some_value(&field.shape, &words, &mut choices) {
+                Some(value) => pairs.push(format!("{}:{value}", Value::from(field.name.as_str()))),
+                // The question has nothing for it.
+                None => return Ok(()),
+            }
+        }
+        let text = format!("{{{}}}", pairs.join(","));
+        let grammar = Grammar::of(&arguments, &Map::new(), &words);
+        if let Ok(grammar) = grammar {
+            prop_assert!(grammar.accepts(&text), "{}\n{}", text, grammar);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The inference daemon: one queue for each engine, choice of tools, arguments under a grammar.
+//!
+//! Engines are workers in processes of their own ([`engine`]); a crash of llama.cpp ends a worker, never
+//! this daemon. What models answer is data: [`choose`] only ever names a tool that was offered, and
+//! [`fill`] only ever gives arguments that fit the tool's schema and that the question contains.
+
+#![deny(unsafe_code)]
+
+mod ask;
+pub mod choose;
+pub mod engine;
+pub mod fill;
+pub mod grammar;
+pub mod queue;
+pub mod schema;
+pub mod serve;
+pub mod words;
