@@ -1,7 +1,8 @@
 //! What agentd serves: questions and commands in plain words.
 
 use crate::{call::Protocol, infer::Scored, infer::Usage};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde_json::{Map, Value};
 
 /// The protocol of `/run/aios/agentd.sock`.
 pub struct Agent;
@@ -27,9 +28,10 @@ pub enum AgentRequest {
     },
 }
 
-/// What happens on the way to an answer, in this order.
+/// What happens on the way to an answer, in this order. In JSON the variant is the member `type`; on the
+/// wire it is an ordinary enum, because postcard does not describe itself and cannot read a tag.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(remote = "Self", rename_all = "snake_case")]
 pub enum AskEvent {
     /// A sentence about what is being done, or why something is done another way.
     Note {
@@ -86,6 +88,38 @@ pub enum AskEvent {
     },
 }
 
+// `remote = "Self"` makes the derived code inherent functions, which these two call.
+impl Serialize for AskEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return Self::serialize(self, serializer);
+        }
+        let tree = Self::serialize(self, serde_json::value::Serializer).map_err(ser::Error::custom)?;
+        let mut flat = Map::new();
+        if let Value::Object(variant) = tree {
+            for (name, members) in variant {
+                flat.insert("type".to_owned(), Value::String(name));
+                flat.extend(members.as_object().cloned().unwrap_or_default());
+            }
+        }
+        flat.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for AskEvent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Self::deserialize(deserializer);
+        }
+        let mut flat = Map::deserialize(deserializer)?;
+        let Some(Value::String(name)) = flat.remove("type") else {
+            return Err(de::Error::missing_field("type"));
+        };
+        let variant = Map::from_iter([(name, Value::Object(flat))]);
+        Self::deserialize(Value::Object(variant)).map_err(de::Error::custom)
+    }
+}
+
 /// The agent's answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum AgentReply {
@@ -129,4 +163,39 @@ pub struct Answer {
     pub usage: Usage,
     /// Milliseconds from question to answer.
     pub ms: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame;
+
+    #[test]
+    fn every_event_arrives_over_the_wire_and_through_json() {
+        let events = [
+            AskEvent::Note { text: "n".into() },
+            AskEvent::Considering { tools: vec![Scored { name: "fs.read".into(), score: 0.5 }] },
+            AskEvent::Call { index: 1, tool: "fs.read".into(), args: "{}".into(), why: "w".into() },
+            AskEvent::Result {
+                index: 1,
+                result: "1".into(),
+                summary: "s".into(),
+                failed: false,
+                audit: Some(7),
+                undoable: true,
+                ms: 3,
+            },
+            AskEvent::Proposal { tool: "fs.write".into(), args: "{}".into(), why: "w".into() },
+            AskEvent::Text { text: "t".into() },
+        ];
+        for event in events {
+            let packet = frame::encode(&event).expect("encodes");
+            assert_eq!(frame::decode::<AskEvent>(&packet).as_ref(), Ok(&event));
+            let json = serde_json::to_string(&event).expect("JSON");
+            assert_eq!(serde_json::from_str::<AskEvent>(&json).expect("reads"), event);
+        }
+        let note = serde_json::to_value(AskEvent::Note { text: "n".into() }).expect("JSON");
+        assert_eq!(note, serde_json::json!({"type": "note", "text": "n"}));
+        assert!(serde_json::from_str::<AskEvent>(r#"{"text":"n"}"#).is_err());
+    }
 }
