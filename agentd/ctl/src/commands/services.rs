@@ -80,8 +80,11 @@ fn note(service: &ServiceStatus) -> String {
     first.as_ref().or(second.as_ref()).cloned().unwrap_or_default()
 }
 
-/// Service files that init did not take.
+/// Service files that init did not take, below the table.
 pub(super) fn refused(refused: &[String], output: &Output) -> Outcome {
+    if !refused.is_empty() {
+        output.text("\n")?;
+    }
     refused.iter().try_for_each(|sentence| output.line(output.tone(Tone::Warning, clean(sentence))))
 }
 
