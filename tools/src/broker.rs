@@ -92,7 +92,7 @@ impl Broker {
         let (audit, interrupted) = Log::open(setup.data, setup.version, setup.boot_id)?;
         let undo = undo::Store::open(setup.data.join("undo"))?;
         for saved in interrupted.into_iter().filter_map(|seq| undo.load(seq).ok()) {
-            if let Ok(place) = file::place(&setup.policy, &saved.target) {
+            if let Ok(place) = file::place(&setup.policy, Role::Admin, &saved.target) {
                 place.clean();
             }
         }
@@ -176,7 +176,7 @@ impl Broker {
         let ctx = Arc::new(self.ctx(&way, limit));
         match self.start(tool, &ctx, args, limit).await {
             Ok(Started::Done(finished)) => self.looked(call, finished).await,
-            Ok(Started::Change(change)) if dry_run => self.previewed(call, &*change).await,
+            Ok(Started::Change(change)) if dry_run => self.previewed(call, ctx.caller.role, &*change).await,
             Ok(Started::Change(change)) => self.clone().change(call, change, ctx).await,
             Err(error) => self.refused(call, error).await,
         }
@@ -243,8 +243,13 @@ impl Broker {
         Ok(CallDone { result: finished.result, summary: finished.summary, audit, undoable: false })
     }
 
-    async fn previewed(&self, call: CallRecord, change: &dyn Pending) -> Result<CallDone, CallError> {
-        let allowed = self.policy.may_change(&change.target());
+    async fn previewed(
+        &self,
+        call: CallRecord,
+        role: Role,
+        change: &dyn Pending,
+    ) -> Result<CallDone, CallError> {
+        let allowed = self.policy.may_change(role, &change.target());
         if let Err(error) = allowed {
             return self.refused(call, error).await;
         }
@@ -261,7 +266,7 @@ impl Broker {
         ctx: Arc<Ctx>,
     ) -> Result<CallDone, CallError> {
         let target = change.target();
-        let hold = match self.policy.may_change(&target).and_then(|()| self.hold(&target)) {
+        let hold = match self.policy.may_change(ctx.caller.role, &target).and_then(|()| self.hold(&target)) {
             Ok(hold) => hold,
             Err(error) => return self.refused(call, error).await,
         };

@@ -3,7 +3,7 @@
 
 use crate::ctx::Ctx;
 use crate::policy::{Policy, Readable, Target};
-use aios_abi::{CallError, ErrorCode};
+use aios_abi::{CallError, ErrorCode, who::Role};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -204,7 +204,7 @@ pub struct Existing {
 
 /// Resolve where to write. No symbolic link is followed on the way, and the policy has agreed to the
 /// real path when this returns.
-pub fn place(policy: &Policy, path: &str) -> Result<Place, CallError> {
+pub fn place(policy: &Policy, role: Role, path: &str) -> Result<Place, CallError> {
     let asked = absolute(path)?;
     if path.ends_with('/') {
         return Err(CallError::invalid(format!("{path} names a directory; name a file in it")));
@@ -222,7 +222,7 @@ pub fn place(policy: &Policy, path: &str) -> Result<Place, CallError> {
     )
     .map_err(|e| error(parent, e))?;
     let path = real_path(&folder)?.join(name);
-    policy.may_change(&Target::File(path.clone()))?;
+    policy.may_change(role, &Target::File(path.clone()))?;
     Ok(Place { folder, name: name.into(), path })
 }
 

@@ -13,6 +13,8 @@ pub struct Policy {
     pub secret: Vec<PathBuf>,
     /// May be read, but belongs to a daemon: nothing here may be written.
     pub kept: Vec<PathBuf>,
+    /// Decides what runs here and how, so that only an administrator may write it.
+    pub guarded: Vec<PathBuf>,
     /// The broker's own process.
     pub own_pid: u32,
 }
@@ -92,14 +94,23 @@ impl Policy {
     /// The appliance's policy; `data` is the broker's own directory.
     pub fn appliance(data: &Path, own_pid: u32) -> Self {
         let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
-        let mut secret =
-            paths(&["/etc/shadow", "/etc/gshadow", "/data/toold", "/data/console", "/data/agentd"]);
+        let mut secret = paths(&["/etc/shadow", "/etc/gshadow", "/data/random-seed"]);
+        secret.extend(paths(&["/data/toold", "/data/console", "/data/agentd"]));
         secret.extend(paths(&KERNEL_SECRET));
         secret.push(data.into());
         Self {
             writable: paths(&["/data", "/tmp", "/run"]),
             secret,
-            kept: paths(&["/data/netd", "/data/log", "/data/lost+found", "/run/aios", "/run/aios-netd"]),
+            kept: paths(&[
+                "/data/netd",
+                "/data/log",
+                "/data/lost+found",
+                "/data/machine-id",
+                "/run/aios",
+                "/run/aios-netd",
+            ]),
+            // A service file says as whom a program runs.
+            guarded: paths(&["/data/config", "/data/hostname"]),
             own_pid,
         }
     }
@@ -120,10 +131,10 @@ impl Policy {
         Ok(())
     }
 
-    /// Whether this may be changed.
-    pub fn may_change(&self, target: &Target) -> Result<(), CallError> {
+    /// Whether this may be changed by this role.
+    pub fn may_change(&self, role: Role, target: &Target) -> Result<(), CallError> {
         match target {
-            Target::File(path) => self.may_write(path),
+            Target::File(path) => self.may_write(role, path),
             Target::Process { pid: 1, .. } => {
                 Err(CallError::denied("process 1 is init: the machine ends when it ends"))
             }
@@ -138,12 +149,19 @@ impl Policy {
         }
     }
 
-    fn may_write(&self, path: &Path) -> Result<(), CallError> {
+    fn may_write(&self, role: Role, path: &Path) -> Result<(), CallError> {
         if let Some(place) = self.secret.iter().chain(&self.kept).find(|place| path.starts_with(place)) {
             return Err(CallError::denied(format!(
                 "{} is not writable: {} belongs to the appliance itself",
                 path.display(),
                 place.display()
+            )));
+        }
+        if role < Role::Admin && self.guarded.iter().any(|place| path.starts_with(place)) {
+            return Err(CallError::denied(format!(
+                "{} is configuration, so this needs the role admin, the caller has the role {}",
+                path.display(),
+                role.as_str()
             )));
         }
         if self.writable.iter().any(|root| path.starts_with(root) && path != root) {
@@ -259,6 +277,8 @@ mod tests {
             (file("/data/toold/audit.redb"), false),
             (file("/data/console/users.redb"), false),
             (file("/data/agentd/x"), false),
+            (file("/data/random-seed"), false),
+            (file("/data/machine-id"), false),
             (file("/data/netd/lease"), false),
             (file("/run/aios/toold.sock"), false),
             (process(1, false, false), false),
@@ -269,8 +289,20 @@ mod tests {
             (Target::Service("toold".into()), true),
         ];
         for (target, allowed) in table {
-            assert_eq!(policy().may_change(&target).is_ok(), allowed, "{target}");
+            assert_eq!(policy().may_change(Admin, &target).is_ok(), allowed, "{target}");
         }
+    }
+
+    #[test]
+    fn configuration_is_written_by_an_administrator_alone() {
+        for path in ["/data/config", "/data/config/services/x.toml", "/data/hostname"] {
+            let target = Target::File(path.into());
+            for role in [Viewer, Operator, Approver] {
+                assert!(policy().may_change(role, &target).is_err(), "{path} by {role:?}");
+            }
+            assert!(policy().may_change(Admin, &target).is_ok(), "{path}");
+        }
+        assert!(policy().may_change(Operator, &Target::File("/data/configuration".into())).is_ok());
     }
 
     #[test]

@@ -18,11 +18,13 @@ async fn what_is_refused_is_not_done_and_is_written_down() {
     std::fs::create_dir(house.path("secret")).expect("made");
     std::fs::create_dir(house.path("kept")).expect("made");
     std::fs::write(house.path("secret/key"), "k").expect("written");
+    std::fs::create_dir(house.path("config")).expect("made");
     symlink("/etc", house.path("link")).expect("made");
     std::fs::hard_link(house.path("secret/key"), house.path("alias")).expect("made");
     let write = |path: std::path::PathBuf| json!({ "path": path, "content": "x" });
     let table = [
         (Role::Viewer, "why", write(house.path("a"))),
+        (Role::Operator, "why", write(house.path("config/services"))),
         (Role::Operator, "", write(house.path("a"))),
         (Role::Operator, " ", write(house.path("a"))),
         (Role::Admin, "why", write("/etc/aios-test".into())),

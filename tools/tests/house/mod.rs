@@ -96,6 +96,7 @@ pub fn open(dir: &Path) -> Result<Broker, CallError> {
         writable: vec![files.clone()],
         secret: vec![state.clone(), files.join("secret")],
         kept: vec![files.join("kept")],
+        guarded: vec![files.join("config")],
         own_pid: std::process::id(),
     };
     let init = Client::at(dir.join("init.sock"));

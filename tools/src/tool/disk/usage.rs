@@ -69,6 +69,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("is there enough room on /data?", r#"{"path":"/data"}"#),
         ("df", "{}"),
         ("which file systems are mounted?", r#"{"all":true}"#),
+        ("is the disk full?", "{}"),
+        ("how big is the data partition?", r#"{"path":"/data"}"#),
     ],
     code: &Look { run, summary },
 };

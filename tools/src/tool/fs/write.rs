@@ -76,7 +76,7 @@ pub static TOOL: &Declaration = &Declaration {
     name: "fs.write",
     summary: "Write text to a file: create, overwrite or append",
     effect: Effect::Reversible,
-    touches: &["the file named, below /data, /tmp or /run"],
+    touches: &["the file named, below /data, /tmp or /run; below /data/config only for an admin"],
     role: Role::Operator,
     timeout_ms: 20_000,
     examples: &[
@@ -125,7 +125,7 @@ struct Note {
 }
 
 fn prepare(ctx: &Ctx, args: Args) -> Result<Write, CallError> {
-    let place = file::place(&ctx.policy, &args.path)?;
+    let place = file::place(&ctx.policy, ctx.caller.role, &args.path)?;
     let before = place.existing()?;
     let new = match args.encoding {
         Encoding::Text => args.content.into_bytes(),
@@ -254,7 +254,7 @@ fn summary(written: &Written) -> String {
 fn undo(ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
     let note: Note = serde_json::from_str(&kept.note)
         .map_err(|e| CallError::failed(format!("the undo data cannot be read ({e}); nothing was undone")))?;
-    let place = file::place(&ctx.policy, &note.path)?;
+    let place = file::place(&ctx.policy, ctx.caller.role, &note.path)?;
     let now = place.existing()?;
     let changed = |what: &str| {
         Err(CallError::new(

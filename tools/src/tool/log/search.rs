@@ -109,6 +109,9 @@ pub static TOOL: &Declaration = &Declaration {
         ("dmesg", r#"{"unit":"kernel"}"#),
         ("warnings of the last 10 minutes", r#"{"level":"warning","minutes":10}"#),
         ("find log messages about out of memory", r#"{"contains":"out of memory"}"#),
+        ("what happened in the last hour?", r#"{"minutes":60}"#),
+        ("show the last 20 lines of the log of console", r#"{"unit":"console","limit":20}"#),
+        ("what went wrong recently?", r#"{"level":"warning","minutes":60}"#),
     ],
     code: &Look { run, summary },
 };

@@ -58,6 +58,7 @@ pub static TOOL: &Declaration = &Declaration {
         ("how much RAM does this box have?", "{}"),
         ("is swap being used?", "{}"),
         ("memory pressure", "{}"),
+        ("memory usage", "{}"),
     ],
     code: &Look { run, summary },
 };

@@ -72,6 +72,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("which address does this machine have on the network?", "{}"),
         ("how much traffic went through eth0?", r#"{"name":"eth0"}"#),
         ("what is the mac address of the network card?", "{}"),
+        ("is the network working?", "{}"),
+        ("ip addr", "{}"),
     ],
     code: &Look { run, summary },
 };

@@ -82,6 +82,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("show listening sockets", "{}"),
         ("is anything reachable on port 22?", r#"{"port":22}"#),
         ("netstat", "{}"),
+        ("which services can be reached from outside?", "{}"),
+        ("show only tcp listeners", r#"{"udp":false}"#),
     ],
     code: &Look { run, summary },
 };

@@ -66,6 +66,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("which models are installed?", r#"{"kind":"model"}"#),
         ("list the software on this appliance with its licences", "{}"),
         ("is aios-console installed, and which version?", r#"{"contains":"aios-console"}"#),
+        ("what software is on this machine?", "{}"),
+        ("under which licence is the kernel?", r#"{"kind":"kernel"}"#),
     ],
     code: &Look { run, summary },
 };

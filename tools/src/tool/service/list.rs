@@ -41,6 +41,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("are all daemons healthy?", "{}"),
         ("has any service failed or crashed?", r#"{"only_unhealthy":true}"#),
         ("show the status of everything that init supervises", "{}"),
+        ("what is not working?", r#"{"only_unhealthy":true}"#),
+        ("services", "{}"),
     ],
     code: &Look { run, summary },
 };

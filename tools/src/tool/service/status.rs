@@ -43,6 +43,7 @@ pub static TOOL: &Declaration = &Declaration {
         ("why did inferd crash?", r#"{"name":"inferd"}"#),
         ("how often was agentd restarted?", r#"{"name":"agentd"}"#),
         ("how much memory does the service toold use?", r#"{"name":"toold"}"#),
+        ("is the network daemon netd ok?", r#"{"name":"netd"}"#),
     ],
     code: &Look { run, summary },
 };

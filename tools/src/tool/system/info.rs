@@ -76,6 +76,9 @@ pub static TOOL: &Declaration = &Declaration {
         ("how many cores does this computer have?", "{}"),
         ("how hot is the processor?", "{}"),
         ("what version of aiOS is this?", "{}"),
+        ("how long has this machine been running?", "{}"),
+        ("what is the hostname?", "{}"),
+        ("is the system under heavy load?", "{}"),
     ],
     code: &Look { run, summary },
 };
