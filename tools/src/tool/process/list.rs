@@ -108,7 +108,6 @@ pub static TOOL: &Declaration = &Declaration {
         ("is a process named aios-inferd running?", r#"{"contains":"aios-inferd"}"#),
         ("ps", r#"{"sort":"pid"}"#),
         ("how many processes are there?", "{}"),
-        ("what is using so much RAM?", r#"{"sort":"memory","limit":5}"#),
         ("why is the machine so slow?", r#"{"sort":"cpu","limit":10}"#),
         ("show the kernel threads too", r#"{"kernel":true,"sort":"pid"}"#),
     ],
