@@ -176,7 +176,7 @@ pub(crate) struct Logs {
     /// At most this many lines, the newest
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     pub lines: u32,
-    /// Go on with new lines as they come
+    /// Go on with new lines as they come (with --json: one document a line)
     #[arg(short = 'f', long)]
     pub follow: bool,
 }

@@ -4,12 +4,15 @@
 //! control character in them is made visible; in JSON they are escaped anyway.
 
 use crate::error::{Failure, Outcome};
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table};
 use serde::Serialize;
 use serde_json::json;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::{IsTerminal, Write};
+
+/// The least room that a table leaves its widest column, in characters.
+const ROOM: usize = 20;
 
 /// How text is set off.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +72,11 @@ impl Output {
         self.json
     }
 
+    /// Whether a table can be read here: where it is too wide, only its widest column is broken into lines.
+    pub(crate) fn has_room_for<R: AsRef<str>>(&self, head: &[&str], rows: &[Vec<R>]) -> bool {
+        self.width.is_none_or(|width| widest(head, rows, width).is_some())
+    }
+
     /// Whether standard output's reader closed it.
     pub(crate) fn reader_has_gone(&self) -> bool {
         self.gone.get()
@@ -122,16 +130,22 @@ impl Output {
         head: &[&str],
         rows: impl IntoIterator<Item = Vec<R>>,
     ) -> Outcome {
+        let clean_row = |row: Vec<R>| row.iter().map(|cell| clean(cell.as_ref()).into_owned()).collect();
+        let rows: Vec<Vec<String>> = rows.into_iter().map(clean_row).collect();
         let mut table = Table::new();
         table.load_style(comfy_table::presets::NOTHING).set_header(head.iter().copied());
-        if let Some(width) = self.width {
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-        }
-        for row in rows {
-            table.add_row(row.iter().map(|cell| clean(cell.as_ref()).into_owned()));
-        }
+        table.add_rows(&rows);
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
+        }
+        if let Some(width) = self.width {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+            let broken = widest(head, &rows, width);
+            for (index, column) in table.column_iter_mut().enumerate() {
+                if broken.is_some_and(|broken| broken != index) {
+                    column.set_constraint(ColumnConstraint::ContentWidth);
+                }
+            }
         }
         table.lines().try_for_each(|line| self.line(line.trim_end()))
     }
@@ -148,6 +162,21 @@ impl Output {
             false => writeln!(stderr, "aiosctl: {}", clean(&failure.message)),
         };
     }
+}
+
+/// The widest column of a table that fits into this width when that column alone is broken into lines.
+fn widest<R: AsRef<str>>(head: &[&str], rows: &[Vec<R>], width: u16) -> Option<usize> {
+    let widths: Vec<usize> = head
+        .iter()
+        .enumerate()
+        .map(|(column, name)| {
+            let cells =
+                rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.as_ref().chars().count());
+            cells.chain([name.chars().count()]).max().unwrap_or(0) + 2
+        })
+        .collect();
+    let (index, largest) = widths.iter().copied().enumerate().max_by_key(|(_, width)| *width)?;
+    (widths.iter().sum::<usize>() - largest + largest.min(ROOM) <= usize::from(width)).then_some(index)
 }
 
 /// A foreign text without control characters other than ends of lines and tabs, and without the characters
@@ -228,6 +257,15 @@ mod tests {
         );
         assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(time(u64::MAX), "?");
+    }
+
+    #[test]
+    fn a_table_that_would_fall_to_pieces_is_not_one() {
+        let row = |cells: &[usize]| vec![cells.iter().map(|n| "x".repeat(*n)).collect::<Vec<_>>()];
+        assert_eq!(widest(&["A", "B"], &row(&[3, 4]), 11), Some(1));
+        assert_eq!(widest(&["PID", "COMMAND"], &row(&[5, 400]), 80), Some(1));
+        assert_eq!(widest(&["A", "B", "C"], &row(&[30, 30, 30]), 80), None);
+        assert_eq!(widest(&["LONG_HEAD", "B"], &row(&[1, 1]), 10), None);
     }
 
     #[test]

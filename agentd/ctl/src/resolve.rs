@@ -18,8 +18,13 @@ impl Resolve for Names {
                 return Ok(Box::new(both.into_iter()) as Addrs);
             }
             let resolver: TokioResolver = Resolver::builder_tokio()?.build()?;
-            let found: Vec<SocketAddr> =
-                resolver.lookup_ip(name).await?.iter().map(|address| (address, 0).into()).collect();
+            let found = resolver.lookup_ip(name.as_str()).await.map_err(|error| {
+                match error.is_no_records_found() {
+                    true => format!("no address is known for the name {name}"),
+                    false => format!("the name {name} cannot be looked up: {error}"),
+                }
+            })?;
+            let found: Vec<SocketAddr> = found.iter().map(|address| (address, 0).into()).collect();
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }

@@ -34,8 +34,17 @@ fn list(items: &[Value], output: &Output) -> Outcome {
     }
     let head: Vec<String> = columns.iter().map(|name| name.to_uppercase()).collect();
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
-    let rows = items.iter().map(|item| columns.iter().map(|name| cell(&item[*name])).collect());
-    output.table(&head, rows)
+    let rows: Vec<Vec<String>> =
+        items.iter().map(|item| columns.iter().map(|name| cell(&item[*name])).collect()).collect();
+    if output.has_room_for(&head, &rows) {
+        return output.table(&head, rows);
+    }
+    items.iter().enumerate().try_for_each(|(index, item)| {
+        if index > 0 {
+            output.text("\n")?;
+        }
+        print(item, output)
+    })
 }
 
 /// The members of all objects in the order of their first appearance; none when some item is no object.
@@ -66,8 +75,11 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) => text.clone(),
-        Value::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
-            items.iter().map(cell).collect::<Vec<_>>().join(", ")
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
+        Value::Object(members) => {
+            let words: Vec<String> =
+                members.iter().map(|(name, value)| format!("{name}={}", cell(value))).collect();
+            words.join(" ")
         }
         other => other.to_string(),
     }
@@ -89,9 +101,9 @@ mod tests {
 
     #[test]
     fn cells_are_short_words_not_json() {
-        let shown =
-            [json!(null), json!("x"), json!(3), json!(["a", "b"]), json!({"a": 1})].map(|value| cell(&value));
-        assert_eq!(shown, ["-", "x", "3", "a, b", "{\"a\":1}"]);
+        let shown = [json!(null), json!("x"), json!(3), json!(["a", "b"]), json!([{"a": 1, "b": "x"}])]
+            .map(|value| cell(&value));
+        assert_eq!(shown, ["-", "x", "3", "a, b", "a=1 b=x"]);
     }
 
     #[test]

@@ -75,12 +75,12 @@ impl Teller<'_> {
         let line = match step {
             Step::Proposal { tool, args, why } => return self.propose(&tool, &args, &why).await,
             Step::Note { text } => output.tone(Tone::Faint, clean_line(&text)).into_owned(),
-            Step::Call { tool, args, why } => format!(
-                "{} {}  {}",
-                output.tone(Tone::Strong, clean_line(&tool)),
-                shown(&args),
-                output.tone(Tone::Faint, clean_line(&why))
-            ),
+            Step::Call { tool, args, why } => {
+                let tool = output.tone(Tone::Strong, clean_line(&tool)).into_owned();
+                let why = output.tone(Tone::Faint, clean_line(&why)).into_owned();
+                let words = [tool, shown(&args), why];
+                words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("  ")
+            }
             Step::Result { summary, failed, audit, undoable, ms } => {
                 let tone = if failed { Tone::Bad } else { Tone::Good };
                 let mark = output.tone(tone, if failed { "failed:" } else { "done:" });
@@ -103,8 +103,8 @@ impl Teller<'_> {
             Err(_) => None,
         };
         let command = args::line(tool, schema.as_ref(), args, why, self.machine.context.as_deref());
-        let head = self.output.tone(Tone::Warning, "Nothing was changed yet.");
-        self.line(&format!("{head} {}; to do it:\n\n  {command}\n", clean_line(why)))
+        let head = self.output.tone(Tone::Warning, "Nothing was changed yet");
+        self.line(&format!("{head} ({}). To do it:\n\n  {command}\n", clean_line(why)))
     }
 
     fn line(&mut self, line: &str) -> Outcome {

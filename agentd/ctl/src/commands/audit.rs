@@ -14,6 +14,8 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+/// Characters of a note in the table.
+const NOTE: usize = 60;
 /// Bytes of a file that are read at once.
 const PIECE: usize = 64 * 1024;
 
@@ -62,7 +64,7 @@ async fn list(machine: &Machine, lines: u32, from: Option<u64>, output: &Output)
     if output.is_json() {
         return output.json(&json!({ "records": records, "head": head }));
     }
-    output.table(&["ID", "TIME (UTC)", "WHO", "WHAT", "OUTCOME", "WHY"], records.iter().map(row))
+    output.table(&["ID", "TIME (UTC)", "WHO", "WHAT", "OUTCOME", "NOTE"], records.iter().map(row))
 }
 
 /// A record as a row of the table. What this version does not know is left blank, not hidden.
@@ -75,28 +77,47 @@ fn row(record: &Value) -> Vec<String> {
     let call = &body["call"];
     let who = if call["person"]["name"].is_string() { &call["person"]["name"] } else { &call["by"] };
     let what = match kind {
-        "Opened" => format!("log opened by aiOS {}", text(&body["version"])),
-        "Call" => text(&call["tool"]),
-        "Begin" => format!("{} begins", text(&call["tool"])),
-        "End" => format!("{} ends", body["of"]),
-        "Undone" => format!("{} taken back", body["of"]),
+        "Opened" => "log opened".to_owned(),
+        "Call" | "Begin" => text(&call["tool"]),
+        "End" => format!("end of {}", body["of"]),
+        "Undone" => format!("undo of {}", body["of"]),
         other => clean_line(other),
     };
     let stamp = record["time_ms"].as_u64().map(time).unwrap_or_default();
     // Milliseconds are in the JSON; a row has to fit.
     let stamp = stamp.split('.').next().unwrap_or("").replace('T', " ");
-    vec![record["seq"].to_string(), stamp, text(who), what, outcome(&body["outcome"]), text(&call["why"])]
+    let (outcome, words) = match kind {
+        "Opened" => (String::new(), format!("aiOS {}", text(&body["version"]))),
+        "Begin" => ("begun".to_owned(), String::new()),
+        _ => outcome(&body["outcome"]),
+    };
+    let why = text(&call["why"]);
+    // A reason says more than a success; a failure says more than its reason.
+    let note = match words.is_empty() || (outcome == "done" && !why.is_empty()) {
+        true => why,
+        false => words,
+    };
+    vec![record["seq"].to_string(), stamp, text(who), what, outcome, cut(&note)]
 }
 
-fn outcome(outcome: &Value) -> String {
+/// What came of a call, in one word and in its own words.
+fn outcome(outcome: &Value) -> (String, String) {
     if let Some(word) = outcome.as_str() {
-        return clean_line(&word.to_lowercase());
+        return (clean_line(&word.to_lowercase()), String::new());
     }
     let Some((kind, body)) = outcome.as_object().and_then(|members| members.iter().next()) else {
-        return String::new();
+        return Default::default();
     };
     let words = body.as_object().and_then(|members| members.values().next()?.as_str()).unwrap_or("");
-    clean_line(&format!("{}: {words}", kind.to_lowercase()))
+    (clean_line(&kind.to_lowercase()), clean_line(words))
+}
+
+/// As much of a sentence as a table has room for; the whole is in the JSON.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(NOTE) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default().trim_end()),
+        None => text.to_owned(),
+    }
 }
 
 /// Fetch the whole log, prove it, and keep what is proved in mind.
@@ -215,16 +236,23 @@ mod tests {
         let done = json!({"Done": {"summary": "5 bytes"}});
         let words = |row: Vec<String>| row.into_iter().skip(2).collect::<Vec<_>>().join("|");
         assert_eq!(row(json!({"Opened": {"version": "0.1.0", "boot_id": "b"}}))[1], "1970-01-01 00:00:00");
-        assert_eq!(words(row(json!({"Opened": {"version": "0.1.0"}}))), "|log opened by aiOS 0.1.0||");
+        assert_eq!(words(row(json!({"Opened": {"version": "0.1.0"}}))), "|log opened||aiOS 0.1.0");
         assert_eq!(
             words(row(json!({"Begin": {"call": call, "undoable": true}}))),
-            "admin|fs.write begins||test"
+            "admin|fs.write|begun|test"
         );
-        assert_eq!(words(row(json!({"End": {"of": 6, "outcome": done}}))), "|6 ends|done: 5 bytes|");
+        assert_eq!(words(row(json!({"End": {"of": 6, "outcome": done}}))), "|end of 6|done|5 bytes");
         assert_eq!(
             words(row(json!({"Undone": {"of": 6, "call": call, "outcome": "Interrupted"}}))),
-            "admin|6 taken back|interrupted|test"
+            "admin|undo of 6|interrupted|test"
         );
+        let denied = json!({"Denied": {"reason": "not for anybody"}});
+        assert_eq!(
+            words(row(json!({"Call": {"call": call, "outcome": denied}}))),
+            "admin|fs.write|denied|not for anybody"
+        );
+        assert_eq!(words(row(json!({"Call": {"call": call, "outcome": done}}))), "admin|fs.write|done|test");
+        assert_eq!(cut(&"ä".repeat(NOTE + 1)).chars().count(), NOTE + 1);
         assert_eq!(words(row(json!({"New": 1}))), "|New||");
         assert_eq!(words(row(json!(null))), "|?||");
     }
