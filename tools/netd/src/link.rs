@@ -9,6 +9,7 @@ use crate::packet::{self, Packets};
 use crate::resolver::{Resolver, Servers};
 use crate::sys::Kind;
 use rtnetlink::Handle;
+use rustix::rand::GetRandomFlags;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,8 +60,9 @@ impl Link {
     /// A link without cable.
     pub(crate) fn new(place: Place, config: config::Link, handle: Handle, resolver: Arc<Resolver>) -> Self {
         let mut seed = [0; 8];
-        // Spreads clients apart and nothing more: without it, the hardware address has to do.
-        if getrandom::fill(&mut seed).is_err() {
+        // Spreads clients apart and nothing more, so it must not wait until the kernel has gathered entropy,
+        // which a machine without a source of it does for a long time after it started.
+        if rustix::rand::getrandom(&mut seed, GetRandomFlags::INSECURE).is_err() {
             seed[..6].copy_from_slice(&place.mac);
         }
         let host = rustix::system::uname().nodename().to_str().unwrap_or_default().to_owned();
@@ -171,7 +173,11 @@ impl Link {
             // Set again: the kernel drops routes of a link that somebody switched off.
             Method::Static if up => self.apply_static().await,
             Method::Dhcp => {
-                let actions = self.client.carrier(self.now(), up);
+                // A cable that was out for a moment is only heard of when it is in again.
+                let mut actions = self.client.carrier(self.now(), false);
+                if up {
+                    actions.extend(self.client.carrier(self.now(), true));
+                }
                 self.obey(actions).await;
             }
             Method::LinkLocal if up => self.local.start(self.now()),

@@ -16,6 +16,8 @@ const IPV4_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 /// Where the hardware address stands in a DHCP message.
 const CHADDR: std::ops::Range<usize> = 28..34;
+/// Where the options stand in it.
+const OPTIONS: usize = 240;
 /// Older relays drop shorter messages (RFC 1542, section 2.1).
 const SHORTEST: usize = 300;
 /// A lease is taken for at least this many seconds, so that a server cannot keep us busy.
@@ -45,8 +47,6 @@ pub(crate) struct Identity {
 
 /// The bytes of a message, without IP header.
 pub(crate) fn encode(who: &Identity, xid: u32, secs: u16, message: Message) -> Result<Vec<u8>, String> {
-    let mut out = v4::Message::default();
-    out.set_opcode(Opcode::BootRequest).set_xid(xid).set_secs(secs).set_chaddr(&who.mac);
     let kind = match message {
         Message::Discover => MessageType::Discover,
         Message::Decline { .. } => MessageType::Decline,
@@ -54,7 +54,8 @@ pub(crate) fn encode(who: &Identity, xid: u32, secs: u16, message: Message) -> R
     };
     // Type 1: Ethernet (RFC 2132, section 9.14).
     let id = std::iter::once(1).chain(who.mac).collect();
-    let options = out.opts_mut();
+    let mut options = v4::DhcpOptions::new();
+    let mut own = Ipv4Addr::UNSPECIFIED;
     options.insert(O::MessageType(kind));
     options.insert(O::ClientIdentifier(id));
     if !matches!(message, Message::Decline { .. }) {
@@ -73,12 +74,24 @@ pub(crate) fn encode(who: &Identity, xid: u32, secs: u16, message: Message) -> R
         Message::Reboot { address } => {
             options.insert(O::RequestedIpAddress(address));
         }
-        Message::Extend { address } => {
-            out.set_ciaddr(address);
-        }
+        Message::Extend { address } => own = address,
     }
-    let mut bytes = Vec::with_capacity(SHORTEST);
-    out.encode(&mut Encoder::new(&mut bytes)).map_err(|e| format!("a DHCP message cannot be made: {e}"))?;
+    // Not `v4::Message`: to make one draws a random number, and on a machine that has just started that
+    // may wait for entropy without end.
+    let mut bytes = vec![1, 1, 6, 0];
+    bytes.extend(xid.to_be_bytes());
+    bytes.extend(secs.to_be_bytes());
+    bytes.extend([0, 0]);
+    bytes.extend(own.octets());
+    bytes.resize(CHADDR.start, 0);
+    bytes.extend(who.mac);
+    bytes.resize(OPTIONS - v4::MAGIC.len(), 0);
+    bytes.extend(v4::MAGIC);
+    let mut rest = Vec::new();
+    options
+        .encode(&mut Encoder::new(&mut rest))
+        .map_err(|e| format!("a DHCP message cannot be made: {e}"))?;
+    bytes.extend(rest);
     if bytes.len() < SHORTEST {
         bytes.resize(SHORTEST, 0);
     }
@@ -322,6 +335,10 @@ mod tests {
             let bytes = encode(&who(), 1, 2, message).expect("encodes");
             assert!(bytes.len() >= SHORTEST);
             let read = v4::Message::decode(&mut Decoder::new(&bytes)).expect("decodes");
+            assert_eq!(
+                (read.opcode(), read.xid(), read.secs(), read.chaddr()),
+                (Opcode::BootRequest, 1, 2, &MAC[..])
+            );
             assert_eq!(!read.ciaddr().is_unspecified(), ciaddr, "{message:?}");
             assert_eq!(read.opts().contains(C::RequestedIpAddress), requested, "{message:?}");
             assert_eq!(read.opts().contains(C::ServerIdentifier), identifier, "{message:?}");
