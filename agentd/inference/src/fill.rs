@@ -2,6 +2,7 @@
 
 use crate::ask::{Asker, Watch};
 use crate::engine::Engine;
+use crate::evidence;
 use crate::grammar::Grammar;
 use crate::schema::{Arguments, Shape};
 use crate::words::Words;
@@ -28,7 +29,9 @@ pub(crate) async fn fill(
     let known: Map<String, Value> = serde_json::from_str(known)
         .map_err(|e| named(&format!("the arguments that are known are not a JSON object: {e}")))?;
     let words = Words::of(question);
-    let grammar = Grammar::of(&arguments, &known, &words).map_err(|e| named(&e))?;
+    arguments.check_given(&known).map_err(|e| named(&e))?;
+    let offered = evidence::narrowed(&arguments, &known, &tool.examples, &words);
+    let grammar = Grammar::of(&offered, &known, &words).map_err(|e| named(&e))?;
     let (answer, usage) = match grammar.only() {
         // Nothing to decide, so nothing to ask: this works without a model.
         Some(only) => (only, Usage::default()),

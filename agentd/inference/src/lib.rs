@@ -9,6 +9,7 @@
 mod ask;
 pub mod choose;
 pub mod engine;
+pub mod evidence;
 pub mod fill;
 pub mod grammar;
 pub mod queue;

@@ -83,7 +83,7 @@ pub enum InferEvent {
 pub struct Scored {
     /// The tool's name.
     pub name: String,
-    /// Cosine similarity of the question and the tool's nearest sentence, -1 to 1.
+    /// How near the question is to the tool's sentences (cosine similarity), -1 to 1.
     pub score: f32,
 }
 

@@ -36,23 +36,18 @@ impl Memory {
     }
 
     /// The sentences that this model has not embedded yet, each once, in batches.
-    pub fn missing<'a>(
-        &self,
-        model: Option<&str>,
-        sentences: impl Iterator<Item = &'a str>,
-    ) -> Vec<Vec<String>> {
+    pub fn missing(&self, model: Option<&str>, sentences: impl Iterator<Item = String>) -> Vec<Vec<String>> {
         let mut known = self.read();
         if known.model.as_deref() != model {
             *known = Known { model: model.map(str::to_owned), vectors: HashMap::new() };
         }
-        let sentences: HashSet<&str> = sentences.collect();
+        let sentences: HashSet<String> = sentences.collect();
         let is_new = |known: &Known| sentences.iter().filter(|s| known.get(s).is_none()).count();
         if known.vectors.len() + is_new(&known) > CAPACITY {
             // Tool sets differ by role at most, so somebody sent others; those in use come back at once.
             known.vectors.clear();
         }
-        let mut missing: Vec<String> =
-            sentences.iter().filter(|s| known.get(s).is_none()).map(|s| (*s).to_owned()).collect();
+        let mut missing: Vec<String> = sentences.iter().filter(|s| known.get(s).is_none()).cloned().collect();
         missing.sort_unstable();
         missing.chunks(BATCH).map(<[String]>::to_vec).collect()
     }
@@ -73,12 +68,12 @@ mod tests {
     #[test]
     fn a_sentence_is_embedded_once_for_each_model() {
         let memory = Memory::default();
-        let sentences = ["one", "two", "one"];
-        assert_eq!(memory.missing(Some("a"), sentences.into_iter()), [["one", "two"]]);
+        let sentences = || ["one", "two", "one"].into_iter().map(str::to_owned);
+        assert_eq!(memory.missing(Some("a"), sentences()), [["one", "two"]]);
         memory.learn(Some("a"), vec!["one".into()], vec![vec![1.0]]);
-        assert_eq!(memory.missing(Some("a"), sentences.into_iter()), [["two"]]);
+        assert_eq!(memory.missing(Some("a"), sentences()), [["two"]]);
         assert_eq!(memory.read().get("one"), Some([1.0].as_slice()));
-        assert_eq!(memory.missing(Some("b"), sentences.into_iter()), [["one", "two"]]);
+        assert_eq!(memory.missing(Some("b"), sentences()), [["one", "two"]]);
         memory.learn(Some("a"), vec!["two".into()], vec![vec![2.0]]);
         assert_eq!(memory.read().get("two"), None, "vectors of another model say nothing");
     }

@@ -2,13 +2,17 @@
 //!
 //! Every tool is known by its summary and by the ways in which people ask for it. The question's
 //! nearest sentences make a shortlist. A clear winner is taken, a question that is near to nothing gets
-//! no tool, and in between the language model is asked how much likelier the question makes each tool's
-//! summary than no question at all does (pointwise mutual information, so that a summary is not
-//! preferred for being short or common). Without a language model the shortlist alone decides.
+//! no tool, and in between the language model is asked how likely the question is as one more way to ask
+//! for each of the best tools. (The other direction, how likely each tool is after the question, needs a
+//! model that follows instructions; this one asks a small model for what it can: continue a list. The
+//! question is the same for all tools, so nothing has to be normalised. Min et al., "Noisy Channel
+//! Language Model Prompting", 2022.) Without a language model the shortlist alone decides.
 
+mod mask;
 mod memory;
 pub mod rank;
 
+pub use mask::mask;
 pub use memory::Memory;
 
 use crate::ask::{Asker, milliseconds};
@@ -21,6 +25,9 @@ use std::time::{Duration, Instant};
 
 /// Time that stays for the answer when the language model takes all the rest.
 const RESERVE: Duration = Duration::from_millis(500);
+
+/// Examples of a tool that the language model reads.
+const MAX_EXAMPLES: usize = 6;
 
 /// What it takes to choose.
 pub(crate) struct Engines<'a> {
@@ -44,10 +51,10 @@ pub(crate) async fn choose(
     let (chosen, by_model) = match rank::verdict(&LIMITS, &shortlist) {
         Verdict::Sure => (Some(0), false),
         Verdict::Nothing => (None, false),
-        Verdict::Unsure => match ratios(&engines, asker, question, tools, &shortlist).await {
-            Ok((ratios, time)) => {
+        Verdict::Unsure => match likelihoods(&engines, asker, question, tools, &shortlist).await {
+            Ok((likelihoods, time)) => {
                 took += time;
-                (rank::combined(&LIMITS, &shortlist, &ratios), true)
+                (rank::combined(&LIMITS, &shortlist, &likelihoods), true)
             }
             Err(error) => {
                 tracing::info!("the embeddings alone choose a tool: {error}");
@@ -65,9 +72,9 @@ pub(crate) async fn choose(
     })
 }
 
-/// The sentences by which a tool is known.
-pub fn sentences(tool: &ToolBrief) -> impl Iterator<Item = &str> {
-    std::iter::once(tool.summary.as_str()).chain(tool.examples.iter().map(|e| e.ask.as_str()))
+/// The sentences by which a tool is known, as they are embedded.
+pub fn sentences(tool: &ToolBrief) -> impl Iterator<Item = String> {
+    std::iter::once(&tool.summary).chain(tool.examples.iter().map(|e| &e.ask)).map(|sentence| mask(sentence))
 }
 
 async fn retrieve(
@@ -83,45 +90,48 @@ async fn retrieve(
         engines.memory.learn(model.as_deref(), batch, vectors);
         took += time;
     }
-    let (vectors, time) = asker.embed(engines.embed, vec![question.to_owned()]).await?;
+    let (vectors, time) = asker.embed(engines.embed, vec![mask(question)]).await?;
     let question = vectors.into_iter().next().unwrap_or_default();
     let known = engines.memory.read();
     let tools = tools.iter().map(|tool| {
-        (tool.name.as_str(), sentences(tool).filter_map(|sentence| known.get(sentence)).collect())
+        (tool.name.as_str(), sentences(tool).filter_map(|sentence| known.get(&sentence)).collect())
     });
     Ok((rank::shortlist(&question, tools), took + time))
 }
 
-/// How much likelier the question makes each tool of the shortlist.
-async fn ratios(
+/// How likely the question is for each of the best tools, as a natural logarithm.
+async fn likelihoods(
     engines: &Engines<'_>,
     asker: &Asker<'_>,
     question: &str,
     tools: &[ToolBrief],
     shortlist: &[Scored],
 ) -> Result<(Vec<f32>, Duration), CallError> {
-    let summaries: Vec<String> = shortlist
-        .iter()
-        .filter_map(|scored| tools.iter().find(|tool| tool.name == scored.name))
-        .map(|tool| tool.summary.clone())
-        .collect();
     let until = asker.until().checked_sub(RESERVE).unwrap_or_else(Instant::now);
     let limit = until.saturating_duration_since(Instant::now());
-    let score = async {
-        let (with, time) = asker.score(engines.text, until, prompt(question), summaries.clone()).await?;
-        let (without, more) = asker.score(engines.text, until, prompt(""), summaries).await?;
-        Ok((with.iter().zip(&without).map(|(a, b)| a - b).collect(), time + more))
+    let judge = async {
+        let (mut likelihoods, mut took) = (Vec::new(), Duration::ZERO);
+        for scored in shortlist.iter().take(rank::JUDGED) {
+            let Some(tool) = tools.iter().find(|tool| tool.name == scored.name) else { continue };
+            let continuations = vec![question.to_owned()];
+            let (scores, time) = asker.score(engines.text, until, prompt(tool), continuations).await?;
+            likelihoods.extend(scores);
+            took += time;
+        }
+        Ok((likelihoods, took))
     };
-    tokio::time::timeout(limit, score).await.unwrap_or_else(|_| {
+    tokio::time::timeout(limit, judge).await.unwrap_or_else(|_| {
         Err(CallError::new(aios_abi::ErrorCode::Timeout, "the language model took too long"))
     })
 }
 
-/// What the language model reads before it judges a summary.
-pub fn prompt(question: &str) -> Vec<Message> {
-    let message = |role: &str, content: &str| Message { role: role.into(), content: content.into() };
-    vec![
-        message("system", "You name the one task that answers a question about this computer."),
-        message("user", question),
-    ]
+/// What the language model reads before it judges a question.
+pub fn prompt(tool: &ToolBrief) -> Vec<Message> {
+    let mut content = format!("{}. How do people ask for this?\n", tool.summary.trim_end_matches('.'));
+    for example in tool.examples.iter().take(MAX_EXAMPLES) {
+        content.push_str(&example.ask);
+        content.push('\n');
+    }
+    content.push_str("One more:");
+    vec![Message { role: "user".into(), content }]
 }
