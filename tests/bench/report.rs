@@ -68,7 +68,7 @@ pub(crate) fn median(values: &mut [f64]) -> f64 {
 /// Print the table and write the file.
 pub(crate) fn publish(rows: &[Row], file: &Path) -> Result<()> {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["id", "what", "aiOS", "peer", "", "ratio", "bar", "holds"]);
     for row in rows {
         table.add_row([

@@ -102,6 +102,8 @@ pub async fn serve<P: Protocol, H: Handler<P>>(
     mut listener: UnixSeqpacketListener,
     handler: Arc<H>,
 ) -> std::io::Result<()> {
+    // A socket that was inherited may block, and one accept(2) that does stops every task of a thread.
+    rustix::io::ioctl_fionbio(&listener, true)?;
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let place = room.clone().acquire_owned().await.map_err(std::io::Error::other)?;
