@@ -94,7 +94,7 @@ impl Log {
 
         let store = Arc::new(RwLock::new(store));
         let (sender, inbox) = mpsc::sync_channel(BACKLOG);
-        let mut writer = Writer { path, key, store: store.clone(), backlog, next };
+        let mut writer = Writer { path, key, store: store.clone(), backlog, next, failing: false };
         writer.write(Vec::new());
         std::thread::Builder::new().name("audit".into()).spawn(move || writer.run(&inbox))?;
         Ok((Self { writer: sender, store }, interrupted))
@@ -171,6 +171,8 @@ struct Writer {
     backlog: Vec<(u64, Entry)>,
     /// Number of the record after the newest one on disk.
     next: u64,
+    /// The last attempt to write failed; said once, not at every entry.
+    failing: bool,
 }
 
 impl Writer {
@@ -193,6 +195,9 @@ impl Writer {
         let skipped = self.backlog.len();
         match self.commit(entries) {
             Ok(numbers) => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("the audit chain is written again");
+                }
                 self.backlog.clear();
                 for (append, seq) in batch.into_iter().zip(numbers.into_iter().skip(skipped)) {
                     let _ = append.reply.send(Ok(seq));
@@ -204,7 +209,9 @@ impl Writer {
 
     /// The disk did not take it: what must be on disk is refused, the rest waits in memory.
     fn keep(&mut self, batch: Vec<Append>, now: u64, error: &str) {
-        tracing::error!("the audit chain cannot be written: {error}");
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::error!("the audit chain cannot be written: {error}");
+        }
         for append in batch {
             let full = self.backlog.len() >= BACKLOG;
             let answer = if append.need == Need::Durable || full {
