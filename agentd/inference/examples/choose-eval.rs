@@ -102,9 +102,12 @@ fn raw(judged: &[Judged]) {
 type Way = fn(&Judged) -> Option<usize>;
 
 fn table(judged: &[Judged]) {
-    let ways: [(&str, Way); 3] = [
+    let ways: [(&str, Way); 4] = [
         ("the nearest tool, always", |j| (!j.shortlist.is_empty()).then_some(0)),
-        ("retrieval alone", |j| match rank::verdict(&LIMITS, &j.shortlist) {
+        ("the nearest tool, if it is near enough", |j| {
+            (rank::verdict(&LIMITS, &j.shortlist) != Verdict::Nothing).then_some(0)
+        }),
+        ("retrieval alone, ties left open", |j| match rank::verdict(&LIMITS, &j.shortlist) {
             Verdict::Sure => Some(0),
             Verdict::Nothing => None,
             Verdict::Unsure => rank::alone(&LIMITS, &j.shortlist),

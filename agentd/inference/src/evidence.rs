@@ -10,8 +10,8 @@ use aios_abi::tool::Example;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 
-/// Shorter words ("the", "is", "of") go with everything.
-const MIN_LETTERS: usize = 3;
+/// Shorter words ("the", "is", "are") go with everything.
+const MIN_LETTERS: usize = 4;
 
 /// The arguments without those optional values for which the question has no reason. What is known
 /// needs none.
@@ -64,13 +64,13 @@ fn reasons(field: &Field, value: &Value, examples: &[Example]) -> HashSet<String
             false => without.extend(words),
         }
     }
-    with.retain(|word| !without.contains(word));
+    with.retain(|word| word.chars().count() >= MIN_LETTERS && !without.contains(word));
     with
 }
 
+/// The words in lower case.
 fn vocabulary(words: &Words) -> HashSet<String> {
-    let lower = words.words.iter().map(|word| word.core.to_lowercase());
-    lower.filter(|word| word.chars().count() >= MIN_LETTERS).collect()
+    words.words.iter().map(|word| word.core.to_lowercase()).collect()
 }
 
 #[cfg(test)]

@@ -2,8 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-mod log;
-
 use aios_abi::{CallError, paths};
 use aios_inferd::engine::{Engine, Kind, Source};
 use aios_inferd::serve::Server;
@@ -12,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_seqpacket::UnixSeqpacketListener;
 
 /// Serve inference: choice of tools, arguments, text, embeddings.
 #[derive(Debug, Parser)]
@@ -39,7 +36,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    log::set_up();
+    aios_abi::daemon::log_to_stderr();
     match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -50,20 +47,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), CallError> {
-    let inherited = aios_abi::sys::inherited_fds().into_iter().find(|(name, _)| name == "inferd");
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     runtime.block_on(async {
-        let listener = match (inherited, &arguments.socket) {
-            (Some((_, fd)), _) => UnixSeqpacketListener::try_from(fd)
-                .map_err(|e| CallError::failed(format!("the inherited socket cannot be used: {e}")))?,
-            (None, Some(path)) => listen(path)?,
-            (None, None) => {
-                return Err(CallError::invalid(
-                    "no socket named inferd was inherited; give a place for one with --socket PATH",
-                ));
-            }
-        };
+        let listener = aios_abi::daemon::listener("inferd", arguments.socket.as_deref())?;
         let engine = |kind: Kind, socket: &Option<PathBuf>| {
             Engine::start(Source {
                 kind,
@@ -87,11 +74,4 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
             }
         }
     })
-}
-
-fn listen(path: &Path) -> Result<UnixSeqpacketListener, CallError> {
-    // What an earlier run left behind; a socket in use is taken over, as by any restart.
-    let _ = std::fs::remove_file(path);
-    UnixSeqpacketListener::bind(path)
-        .map_err(|e| CallError::failed(format!("{} cannot be listened on: {e}", path.display())))
 }
