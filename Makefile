@@ -103,8 +103,10 @@ $(BROWSER)/node_modules/.stamp: $(BROWSER)/package-lock.json | deps
 	@cd $(BROWSER) && npm ci --silent --no-audit --no-fund
 	@touch $@
 
+# The image under test has one program more, which tries what a hostile service would.
 test-machine: image $(BROWSER)/node_modules/.stamp
 	@scripts/deps.sh test
+	@$(RELEASE)/aios-image build --out target/test-image --program $(RELEASE)/aios-hostile
 	@echo "test: the booted image"
 	@cargo test --release -p aios-tests -- --test-threads=1 --nocapture
 

@@ -144,9 +144,7 @@ impl<L: Listener> Answering<'_, L> {
         match understand::understand(text, catalog, services) {
             Understood::Calls(calls) => {
                 for call in calls {
-                    let why =
-                        if call.ordered { "ordered in these words" } else { "these words mean this tool" };
-                    self.act(&call, why).await?;
+                    self.act(&call).await?;
                 }
                 return Ok(Decider::Rules);
             }
@@ -218,7 +216,7 @@ impl<L: Listener> Answering<'_, L> {
             _ => "the question is nearest to what this tool is for",
         };
         let ordered = tool.info.effect == Effect::Read;
-        self.act(&Call { tool, args, ordered }, why).await?;
+        self.act(&Call { tool, args, ordered, why }).await?;
         Ok(decider)
     }
 
@@ -280,7 +278,7 @@ impl<L: Listener> Answering<'_, L> {
     ) -> Result<Decider, CallError> {
         self.note(format!("Answered by fixed rules, because {why}")).await?;
         if let Some(call) = understand::likely(text, catalog, services) {
-            self.act(&call, "the words of the question are nearest to this tool").await?;
+            self.act(&call).await?;
             return Ok(Decider::Rules);
         }
         let near: Vec<Scored> = understand::nearest(text, catalog, services)
@@ -321,11 +319,11 @@ impl<L: Listener> Answering<'_, L> {
     }
 
     /// Carry a call out, or propose it when it was not ordered.
-    async fn act(&mut self, call: &Call<'_>, why: &str) -> Result<(), CallError> {
+    async fn act(&mut self, call: &Call<'_>) -> Result<(), CallError> {
         let info = &call.tool.info;
         let args = Value::Object(call.args.clone()).to_string();
         if !call.ordered {
-            let (tool, why) = (info.name.clone(), why.to_owned());
+            let (tool, why) = (info.name.clone(), call.why.to_owned());
             self.to.event(AskEvent::Proposal { tool, args: args.clone(), why }).await?;
             return self
                 .say(&format!(
@@ -337,7 +335,7 @@ impl<L: Listener> Answering<'_, L> {
         }
         let index = self.calls;
         self.calls += 1;
-        let (tool, why) = (info.name.clone(), why.to_owned());
+        let (tool, why) = (info.name.clone(), call.why.to_owned());
         self.to.event(AskEvent::Call { index, tool, args: args.clone(), why }).await?;
         let begun = Instant::now();
         let result = self.call(call, args).await;

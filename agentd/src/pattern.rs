@@ -173,7 +173,8 @@ impl Search<'_> {
             Part::Word(wanted) => !word.quoted && stem(&word.key) == *wanted && self.matches(later, rest),
             Part::Slot { name, shape, many, tail, .. } => {
                 let longest = if *many { words.len() } else { 1 };
-                let fits = (1..=longest).any(|length| {
+                // The longest first: what is left out of a value is lost, what it has too much is seen.
+                let fits = (1..=longest).rev().any(|length| {
                     let (taken, rest) = words.split_at(length);
                     self.take(name, *shape, taken, tail) && self.matches(later, rest)
                 });

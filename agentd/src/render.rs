@@ -7,9 +7,11 @@ use std::fmt::Write;
 /// Rows of a list that are written out.
 const ROWS: usize = 12;
 /// Details in a row.
-const DETAILS: usize = 4;
-/// Characters of a detail.
-const LONGEST: usize = 60;
+const DETAILS: usize = 5;
+/// Characters of a detail; longer ones are left to those who look at the result itself.
+const LONGEST_DETAIL: usize = 32;
+/// Characters of a heading.
+const LONGEST: usize = 80;
 /// Characters of a text, such as a file's content.
 const LONGEST_TEXT: usize = 2_000;
 
@@ -66,10 +68,8 @@ fn of_fields(fields: &Map<String, Value>) -> String {
             head.is_none_or(|(head, _)| head != name.as_str()) && **value != Value::Bool(false)
         })
         .filter_map(|(name, value)| told(name, value))
-        .filter(|(_, text)| !text.is_empty())
-        .map(|(name, text)| {
-            format!("{} {}", name.trim_end_matches("_bytes").replace('_', " "), shortened(&text, LONGEST))
-        })
+        .filter(|(_, text)| !text.is_empty() && text.chars().count() <= LONGEST_DETAIL)
+        .map(|(name, text)| format!("{} {text}", name.trim_end_matches("_bytes").replace('_', " ")))
         .take(DETAILS);
     let mut text = head.map(|(_, text)| shortened(text, LONGEST)).unwrap_or_default();
     if let Some(first) = details.next() {

@@ -25,6 +25,8 @@ pub struct Call<'a> {
     pub args: Map<String, Value>,
     /// It may be carried out at once: it only looks, or it was ordered in so many words.
     pub ordered: bool,
+    /// Why this is what the words mean, for people.
+    pub why: &'static str,
 }
 
 /// What is known of a sentence.
@@ -42,7 +44,10 @@ pub enum Understood<'a> {
 pub fn understand<'a>(sentence: &str, catalog: &'a Catalog, services: &[String]) -> Understood<'a> {
     if let Some(order) = order::parse(sentence, catalog) {
         return match order.args {
-            Ok(args) => Understood::Calls(vec![Call { tool: order.tool, args, ordered: true }]),
+            Ok(args) => {
+                let why = "the call was written out";
+                Understood::Calls(vec![Call { tool: order.tool, args, ordered: true, why }])
+            }
             Err(wrong) => Understood::Wrong(wrong),
         };
     }
@@ -82,7 +87,8 @@ fn by_pattern<'a>(sentence: &str, catalog: &'a Catalog, services: &[String]) -> 
             if best.as_ref().is_none_or(|(most, _)| found.words > *most) {
                 // What cannot be taken back is done on a written-out call or a second word.
                 let ordered = tool.info.effect != Effect::Irreversible;
-                best = Some((found.words, Call { tool, args: found.args, ordered }));
+                let why = "it is asked for in these words";
+                best = Some((found.words, Call { tool, args: found.args, ordered, why }));
             }
         }
     }
@@ -123,7 +129,8 @@ fn by_words<'a>(
         let args = extract::extract(tool, sentence, &words, services);
         let placed = args.values().filter(|value| value.is_string()).count();
         let fits = spare <= placed && schema::is_complete(&tool.properties, &args);
-        (fits && tool.info.effect == Effect::Read).then_some((fit, Call { tool, args, ordered: true }))
+        let why = "the words of the question are its words";
+        (fits && tool.info.effect == Effect::Read).then_some((fit, Call { tool, args, ordered: true, why }))
     });
     let (best, call) = callable.next()?;
     let second = callable.next().map_or(0.0, |(fit, _)| fit.score);

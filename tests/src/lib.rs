@@ -64,7 +64,17 @@ impl Appliance {
         let code = self.ready.claim_code().context("the machine is claimed already")?;
         let url = self.machine.console_url();
         let fingerprint = &self.ready.fingerprint;
-        let arguments = ["claim", &url, "--code", code, "--user", "admin", "--password-stdin", "--fingerprint", fingerprint];
+        let arguments = [
+            "claim",
+            &url,
+            "--code",
+            code,
+            "--user",
+            "admin",
+            "--password-stdin",
+            "--fingerprint",
+            fingerprint,
+        ];
         let output = self.ctl_with_input(&arguments, PASSWORD)?;
         ensure!(output.status.success(), "the claim failed: {}", said(&output));
         Ok(())
@@ -90,8 +100,12 @@ impl Appliance {
 
     /// The same, with a text on its standard input.
     pub fn ctl_with_input(&self, arguments: &[&str], input: &str) -> Result<Output> {
-        let mut child =
-            self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
         let mut stdin = child.stdin.take().context("no stdin")?;
         writeln!(stdin, "{input}")?;
         drop(stdin);
@@ -133,9 +147,18 @@ impl Appliance {
         let before = self.service(name)?["pid"].as_u64().with_context(|| format!("{name} does not run"))?;
         let mark = self.machine.serial().mark();
         // The answer is lost when it was the console or toold that died; what counts is what init says.
-        self.ctl(&["tools", "call", "process.kill", &format!("pid={before}"), "signal=KILL", "--why", "test"])?;
+        self.ctl(&[
+            "tools",
+            "call",
+            "process.kill",
+            &format!("pid={before}"),
+            "signal=KILL",
+            "--why",
+            "test",
+        ])?;
         self.wait_for_service(name, mark)?;
-        let after = self.service(name)?["pid"].as_u64().with_context(|| format!("{name} did not come back"))?;
+        let after =
+            self.service(name)?["pid"].as_u64().with_context(|| format!("{name} did not come back"))?;
         ensure!(after != before, "{name} was not killed: process {before} still runs");
         Ok(after)
     }
@@ -178,7 +201,10 @@ impl Following {
         let mut line = String::new();
         loop {
             line.clear();
-            ensure!(self.output.read_line(&mut line)? > 0, "aiosctl ended before it printed what was awaited");
+            ensure!(
+                self.output.read_line(&mut line)? > 0,
+                "aiosctl ended before it printed what was awaited"
+            );
             if wanted(&line) {
                 return Ok(line);
             }
@@ -209,5 +235,8 @@ impl Following {
 
 /// What a program said on both channels.
 pub fn said(output: &Output) -> String {
-    [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat().trim().to_owned()
+    [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)]
+        .concat()
+        .trim()
+        .to_owned()
 }

@@ -48,7 +48,10 @@ fn the_console_answers_before_the_model_is_loaded_and_says_so() -> Result<()> {
     })?;
     appliance.claim()?;
     let status = appliance.json(&["status"])?;
-    ensure!(status.pointer("/inference/Ok/text/state").is_some_and(|s| s == "loading"), "not loading: {status}");
+    ensure!(
+        status.pointer("/inference/Ok/text/state").is_some_and(|s| s == "loading"),
+        "not loading: {status}"
+    );
     let answer = appliance.json(&["ask", "how much memory is free?"])?;
     ensure!(text(&answer["answer"]["text"]).contains("emory"), "no answer about memory: {answer}");
     ensure!(answer["answer"]["decider"] == "rules", "a model was asked: {answer}");
@@ -92,7 +95,8 @@ fn an_engine_that_dies_in_the_middle_of_an_answer_is_said_and_the_next_question_
         println!("{victim} killed after {begun:?}; then: {rest} ({status:?})");
         ensure!(rest.contains("ended"), "the end is not explained: {rest:?}");
         appliance.wait_for_model()?;
-        let answer = appliance.json(&["ask", "could you tell me which programs eat the most RAM at the moment"])?;
+        let answer =
+            appliance.json(&["ask", "could you tell me which programs eat the most RAM at the moment"])?;
         ensure!(answer["answer"]["text"].is_string(), "the next question does not work: {answer}");
     }
     Ok(())
@@ -118,7 +122,8 @@ fn a_write_is_taken_back_and_what_must_not_be_touched_is_not() -> Result<()> {
     }
     let init = appliance.ctl(&["tools", "call", "process.kill", "pid=1", "signal=KILL", "--why", "test"])?;
     ensure!(init.status.code() == Some(3), "PID 1 is not protected: {}", said(&init));
-    let silent = appliance.ctl(&["tools", "call", "fs.write", "path=/etc/passwd", "content=x", "--why", "test"])?;
+    let silent =
+        appliance.ctl(&["tools", "call", "fs.write", "path=/etc/passwd", "content=x", "--why", "test"])?;
     ensure!(!silent.status.success(), "the system was written to: {}", said(&silent));
     Ok(())
 }
@@ -129,7 +134,15 @@ fn the_audit_chain_survives_pulled_plugs_and_is_proved() -> Result<()> {
     for round in 0..3 {
         for n in 0..5 {
             let content = format!("content={round}-{n}");
-            appliance.json(&["tools", "call", "fs.write", "path=/data/note.txt", &content, "--why", "test"])?;
+            appliance.json(&[
+                "tools",
+                "call",
+                "fs.write",
+                "path=/data/note.txt",
+                &content,
+                "--why",
+                "test",
+            ])?;
         }
         appliance = appliance.cut_power()?;
         ensure!(appliance.ready.claim == Claim::Claimed, "the machine forgot its owner");
@@ -148,7 +161,17 @@ fn a_wrong_claim_code_is_refused_in_one_sentence() -> Result<()> {
     let fingerprint = appliance.ready.fingerprint.clone();
     let claim = |code: &str| {
         appliance.ctl_with_input(
-            &["claim", &url, "--code", code, "--user", "admin", "--password-stdin", "--fingerprint", &fingerprint],
+            &[
+                "claim",
+                &url,
+                "--code",
+                code,
+                "--user",
+                "admin",
+                "--password-stdin",
+                "--fingerprint",
+                &fingerprint,
+            ],
             PASSWORD,
         )
     };
@@ -156,7 +179,8 @@ fn a_wrong_claim_code_is_refused_in_one_sentence() -> Result<()> {
     ensure!(refused.status.code() == Some(3), "exit status {:?}: {}", refused.status.code(), said(&refused));
     ensure!(said(&refused).contains("code"), "the sentence does not say what is wrong: {}", said(&refused));
     // Another machine's certificate is not this one's.
-    let other = ["claim", &url, "--code", "AAAA-BBBB-CCCC", "--user", "admin", "--password-stdin", "--fingerprint"];
+    let other =
+        ["claim", &url, "--code", "AAAA-BBBB-CCCC", "--user", "admin", "--password-stdin", "--fingerprint"];
     let forged = format!("00{}", &fingerprint[2..]);
     let refused = appliance.ctl_with_input(&[&other[..], &[&forged]].concat(), PASSWORD)?;
     ensure!(!refused.status.success() && said(&refused).contains("certificate"), "{}", said(&refused));
@@ -167,9 +191,15 @@ fn a_wrong_claim_code_is_refused_in_one_sentence() -> Result<()> {
 #[test]
 fn broken_service_files_are_named_and_nothing_else_stops() -> Result<()> {
     let files: [(&str, &[u8]); 3] = [
-        ("config/services/typo.toml", b"description = \"x\"\nexec = [\"/usr/bin/aios-netd\"]\nreedy = \"notify\"\n"),
+        (
+            "config/services/typo.toml",
+            b"description = \"x\"\nexec = [\"/usr/bin/aios-netd\"]\nreedy = \"notify\"\n",
+        ),
         ("config/services/cut.toml", b"exec = [\"/usr/bin"),
-        ("config/services/loop.toml", b"description = \"x\"\nexec = [\"/usr/bin/aios-netd\"]\nrequires = [\"loop\"]\n"),
+        (
+            "config/services/loop.toml",
+            b"description = \"x\"\nexec = [\"/usr/bin/aios-netd\"]\nrequires = [\"loop\"]\n",
+        ),
     ];
     let appliance = Appliance::boot(&files, |_| {})?;
     appliance.claim()?;
@@ -215,7 +245,8 @@ fn a_truncated_model_is_one_clear_error_and_everything_else_works() -> Result<()
 
 #[test]
 fn a_hostile_service_gets_clear_errors_and_nothing_else_stops() -> Result<()> {
-    let service = b"description = \"a hostile program\"\nexec = [\"/usr/bin/aios-hostile\"]\nuser = \"aios-netd\"\n\
+    let service =
+        b"description = \"a hostile program\"\nexec = [\"/usr/bin/aios-hostile\"]\nuser = \"aios-netd\"\n\
         type = \"oneshot\"\nafter = [\"toold\", \"agentd\", \"inferd\", \"console\"]\n";
     let appliance = Appliance::boot(&[("config/services/hostile.toml", service)], |_| {})?;
     appliance.claim()?;
@@ -229,9 +260,14 @@ fn a_hostile_service_gets_clear_errors_and_nothing_else_stops() -> Result<()> {
     let lines = lines.join("\n");
     println!("{lines}");
     for name in ["init", "toold", "agentd", "inferd"] {
-        for (packet, says) in [("an oversized packet", "longer than"), ("another version", "version"), ("garbage", "not a valid")] {
+        for (packet, says) in [
+            ("an oversized packet", "longer than"),
+            ("another version", "version"),
+            ("garbage", "not a valid"),
+        ] {
             let wanted = format!("hostile: {name} to {packet}: ");
-            let line = lines.lines().find(|l| l.contains(&wanted)).with_context(|| format!("no line {wanted}"))?;
+            let line =
+                lines.lines().find(|l| l.contains(&wanted)).with_context(|| format!("no line {wanted}"))?;
             ensure!(line.contains(says), "{line:?} should say {says:?}");
         }
     }

@@ -7,7 +7,8 @@ use aios_abi::frame;
 use aios_abi::service::InitRequest;
 use aios_abi::tool::ToolRequest;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send,
+    socket_with,
 };
 use std::os::fd::OwnedFd;
 
@@ -18,9 +19,15 @@ fn main() {
         ("agentd", aios_abi::paths::AGENTD_SOCKET),
         ("inferd", aios_abi::paths::INFERD_SOCKET),
     ] {
-        println!("hostile: {name} to an oversized packet: {}", answer(path, &vec![frame::VERSION; frame::MAX_PACKET + 1]));
+        println!(
+            "hostile: {name} to an oversized packet: {}",
+            answer(path, &vec![frame::VERSION; frame::MAX_PACKET + 1])
+        );
         println!("hostile: {name} to another version: {}", answer(path, &[99, 1, 2, 3]));
-        println!("hostile: {name} to garbage: {}", answer(path, &[frame::VERSION, 0xff, 0xff, 0xff, 0xff, 0xff]));
+        println!(
+            "hostile: {name} to garbage: {}",
+            answer(path, &[frame::VERSION, 0xff, 0xff, 0xff, 0xff, 0xff])
+        );
     }
     let power_off = request(InitRequest::PowerOff);
     println!("hostile: init to a power-off: {}", answer(aios_abi::paths::INIT_SOCKET, &power_off));
@@ -40,7 +47,8 @@ fn answer(path: &str, packet: &[u8]) -> String {
 }
 
 fn exchange(path: &str, packet: &[u8]) -> rustix::io::Result<String> {
-    let socket: OwnedFd = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let socket: OwnedFd =
+        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     connect(&socket, &SocketAddrUnix::new(path)?)?;
     send(&socket, packet, SendFlags::NOSIGNAL)?;
     let mut buffer = vec![0; frame::MAX_PACKET + 1];
