@@ -69,6 +69,8 @@ fn of_fields(fields: &Map<String, Value>) -> String {
         })
         .filter_map(|(name, value)| told(name, value))
         .filter(|(_, text)| !text.is_empty() && text.chars().count() <= LONGEST_DETAIL)
+        // `aios-toold: command /usr/bin/aios-toold` says nothing new.
+        .filter(|(_, text)| head.is_none_or(|(_, head)| head.is_empty() || !text.contains(head)))
         .map(|(name, text)| format!("{} {text}", name.trim_end_matches("_bytes").replace('_', " ")))
         .take(DETAILS);
     let mut text = head.map(|(_, text)| shortened(text, LONGEST)).unwrap_or_default();

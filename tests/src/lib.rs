@@ -130,7 +130,18 @@ impl Appliance {
             .spawn()
             .context("aiosctl cannot be started")?;
         let output = BufReader::new(child.stdout.take().context("no stdout")?);
-        Ok(Following { child, output })
+        // Who waits for a line that never comes is woken by the end of the process.
+        let (alive, gone) = std::sync::mpsc::channel::<()>();
+        let process = rustix::process::pidfd_open(
+            rustix::process::Pid::from_child(&child),
+            rustix::process::PidfdFlags::empty(),
+        )?;
+        std::thread::spawn(move || {
+            if gone.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                let _ = rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL);
+            }
+        });
+        Ok(Following { child, output, _alive: alive })
     }
 
     /// One service as `aiosctl services list` shows it.
@@ -152,7 +163,7 @@ impl Appliance {
             "call",
             "process.kill",
             &format!("pid={before}"),
-            "signal=KILL",
+            "signal=kill",
             "--why",
             "test",
         ])?;
@@ -189,10 +200,11 @@ impl Appliance {
     }
 }
 
-/// A running `aiosctl`.
+/// A running `aiosctl`; after [`PATIENCE`] it is ended.
 pub struct Following {
     child: Child,
     output: BufReader<std::process::ChildStdout>,
+    _alive: std::sync::mpsc::Sender<()>,
 }
 
 impl Following {

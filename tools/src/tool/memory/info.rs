@@ -90,7 +90,7 @@ fn summary(memory: &Memory) -> String {
         format!("swap {} of {}", human_bytes(memory.swap_used), human_bytes(memory.swap_total))
     };
     format!(
-        "{} % of {} used, {} available, {swap}",
+        "{} % of {} memory used, {} available, {swap}",
         memory.used_percent,
         human_bytes(memory.total),
         human_bytes(memory.available)

@@ -59,7 +59,7 @@ function Words({ view }: { view: ModelView }) {
         {text.model && <span class="model-name">{text.model}</span>}
       </p>
       <p class="muted">
-        {text.detail}
+        {text.detail.replace(/[.\s]*$/, ".")}
         {view.state === "ready" || view.state === "loading" ? ` ${place}` : ` ${words.withoutModel}`}
       </p>
     </>
