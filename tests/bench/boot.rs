@@ -1,123 +1,171 @@
-//! Boot of the appliance against busybox's init and httpd: the same kernel, machine and devices.
+//! Boot and memory of the appliance against busybox's init and httpd: the same kernel, kind of
+//! machine and devices, one after the other in turns.
 
+use crate::busybox;
 use crate::report::{Bar, Row, median};
-use aios_qemu::{Machine, MachineConfig};
-use anyhow::{Context, Result, ensure};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use aios_qemu::{Accel, Kind, Machine, MachineConfig};
+use aios_tests::Appliance;
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const LIMIT: Duration = Duration::from_secs(240);
-
-const INITTAB: &str = "::sysinit:/bin/busybox sh /etc/rc\n\
-    ::respawn:/bin/busybox httpd -f -p 80 -h /www\n\
-    ::once:/bin/busybox sh /etc/ready\n";
-const RC: &str = "/bin/busybox mount -t proc proc /proc\n\
-    read up idle < /proc/uptime\necho \"peer: init $up\" > /dev/console\n\
-    /bin/busybox ifconfig lo up\n";
-const READY: &str = "until /bin/busybox wget -q -O /dev/null http://127.0.0.1/; do :; done\n\
-    read up idle < /proc/uptime\necho \"peer: ready $up\" > /dev/console\n\
-    while read name kib unit; do\n\
-    case $name in MemTotal:) total=$kib;; MemAvailable:) available=$kib;; esac\n\
-    done < /proc/meminfo\n\
-    echo \"peer: memory $((total - available))\" > /dev/console\n";
+const PEER: &str = "busybox init + httpd";
 
 /// What one boot showed: milliseconds and KiB.
 struct Boot {
     kernel_to_init: f64,
     init_to_console: f64,
+    /// Total less available, of `/proc/meminfo`.
     memory: f64,
+    /// Resident memory by the process's name.
+    processes: BTreeMap<String, f64>,
 }
 
-/// `boot.kernel_to_init`, `boot.init_to_console`, `mem.total`.
-pub(crate) fn measure(root: &Path) -> Result<Vec<Row>> {
+impl Boot {
+    fn resident(&self) -> f64 {
+        self.processes.values().sum()
+    }
+}
+
+/// Boots of both machines.
+pub(crate) struct Boots {
+    ours: Vec<Boot>,
+    peers: Vec<Boot>,
+    accel: Accel,
+    /// The engines run beside QEMU, so that no model is in the machine's memory.
+    outside: bool,
+}
+
+/// Boot both machines in turns.
+pub(crate) fn measure(root: &Path) -> Result<Boots> {
     let folder = tempfile::tempdir()?;
-    let peer_image = peer_image(root, folder.path())?;
-    let (mut ours, mut peers) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        println!("bench: boot {} of {ROUNDS}", round + 1);
-        ours.push(boot_ours(root, &folder.path().join(format!("ours-{round}")))?);
-        peers.push(boot_peer(root, &folder.path().join(format!("peer-{round}")), &peer_image)?);
+    let image = root.join("target/image");
+    let peer_image = busybox::image(&image, folder.path())?;
+    let mut boots = Boots { ours: Vec::new(), peers: Vec::new(), accel: Accel::Tcg, outside: true };
+    for round in 1..=ROUNDS {
+        println!("bench: boot {round} of {ROUNDS}");
+        let appliance = Appliance::boot(&[], |config| config.image.clone_from(&image))?;
+        boots.accel = appliance.machine.probe().accel;
+        boots.outside = appliance.machine.engine_pid(Kind::Text).is_some();
+        boots.ours.push(ours(&appliance)?);
+        drop(appliance);
+        let mut config = MachineConfig::new(root, folder.path().join(format!("peer-{round}")));
+        config.image.clone_from(&peer_image);
+        boots.peers.push(peer(&mut Machine::start(config)?)?);
     }
-    let row = |id, what, unit, pick: fn(&Boot) -> f64| {
-        let middle = |boots: &[Boot]| median(&mut boots.iter().map(pick).collect::<Vec<_>>());
-        Row::new(id, what, unit, middle(&ours), "busybox init + httpd", middle(&peers), Bar::None)
+    Ok(boots)
+}
+
+fn ours(appliance: &Appliance) -> Result<Boot> {
+    appliance.claim()?;
+    // Memory counts when everything that starts has started.
+    appliance.wait_for_model()?;
+    let status = appliance.json(&["status"])?;
+    let number = |pointer: &str| {
+        let value = status.pointer(pointer).and_then(serde_json::Value::as_f64);
+        value.with_context(|| format!("`aiosctl status` does not tell {pointer}"))
     };
-    Ok(vec![
-        row("boot.kernel_to_init", "kernel start → PID 1", "ms", |b| b.kernel_to_init)?,
-        row("boot.init_to_console", "PID 1 → console answers (HTTPS; peer: HTTP)", "ms", |b| b.init_to_console)?,
-        row("mem.total", "memory in use when the console is ready", "MiB", |b| b.memory / 1024.0)?,
-    ])
-}
-
-fn config(root: &Path, run: &Path) -> MachineConfig {
-    let mut config = MachineConfig::new(root, run);
-    // The figures are about booting; a loading model beside QEMU would only take its processor.
-    config.engines_outside = false;
-    config
-}
-
-fn boot_ours(root: &Path, run: &Path) -> Result<Boot> {
-    let mut machine = Machine::start(config(root, run))?;
-    let number = |machine: &Machine, before: &str| -> Result<f64> {
-        machine.serial().wait_for(&mut 0, LIMIT, |line| number_after(line, before))
-    };
-    machine.wait_ready(LIMIT)?;
-    let init = number(&machine, "aios: PID 1 at ")?;
-    let console = number(&machine, "aios: console is ready at ")?;
-    let memory = number(&machine, "aios: memory in use ")?;
-    machine.kill()?;
-    Ok(Boot { kernel_to_init: init, init_to_console: console - init, memory })
-}
-
-fn boot_peer(root: &Path, run: &Path, image: &Path) -> Result<Boot> {
-    let mut config = config(root, run);
-    config.image = image.to_owned();
-    let mut machine = Machine::start(config)?;
-    let number = |before: &str| machine.serial().wait_for(&mut 0, LIMIT, |line| number_after(line, before));
-    let init = number("peer: init ")? * 1000.0;
-    let ready = number("peer: ready ")? * 1000.0;
-    let memory = number("peer: memory ")?;
-    machine.kill()?;
-    Ok(Boot { kernel_to_init: init, init_to_console: ready - init, memory })
-}
-
-/// The number that follows these words in a line.
-fn number_after(line: &str, words: &str) -> Option<f64> {
-    let (_, rest) = line.split_once(words)?;
-    rest.split(|c: char| !c.is_ascii_digit() && c != '.').next()?.trim_end_matches('.').parse().ok()
-}
-
-/// The appliance's own image with another initramfs: busybox, a page and three small files.
-fn peer_image(root: &Path, folder: &Path) -> Result<PathBuf> {
-    let image = folder.join("peer");
-    let stage = folder.join("stage");
-    for part in ["bin", "etc", "www", "proc", "dev"] {
-        std::fs::create_dir_all(stage.join(part))?;
+    let init = number("/machine/init_started_ms")?;
+    let console = number("/machine/console_ready_ms")?;
+    let memory = number("/memory/total")? - number("/memory/available")?;
+    let list = appliance.json(&["tools", "call", "process.list", "limit=500"])?;
+    let list = list.pointer("/result/processes").and_then(serde_json::Value::as_array);
+    let mut processes = BTreeMap::new();
+    for process in list.context("process.list has no processes")? {
+        let (name, bytes) = (process["name"].as_str(), process["memory_bytes"].as_f64());
+        let name = name.context("a process without a name")?.to_owned();
+        *processes.entry(name).or_default() += bytes.context("a process without its memory")? / 1024.0;
     }
-    std::fs::create_dir_all(&image)?;
-    for name in ["vmlinuz", "root.erofs", "models.erofs"] {
-        std::os::unix::fs::symlink(std::path::absolute(root.join("target/image").join(name))?, image.join(name))?;
+    Ok(Boot { kernel_to_init: init, init_to_console: console - init, memory: memory / 1024.0, processes })
+}
+
+fn peer(machine: &mut Machine) -> Result<Boot> {
+    let (mut from, mut said, mut processes) = (0, BTreeMap::new(), BTreeMap::new());
+    loop {
+        let words = machine.serial().wait_for(&mut from, LIMIT, |line| {
+            let (_, words) = line.split_once("peer: ")?;
+            Some(words.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        })?;
+        let number = |word: &String| word.parse::<f64>().with_context(|| format!("{word} is no number"));
+        match words.as_slice() {
+            [done] if done == "done" => break,
+            [kind, name, kib] if kind == "process" => {
+                *processes.entry(name.clone()).or_default() += number(kib)?;
+            }
+            [what, value] => {
+                said.insert(what.clone(), number(value)?);
+            }
+            _ => anyhow::bail!("the busybox machine said what is not understood: {}", words.join(" ")),
+        }
     }
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|p| Path::new(p).exists());
-    std::fs::copy(busybox.context("busybox is missing; scripts/deps.sh bench installs it")?, stage.join("bin/busybox"))?;
-    std::os::unix::fs::symlink("bin/busybox", stage.join("init"))?;
-    std::os::unix::fs::symlink("busybox", stage.join("bin/sh"))?;
-    std::fs::write(stage.join("etc/inittab"), INITTAB)?;
-    std::fs::write(stage.join("etc/rc"), RC)?;
-    std::fs::write(stage.join("etc/ready"), READY)?;
-    std::fs::write(stage.join("www/index.html"), "ready\n")?;
-    // busybox makes its own archive: what it packs it can unpack.
-    let list = Command::new("find").arg(".").current_dir(&stage).output()?.stdout;
-    let mut cpio = Command::new("/bin/busybox")
-        .args(["cpio", "-o", "-H", "newc"])
-        .current_dir(&stage)
-        .stdin(Stdio::piped())
-        .stdout(std::fs::File::create(image.join("initramfs.cpio"))?)
-        .stderr(Stdio::null())
-        .spawn()?;
-    std::io::Write::write_all(&mut cpio.stdin.take().context("no stdin")?, &list)?;
-    ensure!(cpio.wait()?.success(), "the peer's initramfs could not be packed");
-    Ok(image)
+    machine.kill()?;
+    let get = |what: &str| said.get(what).copied().with_context(|| format!("the peer did not tell {what}"));
+    let (init, ready) = (get("init")? * 1000.0, get("ready")? * 1000.0);
+    Ok(Boot { kernel_to_init: init, init_to_console: ready - init, memory: get("memory")?, processes })
+}
+
+impl Boots {
+    /// `boot.kernel_to_init` and `boot.init_to_console`.
+    pub(crate) fn times(&self) -> Result<Vec<Row>> {
+        let accel = match self.accel {
+            Accel::Kvm => "KVM",
+            Accel::Tcg => "emulated",
+        };
+        let row = |id, what: &str, pick: fn(&Boot) -> f64| {
+            self.row(id, &format!("{what}; {accel}"), "ms", pick, Bar::None)
+        };
+        Ok(vec![
+            row("boot.kernel_to_init", "kernel starts → PID 1 runs", |b| b.kernel_to_init)?,
+            row("boot.init_to_console", "PID 1 runs → page is served", |b| b.init_to_console)?,
+        ])
+    }
+
+    /// `mem.total` and `mem.processes`.
+    pub(crate) fn memory(&self) -> Result<Vec<Row>> {
+        let (engines, bar) = match self.outside {
+            true => ("no model", Bar::Within(64.0)),
+            false => ("with both models", Bar::None),
+        };
+        let total = format!("in use after boot, {engines}");
+        let resident = format!("resident, all processes, {engines}");
+        Ok(vec![
+            self.row("mem.total", &total, "MiB", |b| b.memory / 1024.0, bar)?,
+            self.row("mem.processes", &resident, "MiB", |b| b.resident() / 1024.0, Bar::None)?,
+        ])
+    }
+
+    fn row(
+        &self,
+        id: &'static str,
+        what: &str,
+        unit: &'static str,
+        pick: fn(&Boot) -> f64,
+        bar: Bar,
+    ) -> Result<Row> {
+        let middle = |boots: &[Boot]| median(boots.iter().map(pick).collect());
+        Row::new(id, what, unit, middle(&self.ours), PEER, middle(&self.peers), bar)
+    }
+
+    /// Every process of both machines, largest first.
+    pub(crate) fn processes(&self) -> String {
+        format!(
+            "Resident memory in MiB, shared pages counted in each process:\n  aiOS     {}\n  busybox  {}",
+            listed(&self.ours),
+            listed(&self.peers)
+        )
+    }
+}
+
+fn listed(boots: &[Boot]) -> String {
+    let mut all: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for (name, kib) in boots.iter().flat_map(|boot| &boot.processes) {
+        all.entry(name).or_default().push(kib / 1024.0);
+    }
+    let mut all: Vec<(&str, f64)> = all.into_iter().map(|(name, mib)| (name, median(mib))).collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let words = all.iter().map(|(name, mib)| format!("{} {mib:.1}", name.trim_start_matches("aios-")));
+    words.collect::<Vec<_>>().join(", ")
 }

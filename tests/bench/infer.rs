@@ -1,23 +1,40 @@
-//! The engine worker against llama.cpp's own `llama-bench`: same model, same threads, same flags.
+//! The engine worker against llama.cpp's own `llama-bench`: same model, same threads, same flags, and
+//! in each round exactly as many tokens, at the same depth of the context.
+//!
+//! The worker's time holds all that a request costs there: frames, chat template, tokens to text and
+//! sampling; `llama-bench` only computes.
 
 use crate::report::{Bar, Row, median};
 use aios_abi::engine::{Decoder, EngineEvent, EngineRequest, Generate, Message, WorkerState, encode};
 use anyhow::{Context, Result, bail};
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-const PROMPT_WORDS: usize = 480;
+const PROMPT_WORDS: u64 = 160;
 const GENERATED: u32 = 128;
-const ROUNDS: u64 = 3;
+const ROUNDS: u64 = 5;
 
 struct Worker {
     child: Child,
     input: ChildStdin,
     output: ChildStdout,
     decoder: Decoder,
-    pending: std::collections::VecDeque<EngineEvent>,
+    pending: VecDeque<EngineEvent>,
+}
+
+/// One request as the worker told of it.
+struct Answered {
+    /// Tokens of the prompt, and of these the ones that were computed.
+    prompt: u32,
+    computed: u32,
+    generated: u32,
+    /// From the request to the end.
+    whole: Duration,
+    /// From the first piece of text to the end.
+    after_first: Duration,
 }
 
 impl Drop for Worker {
@@ -28,9 +45,9 @@ impl Drop for Worker {
 }
 
 impl Worker {
-    fn start(program: &Path, model: &Path) -> Result<Self> {
+    fn start(program: &Path, model: &Path, threads: &str) -> Result<Self> {
         let mut child = Command::new(program)
-            .args(["--stdio", "--threads", "1", "--model"])
+            .args(["--stdio", "--threads", threads, "--model"])
             .arg(model)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -39,14 +56,17 @@ impl Worker {
             .with_context(|| format!("{} cannot be started", program.display()))?;
         let input = child.stdin.take().context("no stdin")?;
         let output = child.stdout.take().context("no stdout")?;
-        let mut worker = Self { child, input, output, decoder: Decoder::default(), pending: Default::default() };
+        let mut worker = Self { child, input, output, decoder: Decoder::default(), pending: VecDeque::new() };
         worker.send(&EngineRequest::Hello { nonce: 1, version: aios_abi::frame::VERSION })?;
         loop {
             match worker.next()? {
-                EngineEvent::Hello { state: WorkerState::Ready(_), .. } | EngineEvent::State(WorkerState::Ready(_)) => {
+                EngineEvent::Hello { state: WorkerState::Ready(_), .. }
+                | EngineEvent::State(WorkerState::Ready(_)) => {
                     return Ok(worker);
                 }
-                EngineEvent::State(WorkerState::Failed(why)) => bail!("the worker cannot load the model: {why}"),
+                EngineEvent::State(WorkerState::Failed(why)) => {
+                    bail!("the worker cannot load the model: {why}")
+                }
                 _ => {}
             }
         }
@@ -76,38 +96,18 @@ impl Worker {
         }
     }
 
-    /// Prompt tokens a second and generated tokens a second of one request that shares nothing with
-    /// an earlier one.
-    fn measure(&mut self, round: u64) -> Result<(f64, f64)> {
-        let words: Vec<String> =
-            (0..PROMPT_WORDS).map(|n| format!("w{}", (n as u64).wrapping_mul(7919 + round * 104_729) % 997)).collect();
-        let ask = |id, content: String, max_tokens| {
-            EngineRequest::Generate(Generate {
-                id,
-                messages: vec![Message { role: "user".into(), content }],
-                prefix: String::new(),
-                grammar: None,
-                max_tokens,
-                temperature_milli: 0,
-                seed: 0,
-            })
-        };
-        let prompt = format!("{round} {}", words.join(" "));
+    fn ask(&mut self, id: u64, content: String, max_tokens: u32) -> Result<Answered> {
+        let messages = vec![Message { role: "user".into(), content }];
         let start = Instant::now();
-        self.send(&ask(round * 2, prompt, 1))?;
-        let (read, _) = self.until_done()?;
-        let pp = f64::from(read) / start.elapsed().as_secs_f64();
-
-        let start = Instant::now();
-        self.send(&ask(round * 2 + 1, format!("{round}: Tell a very long story about the sea and its ships."), GENERATED))?;
-        let (_, first) = self.until_done()?;
-        let (written, first_text) = first;
-        let seconds = start.elapsed().as_secs_f64() - first_text.map_or(0.0, |t| (t - start).as_secs_f64());
-        Ok((pp, f64::from(written.saturating_sub(1)) / seconds))
-    }
-
-    /// Prompt tokens that were read, tokens written and when the first came.
-    fn until_done(&mut self) -> Result<(u32, (u32, Option<Instant>))> {
+        self.send(&EngineRequest::Generate(Generate {
+            id,
+            messages,
+            prefix: String::new(),
+            grammar: None,
+            max_tokens,
+            temperature_milli: 0,
+            seed: 0,
+        }))?;
         let mut first = None;
         loop {
             match self.next()? {
@@ -115,7 +115,13 @@ impl Worker {
                     first.get_or_insert_with(Instant::now);
                 }
                 EngineEvent::Done { prompt_tokens, reused_tokens, generated_tokens, .. } => {
-                    return Ok((prompt_tokens - reused_tokens, (generated_tokens, first)));
+                    return Ok(Answered {
+                        prompt: prompt_tokens,
+                        computed: prompt_tokens - reused_tokens,
+                        generated: generated_tokens,
+                        whole: start.elapsed(),
+                        after_first: first.context("the worker wrote no text")?.elapsed(),
+                    });
                 }
                 EngineEvent::Error { error, .. } => bail!("the worker failed: {error}"),
                 _ => {}
@@ -126,52 +132,55 @@ impl Worker {
 
 /// `infer.smol.pp` and `infer.smol.tg`.
 pub(crate) fn measure(worker: &Path, llama_bench: &Path, model: &Path) -> Result<Vec<Row>> {
-    let mut worker = Worker::start(worker, model)?;
+    // As many as the worker takes by itself: one core stays free for everybody else.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).max(1);
+    let threads = threads.to_string();
+    let mut worker = Worker::start(worker, model, &threads)?;
+    // llama-bench warms up by itself.
+    worker.ask(0, prompt(0), 2)?;
     let (mut pp, mut tg, mut peer_pp, mut peer_tg) = (vec![], vec![], vec![], vec![]);
-    for round in 0..ROUNDS {
-        let (prompt, generation) = worker.measure(round + 1)?;
-        pp.push(prompt);
-        tg.push(generation);
-        let (prompt, generation) = peer(llama_bench, model)?;
-        peer_pp.push(prompt);
-        peer_tg.push(generation);
+    let mut size = 0;
+    for round in 1..=ROUNDS {
+        let read = worker.ask(round * 2, prompt(round), 1)?;
+        size = read.computed;
+        pp.push(f64::from(read.computed) / read.whole.as_secs_f64());
+        peer_pp.push(peer(llama_bench, model, &threads, ["-p", &read.computed.to_string(), "-n", "0"])?);
+
+        let question = format!("{round}: Tell a very long story about the sea and its ships.");
+        let told = worker.ask(round * 2 + 1, question, GENERATED)?;
+        // The first token comes with the prompt; each other one is a step of its own.
+        let steps = told.generated.saturating_sub(1);
+        tg.push(f64::from(steps) / told.after_first.as_secs_f64());
+        let (steps, depth) = (steps.to_string(), told.prompt.to_string());
+        peer_tg.push(peer(llama_bench, model, &threads, ["-p", "0", "-n", &steps, "-d", &depth])?);
     }
+    let flags = format!("{threads} thread{}", if threads == "1" { "" } else { "s" });
+    let row = |id, what, ours, peers| {
+        Row::new(id, what, "tok/s", median(ours), "llama-bench", median(peers), Bar::AtLeast(0.97))
+    };
     Ok(vec![
-        Row::new(
-            "infer.smol.pp",
-            "prompt of about 1000 tokens, 1 thread",
-            "tok/s",
-            median(&mut pp),
-            "llama-bench",
-            median(&mut peer_pp),
-            Bar::AtLeast(0.97),
-        )?,
-        Row::new(
-            "infer.smol.tg",
-            "generation of 128 tokens, 1 thread",
-            "tok/s",
-            median(&mut tg),
-            "llama-bench",
-            median(&mut peer_tg),
-            Bar::AtLeast(0.97),
-        )?,
+        row("infer.smol.pp", format!("prompt of {size} tokens, {flags}"), pp, peer_pp)?,
+        row("infer.smol.tg", format!("up to {GENERATED} tokens written, {flags}"), tg, peer_tg)?,
     ])
 }
 
-fn peer(llama_bench: &Path, model: &Path) -> Result<(f64, f64)> {
-    let output = Command::new(llama_bench)
-        .args(["-p", "1024", "-n", "128", "-t", "1", "-r", "1", "-o", "json", "-m"])
+/// A prompt that shares nothing with another round's, so that none of it is known already.
+fn prompt(round: u64) -> String {
+    let words = (0..PROMPT_WORDS).map(|n| format!("w{}", n.wrapping_mul(7919 + round * 104_729) % 997));
+    format!("{round} {}", words.collect::<Vec<_>>().join(" "))
+}
+
+/// Tokens a second of one test of llama-bench.
+fn peer<const N: usize>(program: &Path, model: &Path, threads: &str, test: [&str; N]) -> Result<f64> {
+    let output = Command::new(program)
+        .args(["-t", threads, "-r", "1", "-o", "json", "-m"])
         .arg(model)
+        .args(test)
         .stderr(Stdio::null())
         .output()
-        .with_context(|| format!("{} cannot be started", llama_bench.display()))?;
-    let tests: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).context("llama-bench printed no JSON")?;
-    let speed = |field: &str| {
-        tests
-            .iter()
-            .find(|t| t[field].as_u64().unwrap_or(0) > 0)
-            .and_then(|t| t["avg_ts"].as_f64())
-            .with_context(|| format!("llama-bench did not measure {field}"))
-    };
-    Ok((speed("n_prompt")?, speed("n_gen")?))
+        .with_context(|| format!("{} cannot be started", program.display()))?;
+    let tests: Vec<serde_json::Value> =
+        serde_json::from_slice(&output.stdout).context("llama-bench printed no JSON")?;
+    let speed = tests.first().and_then(|test| test["avg_ts"].as_f64());
+    speed.with_context(|| format!("llama-bench did not measure {}", test.join(" ")))
 }

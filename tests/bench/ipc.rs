@@ -5,14 +5,21 @@ use aios_abi::call::Meta;
 use aios_abi::client::Client;
 use aios_abi::tool::{ToolReply, ToolRequest, Tools};
 use anyhow::{Context, Result, bail};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Calls a round, after as many to warm up.
-const CALLS: u32 = 300;
-const ROUNDS: usize = 7;
+/// Exchanges of each kind in a round; the first ones only warm up.
+const CALLS: usize = 400;
+const WARM_UP: usize = 100;
+const ROUNDS: usize = 5;
+/// About what a call and its answer weigh in bytes.
+const ASKED: usize = 64;
+const ANSWERED: usize = 256;
 
 struct Broker(Child);
 
@@ -23,16 +30,19 @@ impl Drop for Broker {
     }
 }
 
-/// `ipc.read_call`: a read tool, authorised, run and durably audited, against a ping-pong of 64 and
-/// 256 bytes between two threads over the same kind of socket.
-pub(crate) async fn measure(programs: &Path) -> Result<Vec<Row>> {
-    let folder = tempfile::tempdir()?;
-    let socket = folder.path().join("toold.sock");
+/// `ipc.read_call`: a read tool, authorised, run and audited on disk, against a ping-pong between two
+/// threads over the same kind of socket; `ipc.read_call_vs_durable`: against the same ping-pong whose
+/// answer comes after a record was appended and synced.
+pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
+    let folder = tempfile::tempdir_in(disk)?;
+    // The path of a socket must be short (unix(7)), wherever the checkout lies.
+    let sockets = tempfile::tempdir()?;
+    let socket = sockets.path().join("toold.sock");
     let program = programs.join("aios-toold");
     let _broker = Broker(
         Command::new(&program)
             .args(["--socket".as_ref(), socket.as_os_str(), "--data".as_ref(), folder.path().as_os_str()])
-            .stderr(std::process::Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("{} cannot be started", program.display()))?,
     );
@@ -41,40 +51,44 @@ pub(crate) async fn measure(programs: &Path) -> Result<Vec<Row>> {
         .await
         .context("toold does not answer")??;
 
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    let (mut ours, mut bare, mut durable) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        for measured in [false, true] {
+        for call in 0..CALLS {
             let start = Instant::now();
-            for _ in 0..CALLS {
-                let body = ToolRequest::Call { tool, args: "{}".into(), dry_run: false };
-                client.call(Meta::why("bench"), body).await?;
-            }
-            if measured {
-                ours.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS));
+            let body = ToolRequest::Call { tool, args: "{}".into(), dry_run: false };
+            client.call(Meta::why("bench"), body).await?;
+            if call >= WARM_UP {
+                ours.push(micros(start));
             }
         }
-        bare.push(ping_pong()?);
+        bare.extend(ping_pong(None)?);
+        durable.extend(ping_pong(Some(File::create(folder.path().join("records"))?))?);
     }
-    Ok(vec![Row::new(
-        "ipc.read_call",
-        "read tool: authorised, run, audited durably",
-        "µs",
-        median(&mut ours),
-        "raw SEQPACKET ping-pong",
-        median(&mut bare),
-        Bar::None,
-    )?])
+    let (what, ours) = ("read tool: authorised, run, audited on disk", median(ours));
+    Ok(vec![
+        Row::new("ipc.read_call", what, "µs", ours, "SEQPACKET ping-pong", median(bare), Bar::AtMost(2.5))?,
+        Row::new(
+            "ipc.read_call_vs_durable",
+            what,
+            "µs",
+            ours,
+            "ping-pong with append + fdatasync",
+            median(durable),
+            Bar::None,
+        )?,
+    ])
+}
+
+fn micros(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e6
 }
 
 async fn number_of(client: &Client<Tools>, name: &str) -> Result<u16> {
     loop {
         match client.call(Meta::why("bench"), ToolRequest::List).await {
             Ok(ToolReply::List(tools)) => {
-                return tools
-                    .iter()
-                    .find(|t| t.name == name)
-                    .map(|t| t.number)
-                    .with_context(|| format!("toold has no tool {name}"));
+                let tool = tools.iter().find(|t| t.name == name).map(|t| t.number);
+                return tool.with_context(|| format!("toold has no tool {name}"));
             }
             Ok(_) => bail!("toold answered a list with something else"),
             // It is still starting; the socket's file is not there yet.
@@ -83,31 +97,35 @@ async fn number_of(client: &Client<Tools>, name: &str) -> Result<u16> {
     }
 }
 
-fn ping_pong() -> Result<f64> {
-    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
-    let (a, b): (OwnedFd, OwnedFd) =
+/// Times in µs of exchanges with a thread that, if there is a file, first appends to it and syncs it.
+fn ping_pong(mut file: Option<File>) -> Result<Vec<f64>> {
+    let (near, far): (OwnedFd, OwnedFd) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    let echo = std::thread::spawn(move || {
-        let mut buffer = [0; 512];
-        while let Ok((length, _)) = recv(&b, &mut buffer, RecvFlags::empty()) {
-            if length == 0 || send(&b, &[0; 256], SendFlags::empty()).is_err() {
-                break;
+    let echo = std::thread::spawn(move || -> Result<()> {
+        let mut buffer = [0; ASKED];
+        while recv(&far, &mut buffer, RecvFlags::empty())?.0 > 0 {
+            if let Some(file) = &mut file {
+                file.write_all(&[0; ANSWERED])?;
+                file.sync_data()?;
             }
+            send(&far, &[0; ANSWERED], SendFlags::empty())?;
         }
+        Ok(())
     });
-    let mut buffer = [0; 512];
-    let mut micros = 0.0;
-    for measured in [false, true] {
+    let mut buffer = [0; ANSWERED];
+    let mut times = Vec::with_capacity(CALLS);
+    for call in 0..CALLS {
         let start = Instant::now();
-        for _ in 0..CALLS * 10 {
-            send(&a, &[0; 64], SendFlags::empty())?;
-            recv(&a, &mut buffer, RecvFlags::empty())?;
-        }
-        if measured {
-            micros = start.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS * 10);
+        send(&near, &[0; ASKED], SendFlags::empty())?;
+        recv(&near, &mut buffer, RecvFlags::empty())?;
+        if call >= WARM_UP {
+            times.push(micros(start));
         }
     }
-    drop(a);
-    let _ = echo.join();
-    Ok(micros)
+    drop(near);
+    match echo.join() {
+        Ok(done) => done.context("the ping-pong failed")?,
+        Err(_) => bail!("the ping-pong panicked"),
+    }
+    Ok(times)
 }

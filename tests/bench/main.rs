@@ -5,13 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod busybox;
 mod infer;
 mod ipc;
 mod peer;
 mod report;
 mod size;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::path::Path;
 
 fn main() -> std::process::ExitCode {
@@ -28,21 +29,39 @@ fn run() -> Result<()> {
     let root = aios_tests::root();
     let programs = root.join("target/x86_64-unknown-linux-gnu/release");
     let worker = root.join("target/engines/x86_64-unknown-linux-gnu/release/aios-engine-llama");
-    let file = root.join("target/bench/results.json");
-    println!("bench: the peer of the engine (llama-bench; minutes the first time)");
+    let folder = root.join("target/bench");
+    let file = folder.join("results.json");
+    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    // What a run before found must not pass for this one's, should this one fail.
+    let _ = std::fs::remove_file(&file);
     let llama_bench = peer::llama_bench(&root.join("target/cache"))?;
-    let mut rows = boot::measure(&root)?;
+    println!("bench: sizes");
+    let sizes = size::measure(&root, &programs)?;
     println!("bench: tool calls");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    rows.extend(runtime.block_on(ipc::measure(&programs))?);
+    let calls = runtime.block_on(ipc::measure(&programs, &folder))?;
     println!("bench: the text engine");
-    rows.extend(infer::measure(&worker, &llama_bench, &root.join("target/models/text.gguf"))?);
-    rows.extend(size::measure(&root, &programs)?);
+    let engine = infer::measure(&worker, &llama_bench, &root.join("target/models/text.gguf"))?;
+    let boots = boot::measure(&root)?;
+    let rows = [boots.times()?, calls, engine, sizes, boots.memory()?].concat();
     report::publish(&rows, &file)?;
-    println!("Written to {}. The machine's load changes absolute figures; compare ratios.", shown(&root, &file));
+    println!("{}\n{}", boots.processes(), next(&rows, file.strip_prefix(&root).unwrap_or(&file)));
     Ok(())
 }
 
-fn shown(root: &Path, file: &Path) -> String {
-    file.strip_prefix(root).unwrap_or(file).display().to_string()
+/// What was found in a sentence, and what to do with it.
+fn next(rows: &[report::Row], file: &Path) -> String {
+    let missed: Vec<&str> = rows.iter().filter_map(report::Row::missed).collect();
+    let bars = match missed.as_slice() {
+        [] => "Every bar holds.".to_owned(),
+        missed => format!("Missed: {}.", missed.join(", ")),
+    };
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("unknown").to_owned();
+    format!(
+        "{bars} Load of this computer at the end: {load}; other work changes the figures\n\
+         more than the ratios.\n\
+         Next: keep {} and compare the ratios after your change",
+        file.display()
+    )
 }

