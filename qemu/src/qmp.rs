@@ -122,9 +122,8 @@ mod tests {
     fn a_socket_that_closes_is_an_error_and_not_a_hang() {
         let (_folder, path) = scripted(&["{\"return\": {}}\n"]);
         let error = Qmp::connect(&path).expect("connects").execute("stop").expect_err("closed");
-        assert!(
-            error.to_string().contains("closed") || error.to_string().contains("cannot be sent"),
-            "{error:#}"
-        );
+        // Which of these it is depends on what the kernel had delivered when the socket went.
+        let words = ["QEMU closed", "cannot be sent to QEMU", "QEMU does not answer"];
+        assert!(words.iter().any(|words| error.to_string().contains(words)), "{error:#}");
     }
 }
