@@ -5,26 +5,21 @@
 
 use anyhow::{Context, Result, ensure};
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// PID 1's first words, before it becomes busybox's init: what its clock says (proc_uptime(5)).
-const INIT: &str = "#!/bin/busybox sh\n\
-    /bin/busybox mount -t proc proc /proc\n\
-    read up idle < /proc/uptime\n\
-    /bin/busybox mount -t devtmpfs dev /dev\n\
-    echo \"peer: init $up\" > /dev/console\n\
-    exec /bin/busybox init\n";
+const INITTAB: &str = "::sysinit:/bin/sh /etc/rc\n\
+    ::respawn:/bin/httpd -f -p 80 -h /www\n\
+    ::once:/bin/sh /etc/ready\n";
 
-const INITTAB: &str = "::sysinit:/bin/busybox ifconfig lo up\n\
-    ::respawn:/bin/busybox httpd -f -p 80 -h /www\n\
-    ::once:/bin/busybox sh /etc/ready\n";
+const RC: &str = "/bin/busybox mount -t proc proc /proc\n\
+    /bin/busybox mount -t devtmpfs dev /dev\n\
+    /bin/busybox ifconfig lo up\n";
 
 /// Tells when the page is served, what memory is in use and by whom (KiB).
 const READY: &str = "until /bin/busybox wget -q -O /dev/null http://127.0.0.1/ 2> /dev/null; do :; done\n\
-    read up idle < /proc/uptime\n\
-    echo \"peer: ready $up\"\n\
+    /init ready\n\
     while read name kib unit; do\n\
     case $name in MemTotal:) total=$kib;; MemAvailable:) available=$kib;; esac\n\
     done < /proc/meminfo\n\
@@ -43,8 +38,9 @@ pub(crate) fn program() -> Result<PathBuf> {
     found.context("there is no busybox; `scripts/deps.sh bench` installs it")
 }
 
-/// The appliance's image with the peer's initramfs in place of its own.
-pub(crate) fn image(appliance: &Path, folder: &Path) -> Result<PathBuf> {
+/// The appliance's image with the peer's initramfs in place of its own, whose first program is `stamp`
+/// (src/bin/stamp.rs).
+pub(crate) fn image(appliance: &Path, stamp: &Path, folder: &Path) -> Result<PathBuf> {
     let image = folder.join("peer");
     std::fs::create_dir_all(&image)?;
     for name in ["vmlinuz", "root.erofs", "models.erofs"] {
@@ -56,9 +52,11 @@ pub(crate) fn image(appliance: &Path, folder: &Path) -> Result<PathBuf> {
     }
     let busybox = program()?;
     std::fs::copy(&busybox, stage.join("bin/busybox"))?;
-    symlink("busybox", stage.join("bin/sh"))?;
-    std::fs::write(stage.join("init"), INIT)?;
-    std::fs::set_permissions(stage.join("init"), std::fs::Permissions::from_mode(0o755))?;
+    for name in ["sh", "init", "httpd"] {
+        symlink("busybox", stage.join("bin").join(name))?;
+    }
+    std::fs::copy(stamp, stage.join("init"))?;
+    std::fs::write(stage.join("etc/rc"), RC)?;
     std::fs::write(stage.join("etc/inittab"), INITTAB)?;
     std::fs::write(stage.join("etc/ready"), READY)?;
     std::fs::write(stage.join("www/index.html"), "ready\n")?;

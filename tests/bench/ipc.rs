@@ -64,7 +64,7 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
         bare.extend(ping_pong(None)?);
         durable.extend(ping_pong(Some(File::create(folder.path().join("records"))?))?);
     }
-    let (what, ours) = ("read tool: authorised, run, audited on disk", median(ours));
+    let (what, ours) = ("read tool, audited on disk", median(ours));
     Ok(vec![
         Row::new("ipc.read_call", what, "µs", ours, "SEQPACKET ping-pong", median(bare), Bar::AtMost(2.5))?,
         Row::new(
@@ -72,7 +72,7 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
             what,
             "µs",
             ours,
-            "ping-pong with append + fdatasync",
+            "same and fdatasync",
             median(durable),
             Bar::None,
         )?,

@@ -59,9 +59,9 @@ fn next(rows: &[report::Row], file: &Path) -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("unknown").to_owned();
     format!(
-        "{bars} Load of this computer at the end: {load}; other work changes the figures\n\
-         more than the ratios.\n\
-         Next: keep {} and compare the ratios after your change",
+        "{bars}\n\
+         Load of this computer at the end: {load}. Other work changes figures more than ratios.\n\
+         Next: keep {} and compare the ratios after a change",
         file.display()
     )
 }

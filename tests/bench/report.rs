@@ -4,6 +4,9 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use std::path::Path;
 
+/// Columns of the table: those of a small terminal.
+const WIDTH: u16 = 80;
+
 /// What a figure is to reach.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Bar {
@@ -76,7 +79,10 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 /// Print the table and write the file.
 pub(crate) fn publish(rows: &[Row], file: &Path) -> Result<()> {
     let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_width(80);
+    table
+        .load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
+        .set_width(WIDTH);
     table.set_header(["", "aiOS", "peer", "ratio", "bar"]);
     for row in rows {
         let bar = row.bar.as_ref().zip(row.holds).map(|(bar, holds)| {
@@ -90,6 +96,9 @@ pub(crate) fn publish(rows: &[Row], file: &Path) -> Result<()> {
             format!("{:.2}", row.ratio),
             bar.unwrap_or_default(),
         ]);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
     }
     println!("{table}");
     let json = serde_json::to_string_pretty(rows)?;

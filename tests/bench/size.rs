@@ -20,33 +20,26 @@ const FIELDS: &str = "${Package}\\t${Essential}\\t${Priority}\\t${Pre-Depends}, 
 pub(crate) fn measure(root: &Path, programs: &Path) -> Result<Vec<Row>> {
     let folder = tempfile::tempdir()?;
     let image = root.join("target/image");
-    let all =
-        |base: &Path, names: &[&str]| names.iter().map(|name| mib(&base.join(name))).sum::<Result<f64>>();
-    let peer = busybox::image(&image, folder.path())?;
+    let busybox = mib(&busybox::program()?)?;
     let row =
         |id, what, value, peer, peer_value| Row::new(id, what, "MiB", value, peer, peer_value, Bar::None);
-    let ours = all(&image, &["vmlinuz", "initramfs.cpio", "root.erofs"])?;
+    let kernel = mib(&image.join("vmlinuz"))?;
+    let root = mib(&image.join("root.erofs"))?;
     Ok(vec![
-        row(
-            "size.init",
-            "PID 1, static",
-            mib(&programs.join("aios-init"))?,
-            "busybox, static",
-            mib(&busybox::program()?)?,
-        )?,
+        row("size.init", "PID 1, static", mib(&programs.join("aios-init"))?, "busybox, static", busybox)?,
         row(
             "size.rootfs",
-            "root (erofs, lz4hc) with engines, no models",
-            mib(&image.join("root.erofs"))?,
-            "Debian's required packages, packed alike",
+            "root with engines, no models",
+            root,
+            "Debian's required packages",
             required_packages(folder.path())?,
         )?,
         row(
             "size.image",
-            "kernel, initramfs and root, no models",
-            ours,
-            "same kernel and busybox's initramfs",
-            all(&peer, &["vmlinuz", "initramfs.cpio"])?,
+            "kernel, initramfs, root, no models",
+            kernel + mib(&image.join("initramfs.cpio"))? + root,
+            "same kernel, busybox",
+            kernel + busybox,
         )?,
     ])
 }
