@@ -323,14 +323,12 @@ impl<L: Listener> Answering<'_, L> {
         let info = &call.tool.info;
         let args = Value::Object(call.args.clone()).to_string();
         if !call.ordered {
-            let (tool, why) = (info.name.clone(), call.why.to_owned());
-            self.to.event(AskEvent::Proposal { tool, args: args.clone(), why }).await?;
+            // What a confirmed call is recorded with are the person's words.
+            let (tool, why) = (info.name.clone(), self.meta.why.clone());
+            self.to.event(AskEvent::Proposal { tool, args, why }).await?;
+            let lasting = if info.effect == Effect::Irreversible { " and cannot be taken back" } else { "" };
             return self
-                .say(&format!(
-                    "I understand this as {} {args}, which changes this machine{}. Nothing was done; confirm it if it is what you want.",
-                    info.name,
-                    if info.effect == Effect::Irreversible { " and cannot be taken back" } else { "" },
-                ))
+                .say(&format!("This changes the machine{lasting}, so nothing was done yet: confirm it if it is what you want."))
                 .await;
         }
         let index = self.calls;

@@ -70,12 +70,7 @@ impl Catalog {
 impl Tool {
     /// What a model is told of it.
     pub fn brief(&self) -> ToolBrief {
-        ToolBrief {
-            name: self.info.name.clone(),
-            summary: self.info.summary.clone(),
-            args_schema: self.info.args_schema.clone(),
-            examples: self.info.examples.clone(),
-        }
+        self.info.clone().into()
     }
 }
 

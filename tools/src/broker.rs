@@ -92,7 +92,7 @@ impl Broker {
         let (audit, interrupted) = Log::open(setup.data, setup.version, setup.boot_id)?;
         let undo = undo::Store::open(setup.data.join("undo"))?;
         for saved in interrupted.into_iter().filter_map(|seq| undo.load(seq).ok()) {
-            if let Ok(place) = file::place(&setup.policy, Role::Admin, &saved.target) {
+            if let Ok(place) = file::place(&setup.policy, &Caller::broker(), &saved.target) {
                 place.clean();
             }
         }
@@ -163,10 +163,10 @@ impl Broker {
             return self.refused(call, error).await;
         };
         let call = way.record(tool.name, tool.effect, redact::for_audit(&args, &tool.code.args_schema()));
-        let ask =
-            Ask { role: way.caller.role, least: tool.role, effect: tool.effect, why: &way.meta.why, dry_run };
+        let (caller, why) = (&way.caller, &way.meta.why);
+        let ask = Ask { caller, tool: tool.name, least: tool.role, effect: tool.effect, why, dry_run };
         if let Err(error) = self.policy.may_call(&ask) {
-            return self.refused(call, CallError::new(error.code, format!("{}: {}", tool.name, error))).await;
+            return self.refused(call, error).await;
         }
         let _turn = match self.turn().await {
             Ok(turn) => turn,
@@ -176,7 +176,7 @@ impl Broker {
         let ctx = Arc::new(self.ctx(&way, limit));
         match self.start(tool, &ctx, args, limit).await {
             Ok(Started::Done(finished)) => self.looked(call, finished).await,
-            Ok(Started::Change(change)) if dry_run => self.previewed(call, ctx.caller.role, &*change).await,
+            Ok(Started::Change(change)) if dry_run => self.previewed(call, &ctx.caller, &*change).await,
             Ok(Started::Change(change)) => self.clone().change(call, change, ctx).await,
             Err(error) => self.refused(call, error).await,
         }
@@ -246,10 +246,10 @@ impl Broker {
     async fn previewed(
         &self,
         call: CallRecord,
-        role: Role,
+        caller: &Caller,
         change: &dyn Pending,
     ) -> Result<CallDone, CallError> {
-        let allowed = self.policy.may_change(role, &change.target());
+        let allowed = self.policy.may_change(caller, &change.target());
         if let Err(error) = allowed {
             return self.refused(call, error).await;
         }
@@ -266,7 +266,7 @@ impl Broker {
         ctx: Arc<Ctx>,
     ) -> Result<CallDone, CallError> {
         let target = change.target();
-        let hold = match self.policy.may_change(ctx.caller.role, &target).and_then(|()| self.hold(&target)) {
+        let hold = match self.policy.may_change(&ctx.caller, &target).and_then(|()| self.hold(&target)) {
             Ok(hold) => hold,
             Err(error) => return self.refused(call, error).await,
         };
@@ -325,14 +325,15 @@ impl Broker {
     async fn take_back(self: Arc<Self>, way: Way, seq: u64) -> Result<CallDone, CallError> {
         let call = way.record(UNDO, Effect::Reversible, format!("{{\"audit\":{seq}}}"));
         let ask = Ask {
-            role: way.caller.role,
+            caller: &way.caller,
+            tool: UNDO,
             least: Role::Operator,
             effect: Effect::Reversible,
             why: &way.meta.why,
             dry_run: false,
         };
         if let Err(error) = self.policy.may_call(&ask) {
-            return self.refused(call, CallError::new(error.code, format!("undo: {error}"))).await;
+            return self.refused(call, error).await;
         }
         let _turn = match self.turn().await {
             Ok(turn) => turn,
@@ -375,14 +376,7 @@ impl Broker {
         }
         let tool = tool::by_name(&call.tool)
             .ok_or_else(|| CallError::not_found(format!("this release has no tool {}", call.tool)))?;
-        if ctx.caller.role < tool.role {
-            return Err(CallError::denied(format!(
-                "to undo {} needs the role {}, the caller has the role {}",
-                tool.name,
-                tool.role.as_str(),
-                ctx.caller.role.as_str()
-            )));
-        }
+        ctx.caller.must_be(tool.role, format_args!("undo of {}", tool.name))?;
         let saved = self.undo.load(seq)?;
         let _hold = self.hold_key(saved.target)?;
         tool.code.undo(ctx, &saved.kept)

@@ -4,6 +4,9 @@ use aios_abi::call::Meta;
 use aios_abi::who::{Peer, Person, Role, uid};
 use aios_abi::{CallError, ErrorCode};
 
+/// How the agent is called where a process that asks is named.
+const AGENT: &str = "agentd";
+
 /// Who asks, and what they may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -13,6 +16,30 @@ pub struct Caller {
     pub person: Option<Person>,
     /// What they may do.
     pub role: Role,
+}
+
+impl Caller {
+    /// The broker, for what it does of its own accord.
+    pub fn broker() -> Self {
+        Self { by: "toold".into(), person: None, role: Role::Admin }
+    }
+
+    /// Whether the role is enough for this; the refusal says what would be.
+    pub fn must_be(&self, least: Role, what: impl std::fmt::Display) -> Result<(), CallError> {
+        if self.role >= least {
+            return Ok(());
+        }
+        let enough_without_agent =
+            self.by == AGENT && self.person.as_ref().is_some_and(|person| person.role >= least);
+        let (least, role) = (least.as_str(), self.role.as_str());
+        Err(CallError::denied(match enough_without_agent {
+            true => format!(
+                "{what} needs the role {least}, and the agent may act as {role} at most; call the tool yourself: \
+                 aiosctl tools call …"
+            ),
+            false => format!("{what} needs the role {least}, the caller has the role {role}"),
+        }))
+    }
 }
 
 /// The appliance's rule. Root is an administrator, and so is the user whose power the broker itself
@@ -25,7 +52,7 @@ pub fn identify(own: u32, peer: &Peer, meta: &Meta) -> Result<Caller, CallError>
     let (by, role, person) = match peer.uid {
         uid::ROOT => ("root".into(), Role::Admin, named),
         uid::CONSOLE => ("console".into(), role_of(&named, Role::Viewer), named),
-        uid::AGENTD => ("agentd".into(), role_of(&named, Role::Operator).min(Role::Operator), named),
+        uid::AGENTD => (AGENT.into(), role_of(&named, Role::Operator).min(Role::Operator), named),
         user if user == own => (format!("uid {user}"), Role::Admin, named),
         other => {
             return Err(CallError::new(
@@ -71,5 +98,26 @@ mod tests {
         }
         assert_eq!(ask(1000, 1000, None), Some(Admin));
         assert_eq!(ask(uid::AGENTD, uid::AGENTD, None), Some(Operator));
+    }
+
+    #[test]
+    fn an_administrator_whose_agent_is_refused_hears_what_helps() {
+        let refusal = |uid, role| {
+            let meta = Meta::why("test").on_behalf_of(Some(Person { name: "ada".into(), role }));
+            let caller = identify(uid::ROOT, &Peer { pid: 1, uid, gid: uid }, &meta).expect("may ask");
+            caller.must_be(Role::Admin, "process.kill").expect_err("refused").message
+        };
+        assert_eq!(
+            refusal(uid::AGENTD, Role::Admin),
+            "process.kill needs the role admin, and the agent may act as operator at most; call the tool yourself: \
+             aiosctl tools call …"
+        );
+        for (uid, role) in [(uid::AGENTD, Role::Operator), (uid::CONSOLE, Role::Operator)] {
+            assert_eq!(
+                refusal(uid, role),
+                "process.kill needs the role admin, the caller has the role operator"
+            );
+        }
+        assert_eq!(Caller::broker().must_be(Role::Admin, "x"), Ok(()));
     }
 }

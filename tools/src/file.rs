@@ -1,9 +1,10 @@
 //! Files, safely: a path is resolved first, the policy decides on what it resolved to, and the work
 //! is done on that very descriptor (openat2(2)). Nothing here trusts the text of a path.
 
+use crate::caller::Caller;
 use crate::ctx::Ctx;
 use crate::policy::{Policy, Readable, Target};
-use aios_abi::{CallError, ErrorCode, who::Role};
+use aios_abi::{CallError, ErrorCode};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -126,7 +127,7 @@ pub fn open_for_reading(ctx: &Ctx, path: &str) -> Result<(File, Found), CallErro
         mode: found.stat.st_mode,
         alias_of_secret: found.stat.st_nlink > 1 && is_secret(ctx, &found.stat),
     };
-    ctx.policy.may_read(ctx.caller.role, &facts)?;
+    ctx.policy.may_read(&ctx.caller, &facts)?;
     let file = File::from(found.open(OFlags::empty())?);
     Ok((file, found))
 }
@@ -204,7 +205,7 @@ pub struct Existing {
 
 /// Resolve where to write. No symbolic link is followed on the way, and the policy has agreed to the
 /// real path when this returns.
-pub fn place(policy: &Policy, role: Role, path: &str) -> Result<Place, CallError> {
+pub fn place(policy: &Policy, caller: &Caller, path: &str) -> Result<Place, CallError> {
     let asked = absolute(path)?;
     if path.ends_with('/') {
         return Err(CallError::invalid(format!("{path} names a directory; name a file in it")));
@@ -222,7 +223,7 @@ pub fn place(policy: &Policy, role: Role, path: &str) -> Result<Place, CallError
     )
     .map_err(|e| error(parent, e))?;
     let path = real_path(&folder)?.join(name);
-    policy.may_change(role, &Target::File(path.clone()))?;
+    policy.may_change(caller, &Target::File(path.clone()))?;
     Ok(Place { folder, name: name.into(), path })
 }
 

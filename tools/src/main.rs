@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_seqpacket::UnixSeqpacketListener;
 
 /// How long changes under way may take when the broker is to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,7 +39,7 @@ fn options(mut args: impl Iterator<Item = std::ffi::OsString>) -> Result<Options
 }
 
 fn main() -> ExitCode {
-    log_to_stderr();
+    aios_abi::daemon::log_to_stderr();
     let result = options(std::env::args_os().skip(1)).and_then(|options| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -63,7 +62,8 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<(), String> {
-    let listener = listener(options.socket)?;
+    let listener =
+        aios_abi::daemon::listener("toold", options.socket.as_deref()).map_err(|e| e.to_string())?;
     let broker = Broker::open(Setup {
         data: &options.data,
         policy: Policy::appliance(&options.data, std::process::id()),
@@ -86,54 +86,5 @@ async fn run(options: Options) -> Result<(), String> {
             broker.settle(PATIENCE).await;
             Ok(())
         }
-    }
-}
-
-fn listener(socket: Option<PathBuf>) -> Result<UnixSeqpacketListener, String> {
-    let inherited = aios_abi::sys::inherited_fds().into_iter().find(|(name, _)| name == "toold");
-    match (inherited, socket) {
-        (Some((_, fd)), _) => {
-            UnixSeqpacketListener::try_from(fd).map_err(|e| format!("the inherited socket: {e}"))
-        }
-        (None, Some(path)) => {
-            // What an earlier run left behind; a socket in use is taken over, as by any restart.
-            let _ = std::fs::remove_file(&path);
-            UnixSeqpacketListener::bind(&path).map_err(|e| format!("{}: {e}", path.display()))
-        }
-        (None, None) => Err("no socket named toold was inherited; give one with --socket PATH".into()),
-    }
-}
-
-/// One line a record with the priority that PID 1 reads (sd-daemon(3)); PID 1 adds the time.
-fn log_to_stderr() {
-    tracing_subscriber::fmt()
-        .event_format(Line)
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::INFO)
-        .init();
-}
-
-struct Line;
-
-impl<S, N> tracing_subscriber::fmt::FormatEvent<S, N> for Line
-where
-    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
-    N: for<'a> tracing_subscriber::fmt::FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        ctx: &tracing_subscriber::fmt::FmtContext<'_, S, N>,
-        mut writer: tracing_subscriber::fmt::format::Writer<'_>,
-        event: &tracing::Event<'_>,
-    ) -> std::fmt::Result {
-        let priority = match *event.metadata().level() {
-            tracing::Level::ERROR => 3,
-            tracing::Level::WARN => 4,
-            tracing::Level::INFO => 6,
-            tracing::Level::DEBUG | tracing::Level::TRACE => 7,
-        };
-        write!(writer, "<{priority}>")?;
-        ctx.field_format().format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
     }
 }

@@ -1,5 +1,6 @@
 //! What is allowed. Pure: it is asked, it answers, it touches nothing. Deny is the default.
 
+use crate::caller::Caller;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use std::path::{Path, PathBuf};
@@ -22,8 +23,10 @@ pub struct Policy {
 /// What a call asks for, as far as authorisation goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
-    /// Role of the caller.
-    pub role: Role,
+    /// Who asks.
+    pub caller: &'a Caller,
+    /// What is to be called, by name.
+    pub tool: &'a str,
     /// The least role that the tool asks for.
     pub least: Role,
     /// What the tool does to the machine.
@@ -117,24 +120,21 @@ impl Policy {
 
     /// Whether this caller may call this tool at all.
     pub fn may_call(&self, ask: &Ask<'_>) -> Result<(), CallError> {
-        if ask.role < ask.least {
-            return Err(CallError::denied(format!(
-                "this needs the role {}, the caller has the role {}",
-                ask.least.as_str(),
-                ask.role.as_str()
-            )));
-        }
+        ask.caller.must_be(ask.least, ask.tool)?;
         let changes = ask.effect != Effect::Read && !ask.dry_run;
         if changes && ask.why.trim().is_empty() {
-            return Err(CallError::denied("a change needs a reason; give one in `why`"));
+            return Err(CallError::denied(format!(
+                "{} changes something, and a change needs a reason; give one in `why`",
+                ask.tool
+            )));
         }
         Ok(())
     }
 
-    /// Whether this may be changed by this role.
-    pub fn may_change(&self, role: Role, target: &Target) -> Result<(), CallError> {
+    /// Whether this caller may change this.
+    pub fn may_change(&self, caller: &Caller, target: &Target) -> Result<(), CallError> {
         match target {
-            Target::File(path) => self.may_write(role, path),
+            Target::File(path) => self.may_write(caller, path),
             Target::Process { pid: 1, .. } => {
                 Err(CallError::denied("process 1 is init: the machine ends when it ends"))
             }
@@ -149,7 +149,7 @@ impl Policy {
         }
     }
 
-    fn may_write(&self, role: Role, path: &Path) -> Result<(), CallError> {
+    fn may_write(&self, caller: &Caller, path: &Path) -> Result<(), CallError> {
         if let Some(place) = self.secret.iter().chain(&self.kept).find(|place| path.starts_with(place)) {
             return Err(CallError::denied(format!(
                 "{} is not writable: {} belongs to the appliance itself",
@@ -157,12 +157,9 @@ impl Policy {
                 place.display()
             )));
         }
-        if role < Role::Admin && self.guarded.iter().any(|place| path.starts_with(place)) {
-            return Err(CallError::denied(format!(
-                "{} is configuration, so this needs the role admin, the caller has the role {}",
-                path.display(),
-                role.as_str()
-            )));
+        if self.guarded.iter().any(|place| path.starts_with(place)) {
+            let what = format_args!("{} is configuration: to write it", path.display());
+            caller.must_be(Role::Admin, what)?;
         }
         if self.writable.iter().any(|root| path.starts_with(root) && path != root) {
             return Ok(());
@@ -183,8 +180,8 @@ impl Policy {
         Ok(())
     }
 
-    /// Whether the content of this file may be read by this role.
-    pub fn may_read(&self, role: Role, file: &Readable<'_>) -> Result<(), CallError> {
+    /// Whether this caller may read the content of this file.
+    pub fn may_read(&self, caller: &Caller, file: &Readable<'_>) -> Result<(), CallError> {
         self.may_see(file.path)?;
         if file.alias_of_secret {
             return Err(CallError::denied(format!(
@@ -201,15 +198,14 @@ impl Policy {
                 PROC_PID.join(", ")
             )));
         }
-        let for_everyone = file.mode & 0o004 != 0;
-        if !for_everyone && role < Role::Admin {
-            return Err(CallError::denied(format!(
-                "{} is not readable for everyone (mode {:04o}), so this needs the role admin",
-                file.path.display(),
-                file.mode & 0o7777
-            )));
+        if file.mode & 0o004 != 0 {
+            return Ok(());
         }
-        Ok(())
+        let (path, mode) = (file.path.display(), file.mode & 0o7777);
+        caller.must_be(
+            Role::Admin,
+            format_args!("{path} is not readable for everyone (mode {mode:04o}): to read it"),
+        )
     }
 }
 
@@ -233,6 +229,10 @@ mod tests {
         Policy::appliance(Path::new("/data/toold"), 77)
     }
 
+    fn caller(role: Role) -> Caller {
+        Caller { by: "test".into(), person: None, role }
+    }
+
     #[test]
     fn role_effect_and_reason_decide_whether_a_tool_may_be_called() {
         let table = [
@@ -252,7 +252,7 @@ mod tests {
             (Operator, Operator, Irreversible, "because", false, true),
         ];
         for (role, least, effect, why, dry_run, allowed) in table {
-            let ask = Ask { role, least, effect, why, dry_run };
+            let ask = Ask { caller: &caller(role), tool: "a.b", least, effect, why, dry_run };
             assert_eq!(policy().may_call(&ask).is_ok(), allowed, "{ask:?}");
         }
     }
@@ -289,7 +289,7 @@ mod tests {
             (Target::Service("toold".into()), true),
         ];
         for (target, allowed) in table {
-            assert_eq!(policy().may_change(Admin, &target).is_ok(), allowed, "{target}");
+            assert_eq!(policy().may_change(&caller(Admin), &target).is_ok(), allowed, "{target}");
         }
     }
 
@@ -298,11 +298,12 @@ mod tests {
         for path in ["/data/config", "/data/config/services/x.toml", "/data/hostname"] {
             let target = Target::File(path.into());
             for role in [Viewer, Operator, Approver] {
-                assert!(policy().may_change(role, &target).is_err(), "{path} by {role:?}");
+                assert!(policy().may_change(&caller(role), &target).is_err(), "{path} by {role:?}");
             }
-            assert!(policy().may_change(Admin, &target).is_ok(), "{path}");
+            assert!(policy().may_change(&caller(Admin), &target).is_ok(), "{path}");
         }
-        assert!(policy().may_change(Operator, &Target::File("/data/configuration".into())).is_ok());
+        let other = Target::File("/data/configuration".into());
+        assert!(policy().may_change(&caller(Operator), &other).is_ok());
     }
 
     #[test]
@@ -327,7 +328,7 @@ mod tests {
         ];
         for (path, mode, alias_of_secret, role, allowed) in table {
             let file = Readable { path: Path::new(path), mode, alias_of_secret };
-            assert_eq!(policy().may_read(role, &file).is_ok(), allowed, "{path} for {role:?}");
+            assert_eq!(policy().may_read(&caller(role), &file).is_ok(), allowed, "{path} for {role:?}");
         }
     }
 }

@@ -2,8 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-mod log;
-
 use aios_abi::CallError;
 use aios_console::state::{App, Daemons, Screen};
 use aios_console::store::Store;
@@ -32,7 +30,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    log::set_up();
+    aios_abi::daemon::log_to_stderr();
     // The default provider is for libraries that ask for one; ours is named where it is used.
     match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,

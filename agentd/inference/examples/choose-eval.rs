@@ -4,7 +4,7 @@
 //! choose-eval ENGINES MODELS [--raw]
 //! ```
 //!
-//! The tools are those of `evaluation/tools.json`, the questions those of `evaluation/questions.json`,
+//! The tools are those of the image, the questions those of `evaluation/questions.json`,
 //! none of which is an example of a tool. `--raw` prints all numbers of each question as JSON lines, to
 //! find limits with.
 
@@ -57,7 +57,7 @@ async fn main() -> Result<()> {
     for engine in [&text, &embed] {
         ready(engine).await?;
     }
-    let tools: Vec<ToolBrief> = serde_json::from_str(include_str!("../evaluation/tools.json"))?;
+    let tools: Vec<ToolBrief> = aios_toold::tool::all().iter().map(|tool| tool.info().into()).collect();
     let questions: Vec<Question> = serde_json::from_str(include_str!("../evaluation/questions.json"))?;
     let mut vectors = Vec::new();
     for tool in &tools {

@@ -5,15 +5,13 @@
 //! inferd-client SOCKET choose "who is using all the memory?"
 //! inferd-client SOCKET fill net.resolve "what is the address of gateway.lan?"
 //! inferd-client SOCKET complete "Why is the sky blue?"
-//! inferd-client TOOLD_SOCKET tools > evaluation/tools.json
 //! ```
 
 #![forbid(unsafe_code)]
 
-use aios_abi::call::{Meta, Protocol};
+use aios_abi::call::Meta;
 use aios_abi::client::Client;
 use aios_abi::infer::{Infer, InferEvent, InferReply, InferRequest, ToolBrief};
-use aios_abi::tool::{ToolReply, ToolRequest, Tools};
 use std::error::Error;
 use std::io::Write;
 
@@ -24,20 +22,19 @@ async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let Some((socket, command)) = words.split_first() else {
-        return Err("usage: inferd-client SOCKET status|choose|fill|complete|tools …".into());
+        return Err("usage: inferd-client SOCKET status|choose|fill|complete …".into());
     };
     let request = match command {
         ["status"] => InferRequest::Status,
-        ["choose", question] => InferRequest::Choose { question: (*question).into(), tools: tools()? },
+        ["choose", question] => InferRequest::Choose { question: (*question).into(), tools: tools() },
         ["fill", name, question] => InferRequest::Fill {
             question: (*question).into(),
-            tool: tools()?.into_iter().find(|t| t.name == *name).ok_or("there is no such tool")?,
+            tool: tools().into_iter().find(|t| t.name == *name).ok_or("there is no such tool")?,
             known: "{}".into(),
         },
         ["complete", prompt] => {
             InferRequest::Complete { system: String::new(), prompt: (*prompt).into(), max_tokens: 64 }
         }
-        ["tools"] => return export(&Client::at(socket)).await,
         _ => return Err(format!("{command:?} is no command").into()),
     };
     let start = std::time::Instant::now();
@@ -59,25 +56,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// The tools of the evaluation.
-fn tools() -> Result<Vec<ToolBrief>> {
-    Ok(serde_json::from_str(include_str!("../evaluation/tools.json"))?)
-}
-
-/// Write down the tools that a running toold offers.
-async fn export(toold: &Client<Tools>) -> Result<()> {
-    let ToolReply::List(tools) = toold.call(Meta::default(), ToolRequest::List).await? else {
-        return Err(format!("{} answered something else", Tools::SERVER).into());
-    };
-    let briefs: Vec<ToolBrief> = tools
-        .into_iter()
-        .map(|t| ToolBrief {
-            name: t.name,
-            summary: t.summary,
-            args_schema: t.args_schema,
-            examples: t.examples,
-        })
-        .collect();
-    println!("{}", serde_json::to_string_pretty(&briefs)?);
-    Ok(())
+/// The tools of the image.
+fn tools() -> Vec<ToolBrief> {
+    aios_toold::tool::all().iter().map(|tool| tool.info().into()).collect()
 }

@@ -64,6 +64,17 @@ pub struct ToolBrief {
     pub examples: Vec<crate::tool::Example>,
 }
 
+impl From<crate::tool::ToolInfo> for ToolBrief {
+    fn from(info: crate::tool::ToolInfo) -> Self {
+        Self {
+            name: info.name,
+            summary: info.summary,
+            args_schema: info.args_schema,
+            examples: info.examples,
+        }
+    }
+}
+
 /// What happens on the way to an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum InferEvent {

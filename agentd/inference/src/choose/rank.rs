@@ -13,9 +13,7 @@ pub const JUDGED: usize = 3;
 pub struct Limits {
     /// Below this cosine no tool fits.
     pub none: f32,
-    /// From this cosine on, with [`Limits::ahead`], the embeddings alone decide.
-    pub sure: f32,
-    /// How far the first must be before the second then.
+    /// The first tool is taken without asking the language model if it is this far before the second.
     pub ahead: f32,
     /// Weight of the language model's log-likelihood against the cosine.
     pub weight: f32,
@@ -24,7 +22,7 @@ pub struct Limits {
 }
 
 /// The limits that inferd uses.
-pub const LIMITS: Limits = Limits { none: 0.36, sure: 0.55, ahead: 0.06, weight: 0.01, alone: 0.02 };
+pub const LIMITS: Limits = Limits { none: 0.36, ahead: 0.04, weight: 0.015, alone: 0.02 };
 
 /// What the embeddings say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +85,7 @@ pub fn verdict(limits: &Limits, shortlist: &[Scored]) -> Verdict {
     match scores.first() {
         None => Verdict::Nothing,
         Some(best) if *best < limits.none => Verdict::Nothing,
-        Some(best) if *best >= limits.sure && margin(&scores) >= limits.ahead => Verdict::Sure,
+        Some(_) if margin(&scores) >= limits.ahead => Verdict::Sure,
         Some(_) => Verdict::Unsure,
     }
 }
@@ -118,11 +116,11 @@ mod tests {
 
     #[test]
     fn a_clear_winner_is_taken_a_foreign_question_is_left_and_the_rest_is_unsure() {
-        let limits = Limits { none: 0.3, sure: 0.6, ahead: 0.1, weight: 0.1, alone: 0.05 };
+        let limits = Limits { none: 0.3, ahead: 0.1, weight: 0.1, alone: 0.05 };
         for (scores, expected) in [
             (vec![0.7, 0.5], Verdict::Sure),
             (vec![0.7, 0.65], Verdict::Unsure),
-            (vec![0.5, 0.1], Verdict::Unsure),
+            (vec![0.5, 0.1], Verdict::Sure),
             (vec![0.29, 0.1], Verdict::Nothing),
             (vec![0.7], Verdict::Sure),
             (vec![], Verdict::Nothing),

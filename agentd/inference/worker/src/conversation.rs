@@ -90,7 +90,7 @@ where
     L: FnOnce(&Options, Box<dyn Fn(u8) + Send>) -> Result<E, String> + Send + 'static,
 {
     let shared = Arc::new(Shared {
-        engine: format!("{engine} {}", env!("CARGO_PKG_VERSION")),
+        engine: engine.to_owned(),
         conversation: AtomicU64::new(0),
         link: Mutex::new(Link {
             output: None,

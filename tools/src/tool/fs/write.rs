@@ -125,7 +125,7 @@ struct Note {
 }
 
 fn prepare(ctx: &Ctx, args: Args) -> Result<Write, CallError> {
-    let place = file::place(&ctx.policy, ctx.caller.role, &args.path)?;
+    let place = file::place(&ctx.policy, &ctx.caller, &args.path)?;
     let before = place.existing()?;
     let new = match args.encoding {
         Encoding::Text => args.content.into_bytes(),
@@ -254,7 +254,7 @@ fn summary(written: &Written) -> String {
 fn undo(ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
     let note: Note = serde_json::from_str(&kept.note)
         .map_err(|e| CallError::failed(format!("the undo data cannot be read ({e}); nothing was undone")))?;
-    let place = file::place(&ctx.policy, ctx.caller.role, &note.path)?;
+    let place = file::place(&ctx.policy, &ctx.caller, &note.path)?;
     let now = place.existing()?;
     let changed = |what: &str| {
         Err(CallError::new(

@@ -20,8 +20,8 @@ const MAX_NAMED: usize = 10;
 const LOOK_BACK: u32 = 2_000;
 /// What the appliance is meant to serve to the network: the console.
 const SERVED: [u16; 1] = [443];
-/// Services that need root: they are what changes the machine.
-const ROOT_SERVICES: [&str; 1] = ["toold"];
+/// The service that needs root: it is what changes the machine.
+const ROOT_SERVICE: &str = "toold";
 
 /// What a check came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -91,6 +91,11 @@ fn named(list: &[String]) -> String {
     if list.len() > MAX_NAMED { format!("{shown} and {} more", list.len() - MAX_NAMED) } else { shown }
 }
 
+/// A number with what is counted and its verb: `1 socket is`, `3 sockets are`.
+fn counted(number: usize, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
+}
+
 fn audit_chain(ctx: &Ctx) -> Check {
     let given_up = match ctx.audit.record(0) {
         Ok(Some(Record { entry: Entry::Opened { version, .. }, .. })) => {
@@ -103,7 +108,10 @@ fn audit_chain(ctx: &Ctx) -> Check {
             Verdict::Warn,
             format!("the chain before this one was damaged: {}", given_up.unwrap_or_default()),
         ),
-        Ok(head) => (Verdict::Pass, format!("{} records are whole and signed", head.seq + 1)),
+        Ok(head) => {
+            let records = usize::try_from(head.seq + 1).unwrap_or(usize::MAX);
+            (Verdict::Pass, format!("{} whole and signed", counted(records, "record is", "records are")))
+        }
         Err(error) => (Verdict::Fail, error.to_string()),
     };
     Check::new(
@@ -127,7 +135,8 @@ fn open_ports(ctx: &Ctx) -> Check {
         .map(|l| format!("{} on {}", l.processes.first().map_or("unknown", |o| &o.name), l.port))
         .collect();
     let evidence = if strange.is_empty() {
-        format!("{} sockets are open, none but the console's serves the network", found.len())
+        let open = counted(found.len(), "socket is", "sockets are");
+        format!("{open} open, none but the console's serves the network")
     } else {
         format!("reachable from the network: {}", named(&strange))
     };
@@ -148,19 +157,25 @@ fn root_services(ctx: &Ctx) -> Check {
     };
     let rooted: Vec<_> = services
         .iter()
-        .filter(|s| !ROOT_SERVICES.contains(&s.name.as_str()))
         .filter(|s| {
             let pid = s.pid.and_then(|pid| i32::try_from(pid).ok());
             pid.and_then(|pid| Process::new(pid).ok()?.uid().ok()) == Some(0)
         })
         .map(|s| s.name.clone())
         .collect();
-    let evidence = if rooted.is_empty() {
-        format!("of {} services only {} may run as root", services.len(), ROOT_SERVICES.join(", "))
-    } else {
-        format!("run as root: {}", named(&rooted))
+    let (verdict, evidence) = as_root(&rooted, services.len());
+    Check::new("services as root", 10, verdict, evidence, ADVICE)
+}
+
+/// What it means that these of so many services run as root.
+fn as_root(rooted: &[String], services: usize) -> (Verdict, String) {
+    let (needed, others): (Vec<_>, Vec<_>) = rooted.iter().partition(|name| *name == ROOT_SERVICE);
+    let because = if needed.is_empty() { "" } else { "; toold needs it, because it makes the changes" };
+    let evidence = match rooted {
+        [] => format!("none of {services} services runs as root"),
+        rooted => format!("of {services} services run as root: {}{because}", named(rooted)),
     };
-    Check::new("services as root", 10, verdict(!rooted.is_empty(), Verdict::Warn), evidence, ADVICE)
+    (verdict(!others.is_empty(), Verdict::Warn), evidence)
 }
 
 /// Keys and passwords are for their owner alone.
@@ -378,7 +393,10 @@ fn refusals(ctx: &Ctx) -> Check {
     kinds.dedup();
     let evidence = match refused.len() {
         0 => format!("nothing was refused in the last {} records", recent.len()),
-        n => format!("{n} calls were refused in the last {} records: {}", recent.len(), named(&kinds)),
+        n => {
+            let calls = counted(n, "call was", "calls were");
+            format!("{calls} refused in the last {} records: {}", recent.len(), named(&kinds))
+        }
     };
     Check::new(
         "refused calls",
@@ -387,4 +405,24 @@ fn refusals(ctx: &Ctx) -> Check {
         evidence,
         "read the audit chain: somebody tries what they may not do",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_told_like_many() {
+        assert_eq!(counted(1, "socket is", "sockets are"), "1 socket is");
+        assert_eq!(counted(0, "socket is", "sockets are"), "0 sockets are");
+    }
+
+    #[test]
+    fn all_services_that_run_as_root_are_named_and_only_the_needless_ones_count() {
+        let of = |names: &[&str]| as_root(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(), 6);
+        let because = "toold needs it, because it makes the changes";
+        assert_eq!(of(&["toold"]), (Verdict::Pass, format!("of 6 services run as root: toold; {because}")));
+        assert_eq!(of(&["log", "toold"]), (Verdict::Warn, format!("of 6 services run as root: log, toold; {because}")));
+        assert_eq!(of(&[]), (Verdict::Pass, "none of 6 services runs as root".into()));
+    }
 }
