@@ -103,6 +103,31 @@ fn an_engine_that_dies_in_the_middle_of_an_answer_is_said_and_the_next_question_
 }
 
 #[test]
+fn the_engines_run_inside_the_machine_and_come_back_there() -> Result<()> {
+    let appliance = Appliance::boot(&[], |config| config.engines_outside = false)?;
+    appliance.claim()?;
+    appliance.wait_for_model()?;
+    let status = appliance.json(&["status"])?;
+    for engine in ["text", "embed"] {
+        let place = status.pointer(&format!("/inference/Ok/{engine}/place"));
+        ensure!(place.is_some_and(|place| place == "machine"), "{engine} is not in the machine: {status}");
+    }
+    let answer = appliance.json(&["ask", "could you tell me which programs eat the most RAM at the moment"])?;
+    // Emulated, they may be too slow; then the rules answer. Either way there is an answer in time.
+    ensure!(text(&answer["answer"]["text"]).contains("processes"), "no answer: {answer}");
+    println!("answered by {} after {} ms", answer["answer"]["decider"], answer["answer"]["ms"]);
+    let processes = appliance.json(&["tools", "call", "process.list", "contains=engines/llama"])?;
+    let worker = processes.pointer("/result/processes/0").context("no worker runs")?;
+    ensure!(worker["user"] == "aios-inferd", "the worker has other rights: {worker}");
+    let pid = format!("pid={}", worker["pid"]);
+    appliance.json(&["tools", "call", "process.kill", &pid, "signal=kill", "--why", "test"])?;
+    appliance.wait_for_model()?;
+    let status = appliance.json(&["status"])?;
+    ensure!(status.pointer("/inference/Ok/text/restarts").is_some_and(|n| n == 1), "not restarted: {status}");
+    Ok(())
+}
+
+#[test]
 fn a_write_is_taken_back_and_what_must_not_be_touched_is_not() -> Result<()> {
     let appliance = Appliance::claimed()?;
     let write = ["tools", "call", "fs.write", "path=/data/note.txt", "content=hello", "--why", "test"];
