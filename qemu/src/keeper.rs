@@ -17,6 +17,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(45);
 /// The last line that a detached keeper writes to the process that started it.
 const DETACHED: &str = "detached";
 
+/// The command line client, from the checkout.
+const AIOSCTL: &str = "target/x86_64-unknown-linux-gnu/release/aiosctl";
+
 /// One machine for one run folder. The file holds the keeper's process id and is locked while it lives.
 pub(crate) struct Lock {
     _file: File,
@@ -150,10 +153,20 @@ fn print(machine: &Machine, ready: &Ready, took: Duration, detaches: bool) -> Re
     }
     println!("  Serial log   {}\n", absolute(machine.config().serial_log())?.display());
     println!("Open the console in a browser and compare the certificate before you accept it.");
-    println!("On the command line: target/x86_64-unknown-linux-gnu/release/aiosctl login {url}");
+    println!("On the command line:\n\n  {}\n", command_line(&url, ready));
     let how = if detaches { "`make stop`" } else { "Ctrl-C or `make stop`" };
     println!("{how} switches the machine off.");
     Ok(std::io::stdout().flush()?)
+}
+
+/// What to type to get in: once the machine is claimed its name and password are enough.
+fn command_line(url: &str, ready: &Ready) -> String {
+    let verb = match ready.claim {
+        Claim::Code(_) => "claim",
+        Claim::Claimed => "login",
+    };
+    let code = ready.claim_code().map_or_else(String::new, |code| format!(" --code {code}"));
+    format!("{AIOSCTL} {verb} {url}{code} --fingerprint {}", ready.fingerprint)
 }
 
 /// Start a keeper that outlives us, and pass on what it says until its machine is ready.
@@ -183,4 +196,22 @@ pub(crate) fn stop(run: &Path) -> Result<()> {
     file.lock()?;
     println!("The machine is off.");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_that_is_shown_claims_a_new_machine_and_logs_in_to_a_claimed_one() {
+        let line = |claim| {
+            let ready = Ready { fingerprint: "AA:BB".into(), claim };
+            command_line("https://127.0.0.1:8443", &ready).replace(AIOSCTL, "aiosctl")
+        };
+        assert_eq!(
+            line(Claim::Code("ABCD-EFGH-IJKL".into())),
+            "aiosctl claim https://127.0.0.1:8443 --code ABCD-EFGH-IJKL --fingerprint AA:BB"
+        );
+        assert_eq!(line(Claim::Claimed), "aiosctl login https://127.0.0.1:8443 --fingerprint AA:BB");
+    }
 }

@@ -180,7 +180,8 @@ impl Api {
         {
             return Failure::not_proved(format!(
                 "{} shows another certificate than expected ({seen} instead of {pin}), so nothing was sent: compare \
-                 it with the machine's screen, and when it is right log in again with --fingerprint",
+                 it with the certificate line that the machine shows when it starts, and when it is right log in \
+                 again with --fingerprint",
                 origin(&self.base)
             ));
         }

@@ -62,7 +62,7 @@ pub(crate) fn arguments(schema: &Value) -> Vec<Argument> {
 }
 
 /// Follow `$ref`, and take `anyOf [T, null]` for T.
-fn resolve<'a>(node: &'a Value, root: &'a Value, depth: u32) -> &'a Value {
+pub(crate) fn resolve<'a>(node: &'a Value, root: &'a Value, depth: u32) -> &'a Value {
     if depth > DEEPEST {
         return node;
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 const EXIT_STATUS: &str = "\
 Exit status:
   0  done
-  1  tried and failed, or a proof did not hold
+  1  tried and failed (for ask: a call that it made failed or was refused), or a proof did not hold
   2  the command line or an argument is not right
   3  not logged in, or refused by the policy
   4  the machine or one of its daemons does not answer, is late or busy: try again
@@ -37,7 +37,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Log in to a machine and remember it
     Login(Login),
-    /// Make a new machine yours with the code on its screen, and log in
+    /// Make a new machine yours with the claim code that it shows when it starts, and log in
     Claim(Claim),
     /// Give the token back and forget the machine
     Logout,
@@ -85,7 +85,7 @@ pub(crate) struct Completion {
 pub(crate) struct Machine {
     /// The console's address, such as https://192.168.1.20
     pub url: String,
-    /// SHA-256 of the machine's certificate, as its screen shows it; without it you are asked
+    /// SHA-256 of the machine's certificate, as the machine shows it when it starts; without it you are asked
     #[arg(long, value_name = "SHA256")]
     pub fingerprint: Option<String>,
     /// Read the password from standard input
@@ -108,7 +108,7 @@ pub(crate) struct Login {
 pub(crate) struct Claim {
     #[command(flatten)]
     pub machine: Machine,
-    /// The code on the machine's screen
+    /// The claim code that the machine shows when it starts
     #[arg(long, value_name = "XXXX-XXXX-XXXX")]
     pub code: Option<String>,
     /// The administrator's login name

@@ -56,7 +56,7 @@ impl Config {
         let Some(name) = wanted.or(self.current.as_deref()) else {
             return Err(Failure::api(
                 "unauthenticated",
-                "no machine was logged into yet; begin with `aiosctl login URL`",
+                "no machine was logged into yet; begin with `aiosctl claim URL` (a new machine) or `aiosctl login URL`",
             ));
         };
         match self.contexts.get_key_value(name) {

@@ -24,7 +24,7 @@ pub(crate) struct Failure {
     pub exit: Exit,
     /// The API's own word for it, when the machine answered.
     pub code: &'static str,
-    /// For people.
+    /// For people; empty when they were told already.
     pub message: String,
 }
 
@@ -39,6 +39,11 @@ impl Failure {
     /// [`Exit::Failed`]
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::new(Exit::Failed, "failed", message)
+    }
+
+    /// [`Exit::Failed`], after the person was told why in another way.
+    pub(crate) fn told() -> Self {
+        Self::failed("")
     }
 
     /// [`Exit::Usage`]

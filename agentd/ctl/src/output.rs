@@ -159,6 +159,7 @@ impl Output {
                 let body = json!({ "code": failure.code, "message": failure.message });
                 writeln!(stderr, "{body}")
             }
+            false if failure.message.is_empty() => Ok(()),
             false => writeln!(stderr, "aiosctl: {}", clean(&failure.message)),
         };
     }

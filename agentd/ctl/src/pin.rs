@@ -18,15 +18,15 @@ use std::sync::{Arc, OnceLock};
 pub(crate) struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Read one as people paste it: with or without colons, in either case, also with `sha256` before it.
+    /// Read one as people paste it: with or without colons, in either case, also with `SHA-256` before it.
     pub(crate) fn parse(text: &str) -> Outcome<Self> {
         let lower = text.trim().to_ascii_lowercase();
-        let digits = lower.strip_prefix("sha256").unwrap_or(&lower);
+        let digits = ["sha256", "sha-256"].iter().find_map(|word| lower.strip_prefix(word)).unwrap_or(&lower);
         let digits: String = digits.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
         aios_abi::audit::unhex(&digits).map(Self).ok_or_else(|| {
             Failure::usage(format!(
-                "{text:?} is not a fingerprint: give the 32 pairs of hexadecimal digits that the machine's screen \
-                 shows after `certificate sha256`"
+                "{text:?} is not a fingerprint: give the 32 pairs of hexadecimal digits of the certificate line \
+                 that the machine shows when it starts"
             ))
         })
     }
@@ -145,7 +145,12 @@ mod tests {
         let colons = vec!["0A"; 32].join(":");
         let shown = Fingerprint::parse(&plain).expect("reads").to_string();
         assert_eq!(shown, colons);
-        for text in [format!("sha256 {colons}"), format!(" SHA256:{colons} "), colons.clone()] {
+        for text in [
+            format!("sha256 {colons}"),
+            format!(" SHA256:{colons} "),
+            format!("SHA-256 {colons}"),
+            colons.clone(),
+        ] {
             assert_eq!(Fingerprint::parse(&text).expect("reads").to_string(), colons, "{text}");
         }
         for bad in ["", "0a", &format!("{plain}0"), &"zz".repeat(32)] {

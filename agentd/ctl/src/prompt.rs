@@ -11,10 +11,10 @@ pub(crate) fn somebody_is_there() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Ask for a line. `otherwise` says which option to give when nobody is there.
-pub(crate) fn line(question: &str, otherwise: &str) -> Outcome<String> {
+/// Ask for a line. `missing` is the sentence that says what to give when nobody is there to ask.
+pub(crate) fn line(question: &str, missing: &str) -> Outcome<String> {
     if !somebody_is_there() {
-        return Err(Failure::usage(format!("nobody is there to ask for {question}: give {otherwise}")));
+        return Err(Failure::usage(missing));
     }
     eprint!("{question}: ");
     std::io::stderr().flush()?;
@@ -24,8 +24,8 @@ pub(crate) fn line(question: &str, otherwise: &str) -> Outcome<String> {
 }
 
 /// Ask for yes or no; anything else is no.
-pub(crate) fn yes(question: &str, otherwise: &str) -> Outcome<bool> {
-    let answer = line(&format!("{question} (yes/no)"), otherwise)?;
+pub(crate) fn yes(question: &str, missing: &str) -> Outcome<bool> {
+    let answer = line(&format!("{question} (yes/no)"), missing)?;
     Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
@@ -39,7 +39,9 @@ pub(crate) fn password(from_stdin: bool, new: bool) -> Outcome<String> {
         return Ok(text.strip_suffix('\r').unwrap_or(text).to_owned());
     }
     if !somebody_is_there() {
-        return Err(Failure::usage("nobody is there to ask for the password: give --password-stdin"));
+        return Err(Failure::usage(
+            "the password is missing: write it to standard input and give --password-stdin",
+        ));
     }
     let unseen = |question: &str| {
         rpassword::prompt_password(question)

@@ -1,8 +1,64 @@
 //! Results of tools for people. Their types are the tools' own, so only their shape is known here.
 
+use crate::args::resolve;
 use crate::error::Outcome;
-use crate::output::{Output, clean};
+use crate::output::{Output, bytes, clean};
 use serde_json::{Map, Value};
+
+/// Sizes below this are shown to the byte.
+const EXACT: u64 = 10 * 1024;
+
+/// The same result with its sizes in units that people read. A number is one when its name or its description
+/// in the tool's schema of results says so, or the description of the object that it is in.
+pub(crate) fn with_sizes(value: &Value, schema: &Value) -> Value {
+    sized(value, schema, schema, false)
+}
+
+fn sized(value: &Value, declared: &Value, root: &Value, in_bytes: bool) -> Value {
+    let node = resolve(declared, root, 0);
+    let in_bytes = in_bytes || [declared, node].iter().any(|node| says_bytes(&node["description"]));
+    match value {
+        Value::Number(number) if in_bytes => match number.as_u64() {
+            Some(count) if count < EXACT => format!("{count} B").into(),
+            Some(count) => bytes(count).into(),
+            None => value.clone(),
+        },
+        Value::Array(items) => items.iter().map(|item| sized(item, &node["items"], root, in_bytes)).collect(),
+        Value::Object(members) => {
+            let member = |(name, value): (&String, &Value)| {
+                let declared = &node["properties"][name];
+                let in_bytes =
+                    name == "bytes" || name.ends_with("_bytes") || (in_bytes && is_integer(declared));
+                (name.clone(), sized(value, declared, root, in_bytes))
+            };
+            Value::Object(members.iter().map(member).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+fn says_bytes(description: &Value) -> bool {
+    let words = description.as_str().unwrap_or("").split(|c: char| !c.is_alphanumeric());
+    words.into_iter().any(|word| word.eq_ignore_ascii_case("bytes"))
+}
+
+/// Percentages and the like stand beside sizes, and are numbers with a fraction.
+fn is_integer(declared: &Value) -> bool {
+    match &declared["type"] {
+        Value::Array(types) => types.iter().any(|name| name == "integer"),
+        name => name == "integer",
+    }
+}
+
+/// The result without members that only say the summary's sentence again.
+pub(crate) fn beyond(mut value: Value, summary: &str) -> Value {
+    if let Value::Object(members) = &mut value {
+        members.retain(|_, member| {
+            !member.as_str().is_some_and(|text| text.contains(' ') && summary.ends_with(text))
+        });
+    }
+    value
+}
 
 /// Print a result: a list of objects as a table, an object as one line a member, a text as it is.
 pub(crate) fn print(value: &Value, output: &Output) -> Outcome {
@@ -97,6 +153,32 @@ mod tests {
         names.sort_unstable();
         assert_eq!(names, ["name", "pid", "user"]);
         assert!(columns(&[json!({"a": 1}), json!(2)]).is_empty());
+    }
+
+    #[test]
+    fn sizes_are_known_by_name_or_by_what_the_schema_says() {
+        let integer = |description| json!({"type": "integer", "description": description});
+        let schema = json!({"description": "A file.", "properties": {
+            "size": {"type": ["integer", "null"], "description": "Bytes."},
+            "links": integer("Names that it has."),
+            "list": {"items": {"$ref": "#/$defs/Memory"}}
+        }, "$defs": {"Memory": {"description": "Memory in bytes.", "properties": {
+            "total": integer("All."), "percent": {"type": "number", "description": "Used part."}
+        }}}});
+        let value = json!({"size": 10 << 20, "links": 20_000, "sent_bytes": 1500,
+            "list": [{"total": 20 << 10, "percent": 12.5}]});
+        let expected = json!({"size": "10 MiB", "links": 20_000, "sent_bytes": "1500 B",
+            "list": [{"total": "20 KiB", "percent": 12.5}]});
+        assert_eq!(with_sizes(&value, &schema), expected);
+        assert_eq!(with_sizes(&json!({"bytes": 3, "x": 4}), &Value::Null), json!({"bytes": "3 B", "x": 4}));
+    }
+
+    #[test]
+    fn a_result_does_not_repeat_its_summary() {
+        let preview = json!({"would": "write 5 bytes", "diff": "+a b"});
+        assert_eq!(beyond(preview, "dry run: would write 5 bytes"), json!({"diff": "+a b"}));
+        let status = json!({"state": "running"});
+        assert_eq!(beyond(status.clone(), "netd is running"), status);
     }
 
     #[test]

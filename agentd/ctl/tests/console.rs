@@ -28,12 +28,18 @@ fn a_machine_is_claimed_once_with_its_code_and_its_certificate() {
     let blind = appliance.run_with_input(&blind, PASSWORD);
     assert_eq!(blind.status.code(), Some(2), "nobody compared the certificate: {}", said(&blind));
 
+    let early = ["login", &appliance.url, "--fingerprint", &appliance.fingerprint];
+    let early = appliance.run(&early);
+    assert_eq!(early.status.code(), Some(3), "{}", said(&early));
+    assert!(said(&early).contains(&format!("`aiosctl claim {}`", appliance.url)), "{}", said(&early));
+
     let claimed = appliance.claim(&appliance.code, &appliance.fingerprint);
     assert!(claimed.status.success(), "{}", said(&claimed));
     let config = std::fs::metadata(appliance.path("home/aios/config.toml")).expect("the login is remembered");
     assert_eq!(config.permissions().mode() & 0o777, 0o600);
     let again = appliance.claim(&appliance.code, &appliance.fingerprint);
-    assert!(!again.status.success(), "claimed twice: {}", said(&again));
+    assert_eq!(again.status.code(), Some(1), "claimed twice: {}", said(&again));
+    assert!(said(&again).contains("aiosctl login"), "{}", said(&again));
 }
 
 #[test]
@@ -104,6 +110,7 @@ fn tools_are_listed_explained_called_and_taken_back() {
     }
     let silent = appliance.run(&["tools", "call", "fs.write", "path=/data/x"]);
     assert_eq!(silent.status.code(), Some(2), "a change without a reason: {}", said(&silent));
+    assert_eq!(said(&silent), "aiosctl: a change needs a reason for the audit log: give --why REASON\n");
 
     let written = appliance.json(&["tools", "call", "fs.write", "path=/data/x", "--why", "test"]);
     assert_eq!(written["undoable"], true);
@@ -122,19 +129,27 @@ fn an_answer_is_told_step_by_step_and_a_proposal_can_be_copied() {
     assert_eq!(document["events"].as_array().map(Vec::len), Some(6));
 
     let text = appliance.text(&["ask", "is all well?"]);
-    assert!(
-        text.contains("looking\nfs.read  path=/data/x  to know\n  done: read it (4 ms, record 3)\n"),
-        "{text}"
-    );
     let line = text.lines().find(|line| line.contains("tools call fs.write ")).expect("a command line");
     assert!(line.contains(" count=3 ") && line.contains(" 'path=/data/a b' "), "{line}");
     assert!(line.starts_with("  aiosctl ") && line.ends_with(" --why 'it was wished'"), "{line}");
-    assert!(text.ends_with("All well.\n"), "{text}");
+    let steps = "looking\nfs.read  path=/data/x  to know\n  done in 4 ms, audit record 3\nAll well.\n";
+    assert_eq!(text, format!("{steps}\n{line}\n"));
+
+    // The answer itself says what was refused; programs get the sentence as an error.
+    let refused = appliance.run(&["ask", "be", "refused"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    assert_eq!(said(&refused), "fs.read  path=/etc/shadow  to know\n  failed in 2 ms\nThat was refused.\n");
+    let refused = appliance.run(&["--json", "ask", "be refused"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    let document: serde_json::Value = serde_json::from_slice(&refused.stdout).expect("one document");
+    assert_eq!(document["answer"]["text"], "That was refused.");
+    let error: serde_json::Value = serde_json::from_slice(&refused.stderr).expect("an error is JSON too");
+    assert_eq!(error, json!({"code": "failed", "message": "not for anybody"}));
 
     let broken = appliance.run(&["ask", "break"]);
     assert_eq!(broken.status.code(), Some(4));
     assert!(
-        said(&broken).contains("Once upon") && said(&broken).contains("ended in the middle"),
+        said(&broken).contains("Once upon\naiosctl: ") && said(&broken).contains("ended in the middle"),
         "{}",
         said(&broken)
     );

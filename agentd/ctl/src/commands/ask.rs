@@ -1,7 +1,7 @@
 //! Plain words in, an answer out, as it is worked out.
 
 use super::Machine;
-use crate::api::decode;
+use crate::api::{Events, decode};
 use crate::args;
 use crate::error::{Failure, Outcome};
 use crate::output::{Output, Tone, clean, clean_line};
@@ -21,7 +21,6 @@ enum Step {
         why: String,
     },
     Result {
-        summary: String,
         failed: bool,
         audit: Option<u64>,
         undoable: bool,
@@ -42,88 +41,160 @@ enum Step {
 
 pub(super) async fn run(machine: &Machine, text: &str, output: &Output) -> Outcome {
     let mut stream = machine.api.post_events(&["ask"], &json!({ "text": text })).await?;
+    match output.is_json() {
+        true => document(&mut stream, output).await,
+        false => {
+            let mut teller =
+                Teller { output, machine, page: Page::default(), proposals: Vec::new(), failed: false };
+            let told = teller.tell_all(&mut stream).await;
+            // What is said next, on whichever channel, begins on a line of its own.
+            output.text(teller.page.end())?;
+            told
+        }
+    }
+}
+
+/// One JSON document for the whole answer.
+async fn document(stream: &mut Events<'_>, output: &Output) -> Outcome {
     let mut events = Vec::new();
-    let mut teller = Teller { output, machine, written: String::new() };
     while let Some((name, data)) = stream.next().await? {
-        match (name.as_str(), output.is_json()) {
-            ("event", true) => events.push(data),
-            ("event", false) => teller.tell(decode(&data)?).await?,
-            ("answer", true) => return output.json(&json!({ "events": events, "answer": data })),
-            ("answer", false) => return teller.end(&data),
+        match name.as_str() {
+            "event" => events.push(data),
+            "answer" => {
+                let failed = events.iter().find(|event| event["failed"] == true);
+                let failure =
+                    failed.map(|event| event["summary"].as_str().unwrap_or("a call failed").to_owned());
+                output.json(&json!({ "events": events, "answer": data }))?;
+                return failure.map_or(Ok(()), |why| Err(Failure::failed(why)));
+            }
             _ => {}
         }
     }
-    Err(Failure::unavailable("the machine ended the stream before the answer was whole; ask again"))
+    Err(ended())
 }
 
-/// Prints the steps as they come.
+fn ended() -> Failure {
+    Failure::unavailable("the machine ended the stream before the answer was whole; ask again")
+}
+
+/// Prints the steps as they come. What a call found is said by the answer's text, not twice.
 struct Teller<'a> {
     output: &'a Output,
     machine: &'a Machine,
-    /// What was printed of the answer's text.
-    written: String,
+    page: Page,
+    /// Command lines of what was proposed; the answer's text says why nothing was done.
+    proposals: Vec<String>,
+    failed: bool,
 }
 
 impl Teller<'_> {
+    async fn tell_all(&mut self, stream: &mut Events<'_>) -> Outcome {
+        while let Some((name, data)) = stream.next().await? {
+            match name.as_str() {
+                "event" => self.tell(decode(&data)?).await?,
+                "answer" => return self.end(&data),
+                _ => {}
+            }
+        }
+        Err(ended())
+    }
+
     async fn tell(&mut self, step: Step) -> Outcome {
         let output = self.output;
-        if let Step::Text { text } = step {
-            output.text(&clean(&text))?;
-            self.written.push_str(&text);
-            return Ok(());
-        }
-        let line = match step {
-            Step::Proposal { tool, args, why } => return self.propose(&tool, &args, &why).await,
-            Step::Note { text } => output.tone(Tone::Faint, clean_line(&text)).into_owned(),
+        match step {
+            Step::Note { text } => self.step(&output.tone(Tone::Faint, clean_line(&text))),
             Step::Call { tool, args, why } => {
                 let tool = output.tone(Tone::Strong, clean_line(&tool)).into_owned();
                 let why = output.tone(Tone::Faint, clean_line(&why)).into_owned();
                 let words = [tool, shown(&args), why];
-                words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("  ")
+                self.step(&words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("  "))
             }
-            Step::Result { summary, failed, audit, undoable, ms } => {
-                let tone = if failed { Tone::Bad } else { Tone::Good };
-                let mark = output.tone(tone, if failed { "failed:" } else { "done:" });
-                let record = audit.map_or_else(String::new, |audit| format!(", record {audit}"));
-                let undo = match (audit, undoable) {
-                    (Some(audit), true) => format!("\n  take it back: {}", undo_line(self.machine, audit)),
-                    _ => String::new(),
+            Step::Result { failed, audit, undoable, ms } => {
+                self.failed |= failed;
+                let mark = match failed {
+                    true => output.tone(Tone::Bad, "failed"),
+                    false => output.tone(Tone::Good, "done"),
                 };
-                format!("  {mark} {} ({ms} ms{record}){undo}", clean_line(&summary))
+                let record = audit.map_or_else(String::new, |audit| format!(", audit record {audit}"));
+                self.step(&format!("  {mark} in {ms} ms{record}"))?;
+                match (audit, undoable) {
+                    (Some(audit), true) => {
+                        self.step(&format!("  take it back: {}", undo_line(self.machine, audit)))
+                    }
+                    _ => Ok(()),
+                }
             }
-            Step::Text { .. } | Step::Other => return Ok(()),
-        };
-        self.line(&line)
+            Step::Proposal { tool, args, why } => {
+                self.proposals.push(self.command(&tool, &args, &why).await);
+                Ok(())
+            }
+            Step::Text { text } => self.output.text(&self.page.text(&clean(&text))),
+            Step::Other => Ok(()),
+        }
     }
 
-    async fn propose(&mut self, tool: &str, args: &Value, why: &str) -> Outcome {
+    /// The command line that does what was proposed.
+    async fn command(&self, tool: &str, args: &Value, why: &str) -> String {
         // Only the schema tells a number from a text that looks like one; without it JSON says it exactly.
         let schema = match super::tools::all(self.machine).await {
             Ok(tools) => tools.into_iter().find(|known| known.name == tool).map(|known| known.args_schema),
             Err(_) => None,
         };
-        let command = args::line(tool, schema.as_ref(), args, why, self.machine.context.as_deref());
-        let head = self.output.tone(Tone::Warning, "Nothing was changed yet");
-        self.line(&format!("{head} ({}). To do it:\n\n  {command}\n", clean_line(why)))
+        args::line(tool, schema.as_ref(), args, why, self.machine.context.as_deref())
     }
 
-    fn line(&mut self, line: &str) -> Outcome {
-        // A step in the middle of a text does not go on in the text's line.
-        if !self.written.is_empty() && !self.written.ends_with('\n') {
-            self.output.text("\n")?;
-            self.written.push('\n');
-        }
-        self.output.line(line)
+    fn step(&mut self, line: &str) -> Outcome {
+        self.output.text(&self.page.step(line))
     }
 
-    fn end(&self, answer: &Value) -> Outcome {
-        let text = answer["text"].as_str().unwrap_or("");
+    fn end(&mut self, answer: &Value) -> Outcome {
         // The answer holds the whole text; an agent need not have sent it in pieces before.
-        match self.written.trim().is_empty() && !text.trim().is_empty() {
-            true => self.output.line(clean(text)),
-            false if self.written.ends_with('\n') || self.written.is_empty() => Ok(()),
-            false => self.output.text("\n"),
+        if !self.page.has_text {
+            let text = clean(answer["text"].as_str().unwrap_or("")).into_owned();
+            self.output.text(&self.page.text(&text))?;
         }
+        for command in std::mem::take(&mut self.proposals) {
+            self.output.text(self.page.end())?;
+            self.output.line(format!("\n  {command}"))?;
+        }
+        if self.failed { Err(Failure::told()) } else { Ok(()) }
+    }
+}
+
+/// How steps and pieces of text follow each other: a step has a line of its own, a text begins right below
+/// a step, and what comes after a text is set off by one empty line. Each function gives what to print.
+#[derive(Debug, Default)]
+struct Page {
+    /// Whether there was any text.
+    has_text: bool,
+    /// Whether the last line is one of a text and has no end yet.
+    open: bool,
+    /// Ends of lines after a text, held back until the text goes on.
+    held: String,
+}
+
+impl Page {
+    fn step(&mut self, line: &str) -> String {
+        let gap = if self.open { "\n\n" } else { "" };
+        self.end();
+        format!("{gap}{line}\n")
+    }
+
+    fn text(&mut self, piece: &str) -> String {
+        let piece = if self.open { piece } else { piece.trim_start_matches('\n') };
+        let whole = std::mem::take(&mut self.held) + piece;
+        let text = whole.trim_end_matches('\n');
+        self.open |= !text.is_empty();
+        self.has_text |= self.open;
+        if self.open {
+            self.held = whole.get(text.len()..).unwrap_or_default().to_owned();
+        }
+        text.to_owned()
+    }
+
+    fn end(&mut self) -> &'static str {
+        self.held.clear();
+        if std::mem::take(&mut self.open) { "\n" } else { "" }
     }
 }
 
@@ -148,6 +219,23 @@ fn shown(args: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_and_texts_are_set_off_by_one_empty_line_however_they_are_cut() {
+        let text = "One.\n\n- a\n- b\n\n";
+        for size in 1..=text.len() {
+            let mut page = Page::default();
+            let mut printed = page.step("call") + &page.step("  done");
+            for piece in text.as_bytes().chunks(size) {
+                printed += &page.text(&String::from_utf8_lossy(piece));
+            }
+            printed += &page.step("call");
+            printed += &page.text("\n\nTwo.");
+            printed += page.end();
+            printed += page.end();
+            assert_eq!(printed, "call\n  done\nOne.\n\n- a\n- b\n\ncall\nTwo.\n", "in pieces of {size}");
+        }
+    }
 
     #[test]
     fn the_steps_that_the_console_sends_are_understood_and_unknown_ones_passed_over() {

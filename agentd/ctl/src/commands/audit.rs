@@ -75,7 +75,6 @@ fn row(record: &Value) -> Vec<String> {
     };
     let text = |value: &Value| value.as_str().map(clean_line).unwrap_or_default();
     let call = &body["call"];
-    let who = if call["person"]["name"].is_string() { &call["person"]["name"] } else { &call["by"] };
     let what = match kind {
         "Opened" => "log opened".to_owned(),
         "Call" | "Begin" => text(&call["tool"]),
@@ -97,7 +96,20 @@ fn row(record: &Value) -> Vec<String> {
         true => why,
         false => words,
     };
-    vec![record["seq"].to_string(), stamp, text(who), what, outcome, cut(&note)]
+    vec![record["seq"].to_string(), stamp, who(call), what, outcome, cut(&note)]
+}
+
+/// The person, and the process in brackets unless it was the console, through which people call themselves.
+fn who(call: &Value) -> String {
+    let by = match call["by"].as_str() {
+        Some("agentd") => "agent",
+        other => other.unwrap_or_default(),
+    };
+    clean_line(&match (call["person"]["name"].as_str(), by) {
+        (Some(person), "console" | "") => person.to_owned(),
+        (Some(person), by) => format!("{person} ({by})"),
+        (None, by) => by.to_owned(),
+    })
 }
 
 /// What came of a call, in one word and in its own words.
@@ -252,6 +264,11 @@ mod tests {
             "admin|fs.write|denied|not for anybody"
         );
         assert_eq!(words(row(json!({"Call": {"call": call, "outcome": done}}))), "admin|fs.write|done|test");
+        let by = |by: &str, person: Value| who(&json!({"by": by, "person": person}));
+        let admin = json!({"name": "admin"});
+        assert_eq!(by("agentd", admin.clone()), "admin (agent)");
+        assert_eq!(by("root", admin), "admin (root)");
+        assert_eq!((by("agentd", Value::Null), by("uid 9", Value::Null)), ("agent".into(), "uid 9".into()));
         assert_eq!(cut(&"ä".repeat(NOTE + 1)).chars().count(), NOTE + 1);
         assert_eq!(words(row(json!({"New": 1}))), "|New||");
         assert_eq!(words(row(json!(null))), "|?||");

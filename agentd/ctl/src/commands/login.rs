@@ -12,9 +12,16 @@ use serde_json::{Value, json};
 
 pub(super) async fn login(login: cli::Login, name: Option<&str>, output: &Output) -> Outcome {
     let door = Door::find(&login.machine, name).await?;
+    if !door.is_claimed().await? {
+        let url = api::origin(&door.url);
+        return Err(Failure::denied(format!(
+            "{url} is a new machine that nobody has claimed, so there is nobody to log in as: make it yours with \
+             `aiosctl claim {url}` and the claim code that it shows when it starts"
+        )));
+    }
     let user = match login.user {
         Some(user) => user,
-        None => prompt::line("Login name", "--user NAME")?,
+        None => prompt::line("Login name", "the login name is missing: give --user NAME")?,
     };
     let password = prompt::password(login.machine.password_stdin, false)?;
     door.enter(&user, &password, output).await
@@ -22,11 +29,28 @@ pub(super) async fn login(login: cli::Login, name: Option<&str>, output: &Output
 
 pub(super) async fn claim(claim: cli::Claim, name: Option<&str>, output: &Output) -> Outcome {
     let door = Door::find(&claim.machine, name).await?;
-    let ask = |given: Option<String>, question: &str, otherwise: &str| {
-        given.map_or_else(|| prompt::line(question, otherwise), Ok)
+    if door.is_claimed().await? {
+        let url = api::origin(&door.url);
+        return Err(Failure::api(
+            "conflict",
+            format!(
+                "{url} is claimed already: log in with `aiosctl login {url}`, with a name and password of its own"
+            ),
+        ));
+    }
+    let ask = |given: Option<String>, question: &str, missing: &str| {
+        given.map_or_else(|| prompt::line(question, missing), Ok)
     };
-    let code = ask(claim.code, "The code on the machine's screen", "--code XXXX-XXXX-XXXX")?;
-    let user = ask(claim.user, "Login name of its administrator", "--user NAME")?;
+    let code = ask(
+        claim.code,
+        "The claim code that the machine shows when it starts",
+        "the claim code is missing: give --code XXXX-XXXX-XXXX as the machine shows it when it starts",
+    )?;
+    let user = ask(
+        claim.user,
+        "Login name that its administrator shall have",
+        "the login name that the administrator shall have is missing: give --user NAME",
+    )?;
     let password = prompt::password(claim.machine.password_stdin, true)?;
     let body = json!({ "code": code, "name": user, "password": password });
     // The console's session that comes with the answer stays unused; a token outlives it.
@@ -80,6 +104,11 @@ impl Door {
         Api::new(self.url.clone(), Some(self.fingerprint), None)
     }
 
+    /// Whether the machine belongs to somebody.
+    async fn is_claimed(&self) -> Outcome<bool> {
+        Ok(self.api()?.get(&["session"]).await?["claimed"] != json!(false))
+    }
+
     /// Take a token and remember it.
     async fn enter(self, user: &str, password: &str, output: &Output) -> Outcome {
         let body = json!({ "name": user, "password": password, "label": label() });
@@ -120,16 +149,15 @@ fn known(config: &Config, name: &str, url: &Url) -> Option<Fingerprint> {
 
 /// Show the certificate and let the person compare it. Without a person nothing is trusted.
 async fn seen(url: &Url) -> Outcome<Fingerprint> {
-    let otherwise =
-        "--fingerprint with the digits that the machine's screen shows after `certificate sha256`";
+    let missing = "the machine's certificate is not known here: give --fingerprint with the digits of the certificate \
+                   line that the machine shows when it starts";
     if !prompt::somebody_is_there() {
-        return Err(Failure::usage(format!(
-            "nobody is there to compare the machine's certificate: give {otherwise}"
-        )));
+        return Err(Failure::usage(missing));
     }
     let fingerprint = Api::certificate(url.clone()).await?;
-    eprintln!("{} shows this certificate:\n\n  sha256 {fingerprint}\n", api::origin(url));
-    match prompt::yes("Does the machine's own screen show the same?", otherwise)? {
+    eprintln!("{} shows this certificate:\n\n  SHA-256 {fingerprint}\n", api::origin(url));
+    eprintln!("Compare it with the certificate line that the machine shows when it starts.");
+    match prompt::yes("Is it the same?", missing)? {
         true => Ok(fingerprint),
         false => Err(Failure::denied(
             "not logged in: when the certificates differ, somebody else answers at this address",

@@ -63,7 +63,10 @@ fn complete(completion: &Completion, output: &Output) -> Outcome {
 fn reason(why: Option<String>) -> Outcome<String> {
     let why = match why {
         Some(why) => why,
-        None => prompt::line("The reason, for the audit log", "--why REASON")?,
+        None => prompt::line(
+            "The reason, for the audit log",
+            "a change needs a reason for the audit log: give --why REASON",
+        )?,
     };
     match why.trim() {
         "" => Err(Failure::usage(

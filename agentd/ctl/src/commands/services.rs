@@ -7,7 +7,7 @@ use crate::error::Outcome;
 use crate::output::{Output, Tone, bytes, clean, span};
 use aios_abi::service::{ServiceState, ServiceStatus};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How long a restart may take: the tool's own limit and some more.
@@ -25,7 +25,7 @@ pub(super) async fn run(machine: &Machine, command: cli::Services, output: &Outp
         cli::Services::Restart { name, why } => {
             let body = json!({ "why": reason(why)? });
             let answer = machine.api.post(&["services", &name, "restart"], &body, RESTART).await?;
-            tools::done(machine, &answer, output)
+            tools::done(machine, &answer, &Value::Null, output)
         }
     }
 }
@@ -70,14 +70,17 @@ fn state(service: &ServiceStatus) -> String {
     if service.degraded { format!("{word}, degraded") } else { word.to_owned() }
 }
 
-/// What the service says of itself; why it ended last, when it does not run as it should.
+/// What the service says of itself; why it ended last, when it does not run as it should. An end that was
+/// asked for (a restart, a stop) is no news.
 fn note(service: &ServiceStatus) -> String {
-    let well = matches!(service.state, ServiceState::Running | ServiceState::Starting);
-    let (first, second) = match well {
-        true => (&service.status, &service.last_exit),
-        false => (&service.last_exit, &service.status),
+    let ill = service.degraded || matches!(service.state, ServiceState::Backoff | ServiceState::Failed);
+    let end = service.last_exit.as_ref().filter(|_| ill || service.restarts > 0);
+    let up = matches!(service.state, ServiceState::Running | ServiceState::Starting);
+    let (first, second) = match up {
+        true => (service.status.as_ref(), end),
+        false => (end, service.status.as_ref()),
     };
-    first.as_ref().or(second.as_ref()).cloned().unwrap_or_default()
+    first.or(second).cloned().unwrap_or_default()
 }
 
 /// Service files that init did not take, below the table.
@@ -92,9 +95,8 @@ pub(super) fn refused(refused: &[String], output: &Output) -> Outcome {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_service_that_died_is_noted_with_its_death_and_a_running_one_with_its_own_words() {
-        let mut service = ServiceStatus {
+    fn netd() -> ServiceStatus {
+        ServiceStatus {
             name: "netd".into(),
             description: "d".into(),
             state: ServiceState::Backoff,
@@ -107,12 +109,31 @@ mod tests {
             memory_bytes: None,
             cpu_usec: None,
             processes: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_service_that_died_is_noted_with_its_death_and_a_running_one_with_its_own_words() {
+        let mut service = netd();
         assert_eq!(
             (state(&service).as_str(), note(&service).as_str()),
             ("backoff, degraded", "killed by SIGKILL")
         );
         service.state = ServiceState::Running;
         assert_eq!(note(&service), "address 10.0.2.15");
+        service.status = None;
+        assert_eq!(note(&service), "killed by SIGKILL");
+    }
+
+    #[test]
+    fn an_end_that_was_asked_for_is_no_news() {
+        let mut service = netd();
+        service.last_exit = Some("killed by SIGTERM".into());
+        for state in [ServiceState::Running, ServiceState::Stopped, ServiceState::Starting] {
+            (service.state, service.restarts, service.degraded, service.status) = (state, 0, false, None);
+            assert_eq!(note(&service), "", "{state:?}");
+        }
+        service.state = ServiceState::Failed;
+        assert_eq!(note(&service), "killed by SIGTERM");
     }
 }

@@ -30,6 +30,7 @@ pub(super) struct Tool {
     role: Role,
     timeout_ms: u32,
     pub(super) args_schema: Value,
+    result_schema: Value,
     examples: Vec<Example>,
 }
 
@@ -146,7 +147,9 @@ async fn call(machine: &Machine, call: cli::Call, output: &Output) -> Outcome {
     // The tool's own time first, so that the machine's sentence about it arrives.
     let patience = PATIENCE + Duration::from_millis(tool.timeout_ms.into());
     let answer = machine.api.post(&["tools", &tool.name], &body, patience).await?;
-    done(machine, &answer, output)
+    // A dry run's result is the same for all tools.
+    let schema = if call.dry_run { &Value::Null } else { &tool.result_schema };
+    done(machine, &answer, schema, output)
 }
 
 fn object(text: &str) -> Outcome<Map<String, Value>> {
@@ -166,17 +169,18 @@ fn object(text: &str) -> Outcome<Map<String, Value>> {
 pub(super) async fn undo(machine: &Machine, audit: u64, why: Option<String>, output: &Output) -> Outcome {
     let body = json!({ "why": reason(why)? });
     let answer = machine.api.post(&["undo", &audit.to_string()], &body, UNDO).await?;
-    done(machine, &answer, output)
+    done(machine, &answer, &Value::Null, output)
 }
 
-/// Print what a call came to.
-pub(super) fn done(machine: &Machine, answer: &Value, output: &Output) -> Outcome {
+/// Print what a call came to; the schema says what its result's members are.
+pub(super) fn done(machine: &Machine, answer: &Value, schema: &Value, output: &Output) -> Outcome {
     if output.is_json() {
         return output.json(answer);
     }
     let done: Done = decode(answer)?;
     output.line(clean(&done.summary))?;
-    value::print(&done.result, output)?;
+    let news = value::beyond(done.result, &done.summary);
+    value::print(&value::with_sizes(&news, schema), output)?;
     output.line(output.tone(Tone::Faint, format!("audit record {}", done.audit)))?;
     match done.undoable {
         true => output.line(format!("take it back: {}", undo_line(machine, done.audit))),

@@ -282,6 +282,25 @@ impl Handler<Agent> for FakeAgent {
             context.send(AskEvent::Text { text: "Once upon".into() }).await?;
             return Err(CallError::unavailable("the model ended in the middle"));
         }
+        let answer = |text: &str| {
+            let (decider, usage) = (Decider::Rules, Usage::default());
+            Ok(AgentReply::Answer(Answer { text: text.into(), decider, usage, ms: 5 }))
+        };
+        if text == "be refused" {
+            let (tool, args, why) = ("fs.read".into(), r#"{"path":"/etc/shadow"}"#.into(), "to know".into());
+            context.send(AskEvent::Call { index: 0, tool, args, why }).await?;
+            let refused = AskEvent::Result {
+                index: 0,
+                result: String::new(),
+                summary: "not for anybody".into(),
+                failed: true,
+                audit: None,
+                undoable: false,
+                ms: 2,
+            };
+            context.send(refused).await?;
+            return answer("That was refused.");
+        }
         let events = [
             AskEvent::Note { text: "looking".into() },
             AskEvent::Call {
@@ -310,8 +329,6 @@ impl Handler<Agent> for FakeAgent {
         for event in events {
             context.send(event).await?;
         }
-        let answer =
-            Answer { text: "All well.".into(), decider: Decider::Rules, usage: Usage::default(), ms: 5 };
-        Ok(AgentReply::Answer(answer))
+        answer("All well.")
     }
 }
