@@ -40,7 +40,7 @@ export function TurnView({ turn }: { turn: Turn }) {
               </p>
             );
           case "call":
-            return <CallCard key={at} call={item} stopped={turn.state !== "running"} />;
+            return <CallCard key={at} call={item} stopped={turn.state !== "running"} told={turn.text} />;
           case "proposal":
             return <ProposalCard key={at} turn={turn.id} at={at} proposal={item} />;
         }
@@ -88,12 +88,14 @@ function AnswerFoot({ answer }: { answer: Answer }) {
   );
 }
 
-function CallCard({ call, stopped }: { call: CallItem; stopped: boolean }) {
+function CallCard({ call, stopped, told }: { call: CallItem; stopped: boolean; told: string }) {
   const words = strings.ask;
   const open = useSignal(false);
   const { result } = call;
   const state = result ? (result.failed ? "failed" : "done") : stopped ? "stopped" : "running";
   const expandable = result !== null && !result.failed;
+  // The answer below begins with the same sentence, as a sentence; once is enough.
+  const isTold = result !== null && told.toLowerCase().includes(result.summary.toLowerCase());
   return (
     <section class={`call ${state}`} data-testid="ask-call" data-tool={call.tool} data-state={state}>
       <div class="call-head">
@@ -107,7 +109,7 @@ function CallCard({ call, stopped }: { call: CallItem; stopped: boolean }) {
       {call.why && <p class="call-why">{call.why}</p>}
       {result && (
         <div class="call-result" data-testid="ask-result">
-          <p class={result.failed ? "call-summary bad" : "call-summary"}>{result.summary}</p>
+          <p class={result.failed ? "call-summary bad" : "call-summary"}>{isTold ? "" : result.summary}</p>
           <div class="call-actions">
             {expandable && (
               <button
