@@ -124,7 +124,7 @@ impl Boots {
         };
         Ok(vec![
             row("boot.kernel_to_init", "kernel start → PID 1", |b| b.kernel_to_init)?,
-            row("boot.init_to_console", "PID 1 → page is served", |b| b.init_to_console)?,
+            row("boot.init_to_console", "PID 1 → page served", |b| b.init_to_console)?,
         ])
     }
 

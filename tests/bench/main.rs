@@ -35,6 +35,7 @@ fn run() -> Result<()> {
     // What a run before found must not pass for this one's, should this one fail.
     let _ = std::fs::remove_file(&file);
     let llama_bench = peer::llama_bench(&root.join("target/cache"))?;
+    let load = load()?;
     println!("bench: sizes");
     let sizes = size::measure(&root, &programs)?;
     println!("bench: tool calls");
@@ -45,23 +46,36 @@ fn run() -> Result<()> {
     let boots = boot::measure(&root)?;
     let rows = [boots.times()?, calls, engine, sizes, boots.memory()?].concat();
     report::publish(&rows, &file)?;
-    println!("{}\n{}", boots.processes(), next(&rows, file.strip_prefix(&root).unwrap_or(&file)));
+    println!("{}\n{}", boots.processes(), next(&rows, load, file.strip_prefix(&root).unwrap_or(&file)));
     Ok(())
 }
 
-/// What was found in a sentence, and what to do with it.
-fn next(rows: &[report::Row], file: &Path) -> String {
+/// What was found in a sentence, how far it can be trusted, and what to do with it. `load` is what
+/// others asked of this computer before the run.
+fn next(rows: &[report::Row], load: f64, file: &Path) -> String {
     let missed: Vec<&str> = rows.iter().filter_map(report::Row::missed).collect();
     let bars = match missed.as_slice() {
         [] => "Every bar holds.".to_owned(),
         missed => format!("Missed: {}.", missed.join(", ")),
     };
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or("unknown").to_owned();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // One core is left to the machines and engines that are measured.
+    let trust = match load + 1.0 > cores as f64 {
+        true => "it was busy, so figures and close calls may differ when it is quiet",
+        false => "it was quiet",
+    };
     format!(
         "{bars}\n\
-         Load of this computer at the end: {load}. Other work changes figures more than ratios.\n\
+         Load of this computer before the run: {load} on {cores} cores;\n\
+         {trust}.\n\
          Next: keep {} and compare the ratios after a change",
         file.display()
     )
+}
+
+/// The load average of the last minute (proc_loadavg(5)).
+fn load() -> Result<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").context("/proc/loadavg cannot be read")?;
+    let first = text.split(' ').next().and_then(|word| word.parse().ok());
+    first.with_context(|| format!("/proc/loadavg does not begin with a number: {text}"))
 }
