@@ -50,11 +50,12 @@ fn is_integer(declared: &Value) -> bool {
     }
 }
 
-/// The result without members that only say the summary's sentence again.
+/// The result without members that say nothing, or only the summary's sentence again.
 pub(crate) fn beyond(mut value: Value, summary: &str) -> Value {
     if let Value::Object(members) = &mut value {
         members.retain(|_, member| {
-            !member.as_str().is_some_and(|text| text.contains(' ') && summary.ends_with(text))
+            let repeats = |text: &str| text.contains(' ') && summary.ends_with(text);
+            !member.is_null() && !member.as_str().is_some_and(repeats)
         });
     }
     value
@@ -66,7 +67,8 @@ pub(crate) fn print(value: &Value, output: &Output) -> Outcome {
         Value::Null => Ok(()),
         Value::Object(members) => object(members, output),
         Value::Array(items) => list(items, output),
-        other => output.line(clean(&cell(other))),
+        // A text of several lines often ends its last one itself.
+        other => output.line(clean(cell(other).trim_end_matches('\n'))),
     }
 }
 
@@ -177,6 +179,7 @@ mod tests {
     fn a_result_does_not_repeat_its_summary() {
         let preview = json!({"would": "write 5 bytes", "diff": "+a b"});
         assert_eq!(beyond(preview, "dry run: would write 5 bytes"), json!({"diff": "+a b"}));
+        assert_eq!(beyond(json!({"would": "end it", "diff": null}), "dry run: would end it"), json!({}));
         let status = json!({"state": "running"});
         assert_eq!(beyond(status.clone(), "netd is running"), status);
     }
