@@ -50,7 +50,7 @@ impl Logs {
     /// A milestone or a failure of init itself: on the console and in the log.
     pub(crate) fn say(&mut self, priority: u8, text: &str) {
         if self.unsaid.len() < MAX_UNSAID {
-            self.unsaid.extend_from_slice(format!("aios: {text}\r\n").as_bytes());
+            self.unsaid.extend_from_slice(format!("aios: {text}\n").as_bytes());
         }
         self.flush();
         self.push(INIT, priority, text);

@@ -108,7 +108,7 @@ pub(crate) fn go_down(power: Power, logs: &mut Logs) {
 
 /// PID 1 cannot go on: say so, give people ten seconds to read it, restart. Never returns.
 pub(crate) fn last_resort(text: &str) -> ! {
-    let message = format!("aios: {text}; the machine restarts in 10 s\r\n");
+    let message = format!("aios: {text}; the machine restarts in 10 s\n");
     for place in ["/dev/console", "/dev/kmsg"] {
         if let Ok(mut file) = OpenOptions::new().write(true).custom_flags(libc::O_NOCTTY).open(place) {
             let _ = file.write_all(message.as_bytes());

@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod api;
 pub mod assets;
 pub mod auth;

@@ -5,14 +5,15 @@
 use aios_abi::CallError;
 use aios_console::state::{App, Daemons, Screen};
 use aios_console::store::Store;
-use aios_console::{api, cert, listen, machine};
+use aios_console::{address, api, cert, listen, machine};
 use clap::Parser;
 use std::fs::File;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Serve the console over HTTPS.
 #[derive(Debug, Parser)]
@@ -24,6 +25,9 @@ struct Arguments {
     /// Directory of the certificate and the accounts
     #[arg(long, value_name = "DIR", default_value = "/data/console")]
     data: PathBuf,
+    /// Directory in which the network daemon writes when something has changed
+    #[arg(long, value_name = "DIR", default_value = "/run/aios-netd")]
+    network: PathBuf,
     /// Directory of the daemons' sockets
     #[arg(long, value_name = "DIR", default_value = "/run/aios")]
     run: PathBuf,
@@ -78,9 +82,11 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
         let app = App::new(store, daemons, identity.fingerprint.clone(), screen)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         aios_abi::sys::notify("READY=1");
-        app.show(format!("aios: console ready https://{}/", address(port)));
+        let shown = address::current(port);
+        app.show(format!("aios: console ready https://{shown}/"));
         app.show(format!("aios: certificate sha256 {}", identity.fingerprint));
         app.show(app.claim_line());
+        tokio::spawn(announce(app.clone(), arguments.network, port, shown));
         let serving = listen::serve(listener, identity.config, api::router(app));
         let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
@@ -119,18 +125,16 @@ fn screen(tty: Option<OwnedFd>, inherited: bool) -> std::io::Result<Screen> {
     }))
 }
 
-/// The address under which the machine is likely to be reached: the one that the kernel would send from,
-/// or the host name while there is no network. Nothing is sent for this.
-fn address(port: u16) -> String {
-    let towards = |to: &str, from: &str| {
-        let socket = UdpSocket::bind(from).ok()?;
-        socket.connect(to).ok()?;
-        Some(socket.local_addr().ok()?.ip())
-    };
-    let host = match towards("192.0.2.1:9", "0.0.0.0:0").or_else(|| towards("[2001:db8::1]:9", "[::]:0")) {
-        Some(std::net::IpAddr::V6(address)) => format!("[{address}]"),
-        Some(address) => address.to_string(),
-        None => machine::hostname(),
-    };
-    if port == 443 { host } else { format!("{host}:{port}") }
+/// Show the new address whenever it is another one: at the first lease, or after a change of network.
+async fn announce(app: Arc<App>, network: PathBuf, port: u16, mut shown: String) {
+    let result = address::follow(&network, || {
+        let now = address::current(port);
+        if now != shown {
+            app.show(format!("aios: console address https://{now}/"));
+            shown = now;
+        }
+    });
+    if let Err(error) = result.await {
+        tracing::warn!("{} cannot be watched, a new address will not be shown: {error}", network.display());
+    }
 }
