@@ -112,7 +112,8 @@ fn the_engines_run_inside_the_machine_and_come_back_there() -> Result<()> {
         let place = status.pointer(&format!("/inference/Ok/{engine}/place"));
         ensure!(place.is_some_and(|place| place == "machine"), "{engine} is not in the machine: {status}");
     }
-    let answer = appliance.json(&["ask", "could you tell me which programs eat the most RAM at the moment"])?;
+    let answer =
+        appliance.json(&["ask", "could you tell me which programs eat the most RAM at the moment"])?;
     // Emulated, they may be too slow; then the rules answer. Either way there is an answer in time.
     ensure!(text(&answer["answer"]["text"]).contains("processes"), "no answer: {answer}");
     println!("answered by {} after {} ms", answer["answer"]["decider"], answer["answer"]["ms"]);
