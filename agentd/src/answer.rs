@@ -361,11 +361,10 @@ impl<L: Listener> Answering<'_, L> {
         self.to.event(event).await?;
         match result {
             Ok(done) => self.say(&render::result(&done)).await,
+            // toold's own refusals name the tool already.
+            Err(error) if error.message.starts_with(&info.name) => self.say(&error.message).await,
             Err(error) => {
-                let what = match error.code {
-                    ErrorCode::Denied => "was refused",
-                    _ => "failed",
-                };
+                let what = if error.code == ErrorCode::Denied { "was refused" } else { "failed" };
                 self.say(&format!("{} {what}: {}", info.name, error.message)).await
             }
         }
