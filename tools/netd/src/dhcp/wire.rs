@@ -36,6 +36,10 @@ const ASKED: [C; 7] = [
     C::Rebinding,
 ];
 
+/// What else counts in an answer. No other option reaches the codec, which panics on some of them in builds with
+/// assertions.
+const EXPECTED: [C; 3] = [C::MessageType, C::ServerIdentifier, C::AddressLeaseTime];
+
 /// Who we are, for servers.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
@@ -151,7 +155,7 @@ pub(crate) fn decode(packet: &[u8], mac: [u8; 6], xid: u32) -> Option<Answer> {
     if body.get(CHADDR)? != mac {
         return None;
     }
-    let message = v4::Message::decode(&mut Decoder::new(body)).ok()?;
+    let message = v4::Message::decode(&mut Decoder::new(&known(body)?)).ok()?;
     if message.opcode() != Opcode::BootReply || message.xid() != xid {
         return None;
     }
@@ -161,6 +165,31 @@ pub(crate) fn decode(packet: &[u8], mac: [u8; 6], xid: u32) -> Option<Answer> {
         MessageType::Nak => Some(Answer::Nak),
         _ => None,
     }
+}
+
+/// The message with the options that are looked at, up to the first that is cut.
+fn known(body: &[u8]) -> Option<Vec<u8>> {
+    let (head, mut rest) = body.split_at_checked(OPTIONS)?;
+    let mut kept = head.to_vec();
+    while let Some((&code, after)) = rest.split_first() {
+        // Padding is one byte (RFC 2132, section 3.1).
+        rest = after;
+        match C::from(code) {
+            C::Pad => {}
+            C::End => break,
+            code => {
+                let length = 1 + after.first().copied().map_or(0, usize::from);
+                let Some((option, behind)) = after.split_at_checked(length) else { break };
+                rest = behind;
+                if ASKED.contains(&code) || EXPECTED.contains(&code) {
+                    kept.push(code.into());
+                    kept.extend(option);
+                }
+            }
+        }
+    }
+    kept.push(C::End.into());
+    Some(kept)
 }
 
 fn lease(message: &v4::Message) -> Option<Lease> {
@@ -317,6 +346,17 @@ mod tests {
         assert_eq!(tamed(O::DomainName("lan\nnameserver 6.6.6.6".into())).domain, None);
         assert_eq!(tamed(O::DomainName("example.org.".into())).domain.as_deref(), Some("example.org"));
         assert!(tamed(O::DomainNameServer(vec![Ipv4Addr::BROADCAST])).dns.is_empty());
+    }
+
+    #[test]
+    fn an_option_that_nobody_asked_for_is_not_looked_into() {
+        let unknown = |code, data: &[u8]| O::Unknown(v4::UnknownOption::new(C::from(code), data.to_vec()));
+        // A client's name (RFC 4702) needs three bytes at least; the routes (RFC 3442) behind it still count.
+        let options = vec![unknown(81, &[0]), unknown(121, &[0, 10, 0, 2, 9])];
+        let Some(Answer::Offer(lease)) = decode(&answer(7, [offer(), options].concat()), MAC, 7) else {
+            panic!("no offer")
+        };
+        assert_eq!(lease.routes, [(Ipv4Addr::UNSPECIFIED, 0, Ipv4Addr::new(10, 0, 2, 9))]);
     }
 
     #[test]
