@@ -262,6 +262,10 @@ fn shape(place: &str, object: &Map<String, Value>) -> Result<Shape, Misfit> {
                     .map_or(without, |n| usize::try_from(n).unwrap_or(without))
             };
             let item = Box::new(shape(&format!("{place}[]"), items)?);
+            // The grammar of a list repeats that of its items: each further level would make it eight times longer.
+            if matches!(*item, Shape::List { .. }) {
+                return Err(misfit(place, "the schema has lists in a list, which is not understood here"));
+            }
             Ok(Shape::List { item, min: count("minItems", 0), max: count("maxItems", usize::MAX) })
         }
         other => Err(misfit(place, format!("the schema says type `{other}`, which is not understood here"))),

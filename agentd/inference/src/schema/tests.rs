@@ -55,6 +55,10 @@ fn what_is_not_understood_is_named() {
         (json!({"enum": []}), "no value"),
         (json!({"enum": [1]}), "1 is not a word"),
         (json!({"type": "array"}), "what stands in it"),
+        (
+            json!({"type": "array", "items": {"type": "array", "items": {"type": "string"}}}),
+            "lists in a list",
+        ),
         (json!(true), "not an object"),
     ];
     for (schema, what) in cases {
