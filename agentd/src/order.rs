@@ -25,10 +25,20 @@ pub fn parse<'a>(sentence: &str, catalog: &'a Catalog) -> Option<Order<'a>> {
 }
 
 fn arguments(tool: &Tool, text: &str) -> Result<Map<String, Value>, String> {
-    if text.starts_with('{') {
-        return serde_json::from_str(text)
-            .map_err(|e| format!("the arguments of {} are not a JSON object: {e}", tool.info.name));
+    let args = if text.starts_with('{') {
+        serde_json::from_str(text)
+            .map_err(|e| format!("the arguments of {} are not a JSON object: {e}", tool.info.name))?
+    } else {
+        by_name(tool, text)?
+    };
+    match tool.properties.iter().find(|p| p.required && !args.contains_key(&p.name)) {
+        Some(missing) => Err(format!("{} needs {}; {}", tool.info.name, missing.name, usage(tool))),
+        None => Ok(args),
     }
+}
+
+/// `name=value` after `name=value`.
+fn by_name(tool: &Tool, text: &str) -> Result<Map<String, Value>, String> {
     let mut args = Map::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -48,10 +58,7 @@ fn arguments(tool: &Tool, text: &str) -> Result<Map<String, Value>, String> {
         }
         rest = remaining.trim_start();
     }
-    match tool.properties.iter().find(|p| p.required && !args.contains_key(&p.name)) {
-        Some(missing) => Err(format!("{} needs {}; {}", tool.info.name, missing.name, usage(tool))),
-        None => Ok(args),
-    }
+    Ok(args)
 }
 
 /// The value at the beginning of a text, and what follows it.
@@ -116,6 +123,7 @@ mod tests {
         );
         assert!(args("memory.info of today").expect_err("wrong").contains("it takes none"));
         assert!(args("fs.read {path").expect_err("wrong").contains("JSON"));
+        assert!(args("fs.read {}").expect_err("wrong").starts_with("fs.read needs path; "));
     }
 
     #[test]
