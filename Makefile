@@ -5,7 +5,7 @@ SHELL        := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps web build engines image run stop test bench lint lab clean \
+.PHONY: help deps web build engines image run stop test bench fuzz lint lab clean \
         deny test-web test-units test-engines test-machine
 
 # A newer Node.js than the distribution's, where scripts/deps.sh had to fetch one.
@@ -87,6 +87,7 @@ deny: deps
 lint: web deny ## Formatting, clippy and licences: the quick part of the tests
 	@echo "lint: formatting"
 	@cargo fmt --all --check
+	@cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	@echo "lint: clippy"
 	@cargo clippy --release --all-targets -- -D warnings
 	@$(ENGINE_CARGO) clippy --release $(ENGINE_PACKAGES) --all-targets -- -D warnings
@@ -130,6 +131,9 @@ test: deps ## Everything that must pass before a change is merged
 bench: image ## Measure side by side with peers; writes target/bench/results.json
 	@scripts/deps.sh bench
 	@cargo run --release --quiet -p aios-tests --bin aios-bench
+
+fuzz: deps ## Throw hostile inputs at every parser (TARGET=gguf SECONDS=60, else each for 30 s)
+	@scripts/fuzz.sh $(or $(SECONDS),30) $(TARGET)
 
 lab: ## The chaos lab (not in this checkout yet)
 	@echo "This checkout has no chaos lab yet; 'make test' breaks the booted image in the ways that exist today." >&2

@@ -69,7 +69,8 @@ impl Notify {
     }
 }
 
-fn parse(pid: u32, bytes: &[u8]) -> Message {
+/// What the bytes of a message from this process say.
+pub(crate) fn parse(pid: u32, bytes: &[u8]) -> Message {
     let mut message = Message { pid, ..Message::default() };
     for line in String::from_utf8_lossy(bytes).lines() {
         match line.split_once('=') {

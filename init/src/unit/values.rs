@@ -67,7 +67,7 @@ impl Users {
     }
 
     /// passwd(5) and group(5); lines that do not fit their format are skipped.
-    pub(super) fn parse(passwd: &str, group: &str) -> Self {
+    pub(crate) fn parse(passwd: &str, group: &str) -> Self {
         let mut accounts: Vec<Account> = passwd
             .lines()
             .filter_map(|line| {

@@ -1,0 +1,24 @@
+//! Schemas of tools, questions and known arguments (in lines): from there to a grammar.
+#![no_main]
+
+use aios_inferd::{evidence::narrowed, grammar::Grammar, schema::Arguments, words::Words};
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Map, Value};
+
+fuzz_target!(|text: &str| {
+    let mut lines = text.splitn(3, '\n');
+    let schema = lines.next().unwrap_or_default();
+    let question = Words::of(lines.next().unwrap_or_default());
+    let known: Map<String, Value> =
+        lines.next().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    aios_agentd::schema::properties(schema);
+    let Ok(arguments) = Arguments::parse(schema) else { return };
+    let offered = narrowed(&arguments, &known, &[], &question);
+    let Ok(grammar) = Grammar::of(&offered, &known, &question) else { return };
+    assert!(grammar.to_string().starts_with("root ::= "));
+    // What needs no model is taken as it is: it must be what the schema wants.
+    if let Some(only) = grammar.only() {
+        let args: Map<String, Value> = serde_json::from_str(&only).expect("is a JSON object");
+        assert_eq!(arguments.check(&args), Ok(()), "{only}");
+    }
+});
