@@ -103,6 +103,8 @@ type Fault = (usize, String);
 pub(crate) fn parse(file: &Path, text: &str, users: &Users) -> Result<Unit, String> {
     let sentence = |(at, what): Fault| {
         let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
+        // What is quoted from the file must not begin a line of its own in the log.
+        let what = what.replace(char::is_control, " ");
         format!("{}:{line}: {what}", file.display())
     };
     let name = name_of(file).map_err(|what| format!("{}: {what}", file.display()))?;
@@ -310,6 +312,7 @@ mod tests {
             ("[[socket]]\nname = \"a\"\nkind = \"tcp\"\npath = \"/run/x\"", "web.toml:6: a tcp socket needs"),
             ("[environment]\nLISTEN_FDS = \"1\"", "web.toml:5: LISTEN_FDS is set by init"),
             ("user = \"root\"", "web.toml:4: duplicate key"),
+            ("start_timeout = \"a\\nb\"", "web.toml:4: \"a b\" is not a duration"),
             ("x = ", "web.toml:4: "),
         ];
         for (more, expected) in cases {
