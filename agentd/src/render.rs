@@ -105,15 +105,9 @@ fn scalar(name: &str, value: &Value) -> Option<String> {
 
 /// Bytes for people.
 pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let digits = usize::from(unit > 0 && value < 100.0);
-    format!("{value:.digits$} {}", UNITS[unit])
+    let (value, unit) = aios_abi::units::scale(bytes);
+    let digits = usize::from(unit != "B" && value < 100.0);
+    format!("{value:.digits$} {unit}")
 }
 
 fn shortened(text: &str, most: usize) -> String {

@@ -24,9 +24,8 @@ impl Accel {
     pub fn args(self) -> [&'static str; 4] {
         match self {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            // One thread for all processors: with a thread for each, a kernel that patches its own code (static
-            // keys) is seen half-patched by the other processor and panics with `int3` in one of some forty
-            // boots (QEMU 7.2). Booting is no slower this way.
+            // One thread for all processors: with a thread for each, a kernel that patched its own code (static
+            // keys) panicked with `int3` once in some dozens of boots (QEMU 7.2). Booting is no slower this way.
             Self::Tcg => ["-accel", "tcg,thread=single", "-cpu", "max"],
         }
     }

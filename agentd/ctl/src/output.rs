@@ -202,18 +202,11 @@ pub(crate) fn clean_line(text: &str) -> String {
 
 /// Bytes in the unit that fits, as powers of 1024.
 pub(crate) fn bytes(count: u64) -> String {
-    let mut value = count as f64;
-    for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
-        if value < 1024.0 || unit == "TiB" {
-            return match unit {
-                "B" => format!("{count} B"),
-                _ if value < 10.0 => format!("{value:.1} {unit}"),
-                _ => format!("{value:.0} {unit}"),
-            };
-        }
-        value /= 1024.0;
+    match aios_abi::units::scale(count) {
+        (_, "B") => format!("{count} B"),
+        (value, unit) if value < 10.0 => format!("{value:.1} {unit}"),
+        (value, unit) => format!("{value:.0} {unit}"),
     }
-    format!("{count} B")
 }
 
 /// A span of time, in its two largest units.

@@ -27,6 +27,7 @@ pub mod infer;
 pub mod paths;
 pub mod service;
 pub mod tool;
+pub mod units;
 pub mod who;
 
 #[cfg(feature = "tokio")]

@@ -58,15 +58,7 @@ pub(super) fn table(services: &[ServiceStatus], output: &Output) -> Outcome {
 }
 
 fn state(service: &ServiceStatus) -> String {
-    let word = match service.state {
-        ServiceState::Waiting => "waiting",
-        ServiceState::Starting => "starting",
-        ServiceState::Running => "running",
-        ServiceState::Stopping => "stopping",
-        ServiceState::Stopped => "stopped",
-        ServiceState::Backoff => "backoff",
-        ServiceState::Failed => "failed",
-    };
+    let word = service.state.as_str();
     if service.degraded { format!("{word}, degraded") } else { word.to_owned() }
 }
 

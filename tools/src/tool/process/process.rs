@@ -20,15 +20,10 @@ fn parse_passwd(text: &str) -> HashMap<u32, String> {
 
 /// Bytes for people: `1.5 GiB`.
 pub(crate) fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
+    match aios_abi::units::scale(bytes) {
+        (_, "B") => format!("{bytes} B"),
+        (value, unit) => format!("{value:.1} {unit}"),
     }
-    let name = UNITS.get(unit).unwrap_or(&"B");
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {name}") }
 }
 
 #[cfg(test)]

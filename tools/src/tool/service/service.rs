@@ -2,7 +2,7 @@
 
 use crate::ctx::Ctx;
 use aios_abi::call::Meta;
-use aios_abi::service::{InitReply, InitRequest, LogLine, ServiceState, ServiceStatus};
+use aios_abi::service::{InitReply, InitRequest, LogLine, ServiceStatus};
 use aios_abi::{CallError, ErrorCode};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -39,7 +39,7 @@ pub struct Service {
 impl From<ServiceStatus> for Service {
     fn from(status: ServiceStatus) -> Self {
         Self {
-            state: state_name(status.state).into(),
+            state: status.state.as_str().into(),
             name: status.name,
             description: status.description,
             pid: status.pid,
@@ -52,18 +52,6 @@ impl From<ServiceStatus> for Service {
             cpu_usec: status.cpu_usec,
             processes: status.processes,
         }
-    }
-}
-
-fn state_name(state: ServiceState) -> &'static str {
-    match state {
-        ServiceState::Waiting => "waiting",
-        ServiceState::Starting => "starting",
-        ServiceState::Running => "running",
-        ServiceState::Stopping => "stopping",
-        ServiceState::Stopped => "stopped",
-        ServiceState::Backoff => "backoff",
-        ServiceState::Failed => "failed",
     }
 }
 
