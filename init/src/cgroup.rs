@@ -1,6 +1,6 @@
 //! One cgroup a service: its limits, its death, its consumption (cgroup-v2.rst).
 
-use crate::unit::{Resources, Unit};
+use aios_unit::{Resources, Unit};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::fs::File;
 use std::io::{Read, Seek};

@@ -81,7 +81,7 @@ impl Uevents {
     }
 }
 
-fn parse(message: &[u8]) -> Uevent {
+pub(crate) fn parse(message: &[u8]) -> Uevent {
     let mut event = Uevent::default();
     for field in message.split(|byte| *byte == 0) {
         let field = String::from_utf8_lossy(field);

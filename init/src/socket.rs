@@ -1,6 +1,6 @@
 //! The sockets that init holds for the services, and the files that it opens for them.
 
-use crate::unit::{Access, Open, Place, Socket, Unit};
+use aios_unit::{Access, Open, Place, Socket, Unit};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, chmod, chown, openat};
 use rustix::io::Errno;
 use rustix::net::{
@@ -21,7 +21,8 @@ pub(crate) fn make(unit: &Unit, socket: &Socket) -> Result<OwnedFd, String> {
         }
         Place::Stream(path) => (unix(unit, socket, path, SocketType::STREAM), path.display().to_string()),
         Place::Datagram(path) => (unix(unit, socket, path, SocketType::DGRAM), path.display().to_string()),
-        Place::Tcp(address) => (tcp(*address), address.to_string()),
+        Place::Tcp(address) => (internet(*address, SocketType::STREAM), address.to_string()),
+        Place::Udp(address) => (internet(*address, SocketType::DGRAM), address.to_string()),
     };
     made.map_err(|e| format!("the socket \"{}\" cannot be opened at {place}: {e}", socket.name))
 }
@@ -47,18 +48,18 @@ fn unix(unit: &Unit, socket: &Socket, path: &Path, kind: SocketType) -> Result<O
 
 /// `[::]` takes IPv4 as well; on a kernel without IPv6 it means all of IPv4. An address that the machine
 /// does not have yet can be listened on already (`IP_FREEBIND`), so nobody waits for the network.
-fn tcp(address: SocketAddr) -> Result<OwnedFd, Errno> {
-    match (bound(address), address.ip()) {
+fn internet(address: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
+    match (bound(address, kind), address.ip()) {
         (Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL), IpAddr::V6(ip)) if ip.is_unspecified() => {
-            bound(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+            bound(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), kind)
         }
         (result, _) => result,
     }
 }
 
-fn bound(address: SocketAddr) -> Result<OwnedFd, Errno> {
+fn bound(address: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let fd = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let fd = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&fd, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&fd, false)?;
@@ -67,7 +68,9 @@ fn bound(address: SocketAddr) -> Result<OwnedFd, Errno> {
         sockopt::set_ip_freebind(&fd, true)?;
     }
     bind(&fd, &address)?;
-    listen(&fd, BACKLOG)?;
+    if kind == SocketType::STREAM {
+        listen(&fd, BACKLOG)?;
+    }
     Ok(fd)
 }
 

@@ -1,8 +1,8 @@
 //! From a service file to a process.
 
 use crate::sys::{self, OUT_OF_THE_WAY, Program};
-use crate::unit::Unit;
 use crate::{cgroup::Cgroup, socket};
+use aios_unit::Unit;
 use rustix::fs::{Gid, Mode, Uid, chmod, chown};
 use rustix::process::Pid;
 use std::ffi::CString;

@@ -14,9 +14,9 @@ use crate::poll::{Poller, Token};
 use crate::power::{self, Watchdog};
 use crate::supervisor::{Event, Id, Power, Run, Spec, Supervisor, Ticket};
 use crate::sys::Signals;
-use crate::unit::{self, Unit, Users};
 use crate::{boot::mounts, clock};
 use aios_abi::service::ServiceState;
+use aios_unit::{Unit, Users};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -89,11 +89,11 @@ impl Machine {
         let Booted { mut logs, uevents, modules, started_ms, hostname, data } = booted;
         let users = Users::read(Path::new("/"));
         let mut loaded =
-            unit::load(&[Path::new("/etc/aios/services"), Path::new("/data/config/services")], &users);
+            aios_unit::load(&[Path::new("/etc/aios/services"), Path::new("/data/config/services")], &users);
         if data == "disk" && !loaded.units.iter().any(|unit| unit.name == LOG_KEEPER) {
             let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/sbin/init"));
             let file = Path::new("(built in)").join(format!("{LOG_KEEPER}.toml"));
-            match unit::parse(&file, &crate::store::service_file(&program), &users) {
+            match aios_unit::parse(&file, &crate::store::service_file(&program), &users) {
                 Ok(unit) => loaded.units.push(unit),
                 Err(sentence) => loaded.refused.push(sentence),
             }

@@ -172,7 +172,7 @@ impl Held {
     fn describe(&self, status: WaitStatus) -> Ended {
         let mut how = match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => format!("exited with status {code}"),
-            (None, Some(number)) => format!("killed by {}", signal_name(number)),
+            (None, Some(number)) => format!("killed by {}", aios_unit::signal_name(number)),
             (None, None) => "ended".to_owned(),
         };
         let killed = self.cgroup.as_ref().map_or(0, |c| c.oom_kills()) > self.oom_before;
@@ -184,29 +184,5 @@ impl Held {
             how = format!("{how}: out of memory, {limit}");
         }
         Ended { success: status.exit_status() == Some(0), how }
-    }
-}
-
-/// `SIGKILL` and its kind (signal(7)).
-fn signal_name(number: i32) -> String {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-        "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-        "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-    ];
-    let name = usize::try_from(number - 1).ok().and_then(|index| NAMES.get(index));
-    name.map_or_else(|| format!("signal {number}"), |name| format!("SIG{name}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_have_their_names() {
-        assert_eq!(signal_name(9), "SIGKILL");
-        assert_eq!(signal_name(15), "SIGTERM");
-        assert_eq!(signal_name(31), "SIGSYS");
-        assert_eq!(signal_name(40), "signal 40");
     }
 }

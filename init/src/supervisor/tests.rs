@@ -198,6 +198,7 @@ impl World {
                 match self.specs[index].kind {
                     Kind::Daemon => self.say_ready(Id(index)),
                     Kind::Oneshot => self.die(Id(index), true),
+                    Kind::Milestone => {}
                 }
             }
             let busy = !self.killed.is_empty() || !self.asked.is_empty();

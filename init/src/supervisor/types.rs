@@ -1,6 +1,7 @@
 //! What goes into the supervisor and what comes out of it.
 
 use aios_abi::service::ServiceState;
+pub(crate) use aios_unit::{Kind, Readiness};
 use std::time::Duration;
 
 /// Index of a service; services are never removed while the machine runs.
@@ -14,28 +15,6 @@ pub(crate) struct Run(pub(crate) u64);
 /// Somebody who waits for the outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Ticket(pub(crate) u64);
-
-/// Whether a service runs for ever or does one thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
-    /// Is started again whenever it ends.
-    #[default]
-    Daemon,
-    /// Has done its work when it exits with status 0.
-    Oneshot,
-}
-
-/// When a daemon counts as ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Readiness {
-    /// When it sends `READY=1` (sd_notify(3)).
-    Notify,
-    /// As soon as its program runs.
-    #[default]
-    Started,
-}
 
 /// What the machine does when all services have stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -34,6 +34,35 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     milliseconds.filter(|ms| (1..=86_400_000).contains(ms)).map(Duration::from_millis).ok_or_else(cure)
 }
 
+/// `50%` of a processor as 50.
+pub(super) fn percent(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').and_then(|digits| digits.parse().ok());
+    number.filter(|n| (1..=100_000).contains(n)).ok_or_else(|| {
+        format!("\"{text}\" is not a share of a processor; write percent, as in \"50%\" or \"200%\" for two")
+    })
+}
+
+/// Names of the signals from 1 on (signal(7), x86 and most others).
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
+/// `SIGKILL` and its kind; a number without a name is written as `signal 40`.
+pub fn signal_name(number: i32) -> String {
+    let name = usize::try_from(number - 1).ok().and_then(|index| SIGNALS.get(index));
+    name.map_or_else(|| format!("signal {number}"), |name| format!("SIG{name}"))
+}
+
+/// `SIGHUP` as its number.
+pub(super) fn signal(text: &str) -> Result<i32, String> {
+    let known = text.strip_prefix("SIG").and_then(|name| SIGNALS.iter().position(|known| *known == name));
+    known.and_then(|index| i32::try_from(index + 1).ok()).ok_or_else(|| {
+        format!("\"{text}\" is not a signal; write its name as in signal(7), as in \"SIGTERM\"")
+    })
+}
+
 /// `0666` as permission bits.
 pub(super) fn mode(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 8)
@@ -54,20 +83,20 @@ pub(super) fn capability(text: &str) -> Result<CapabilitySet, String> {
 
 /// The users and groups of an image.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Users {
+pub struct Users {
     accounts: Vec<Account>,
 }
 
 impl Users {
     /// Read `etc/passwd` and `etc/group` below this directory. A file that cannot be read has no entries:
     /// every service file that names a user is then refused with a sentence that says so.
-    pub(crate) fn read(root: &Path) -> Self {
+    pub fn read(root: &Path) -> Self {
         let text = |name| std::fs::read_to_string(root.join(name)).unwrap_or_default();
         Self::parse(&text("etc/passwd"), &text("etc/group"))
     }
 
     /// passwd(5) and group(5); lines that do not fit their format are skipped.
-    pub(crate) fn parse(passwd: &str, group: &str) -> Self {
+    pub fn parse(passwd: &str, group: &str) -> Self {
         let mut accounts: Vec<Account> = passwd
             .lines()
             .filter_map(|line| {
@@ -113,6 +142,15 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(mode("0666"), Ok(0o666));
         assert_eq!(capability("CAP_NET_ADMIN"), Ok(CapabilitySet::NET_ADMIN));
+    }
+
+    #[test]
+    fn signals_and_shares_are_read() {
+        assert_eq!((signal("SIGHUP"), signal("SIGSYS")), (Ok(1), Ok(31)));
+        assert!(signal("HUP").is_err() && signal("SIG").is_err());
+        assert_eq!((signal_name(9), signal_name(40)), ("SIGKILL".into(), "signal 40".into()));
+        assert_eq!(percent("150%"), Ok(150));
+        assert!(percent("50").is_err() && percent("0%").is_err());
     }
 
     #[test]

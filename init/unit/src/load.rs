@@ -1,17 +1,17 @@
 //! All service files together: which one of two with the same name counts, and whether what they
 //! require of each other can be had.
 
-use super::{Unit, Users, parse};
-use std::collections::BTreeMap;
+use super::{Unit, Users, instances, parse, parse_instance};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The services of the machine.
 #[derive(Debug, Default)]
-pub(crate) struct Loaded {
+pub struct Loaded {
     /// By name.
-    pub(crate) units: Vec<Unit>,
+    pub units: Vec<Unit>,
     /// Files that were refused: one sentence each.
-    pub(crate) refused: Vec<String>,
+    pub refused: Vec<String>,
 }
 
 /// A valid file and where it came from.
@@ -23,21 +23,49 @@ struct Candidate {
 
 /// Read all `*.toml` of these directories. Of two files with the same name that of the later directory
 /// counts; if it is refused, the earlier one stays in force. A directory that does not exist is empty.
-pub(crate) fn load(directories: &[&Path], users: &Users) -> Loaded {
+pub fn load(directories: &[&Path], users: &Users) -> Loaded {
     let mut candidates: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
     let mut refused = Vec::new();
     for directory in directories {
         for file in files_of(directory) {
-            let text = std::fs::read_to_string(&file)
-                .map_err(|e| format!("{}: cannot be read: {e}; correct or remove the file", file.display()));
-            match text.and_then(|text| parse(&file, &text, users)) {
-                Ok(unit) => candidates.entry(unit.name.clone()).or_default().push(Candidate { file, unit }),
-                Err(sentence) => refused.push(sentence),
+            for unit in read(&file, users) {
+                match unit {
+                    Ok(unit) => {
+                        let candidate = Candidate { file: file.clone(), unit };
+                        candidates.entry(candidate.unit.name.clone()).or_default().push(candidate);
+                    }
+                    Err(sentence) => refused.push(sentence),
+                }
             }
         }
     }
     let units = settle(candidates, &mut refused);
     Loaded { units, refused }
+}
+
+/// The service of a file, or those of a template.
+fn read(file: &Path, users: &Users) -> Vec<Result<Unit, String>> {
+    let text = match text_of(file) {
+        Ok(text) => text,
+        Err(why) => return vec![Err(format!("{}: {why}; correct or remove the file", file.display()))],
+    };
+    if !file.file_stem().is_some_and(|name| name.to_string_lossy().ends_with('@')) {
+        return vec![parse(file, &text, users)];
+    }
+    match instances(file, &text) {
+        Ok(names) => names.iter().map(|name| parse_instance(file, &text, name, users)).collect(),
+        Err(sentence) => vec![Err(sentence)],
+    }
+}
+
+/// The text of a regular file of sensible size: nothing in the directory may hold up PID 1 or fill its memory.
+fn text_of(file: &Path) -> Result<String, String> {
+    const MAX: u64 = 256 << 10;
+    let metadata = std::fs::metadata(file).map_err(|e| format!("cannot be read: {e}"))?;
+    if !metadata.is_file() || metadata.len() > MAX {
+        return Err(format!("is not a file of at most {} KiB", MAX >> 10));
+    }
+    std::fs::read_to_string(file).map_err(|e| format!("cannot be read: {e}"))
 }
 
 fn files_of(directory: &Path) -> Vec<PathBuf> {
@@ -84,27 +112,31 @@ fn first_problem(candidates: &BTreeMap<String, Vec<Candidate>>) -> Option<(Strin
 
 /// Names that wait for each other, the first one repeated at the end.
 fn circle<'a>(chosen: &BTreeMap<&'a str, &'a Unit>) -> Option<Vec<&'a str>> {
-    fn visit<'a>(
-        name: &'a str,
-        chosen: &BTreeMap<&'a str, &'a Unit>,
-        path: &mut Vec<&'a str>,
-        done: &mut Vec<&'a str>,
-    ) -> Option<Vec<&'a str>> {
-        if let Some(at) = path.iter().position(|n| *n == name) {
-            let mut circle = path.get(at..).unwrap_or_default().to_vec();
-            circle.push(name);
-            return Some(circle);
+    // Depth first with a stack of our own: a chain of thousands of services must not overflow PID 1's.
+    let mut done: BTreeSet<&str> = BTreeSet::new();
+    for start in chosen.keys() {
+        let mut path: Vec<(&'a str, usize)> = vec![(start, 0)];
+        while let Some((name, next)) = path.last_mut() {
+            let unit = chosen.get(name).filter(|_| !done.contains(name));
+            let Some(other) = unit.and_then(|unit| needed(unit).nth(*next)) else {
+                done.insert(name);
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            if let Some(at) = path.iter().position(|(n, _)| *n == other) {
+                let mut circle: Vec<&str> = path.iter().skip(at).map(|(n, _)| *n).collect();
+                circle.push(other);
+                return Some(circle);
+            }
+            path.push((other, 0));
         }
-        let unit = chosen.get(name).filter(|_| !done.contains(&name))?;
-        path.push(name);
-        let found =
-            unit.after.iter().chain(&unit.requires).find_map(|other| visit(other, chosen, path, done));
-        path.pop();
-        done.push(name);
-        found
     }
-    let mut done = Vec::new();
-    chosen.keys().find_map(|name| visit(name, chosen, &mut Vec::new(), &mut done))
+    None
+}
+
+fn needed(unit: &Unit) -> impl Iterator<Item = &str> {
+    unit.after.iter().chain(&unit.requires).map(String::as_str)
 }
 
 #[cfg(test)]
@@ -173,8 +205,38 @@ mod tests {
     }
 
     #[test]
+    fn a_template_becomes_its_instances() {
+        let files = [
+            ("etc/w@.toml", "instances = [\"a\", \"b\"]\nstate_directory = \"/data/{instance}\""),
+            ("etc/x@.toml", "instances = [\"A\"]"),
+        ];
+        let loaded = Directories::new(&files).load();
+        assert_eq!(names(&loaded), ["w@a", "w@b"]);
+        assert_eq!(loaded.units[1].state_directory.as_deref(), Some(Path::new("/data/b")));
+        assert!(
+            loaded.refused[0].contains("x@.toml:4: \"A\" is no name for an instance"),
+            "{:?}",
+            loaded.refused
+        );
+    }
+
+    #[test]
+    fn a_chain_of_thousands_is_no_circle_and_no_stack_is_used_up() {
+        let directory = Directories::new(&[]);
+        let etc = directory.0.path().join("etc");
+        std::fs::create_dir_all(&etc).expect("made");
+        for n in 0..5000 {
+            let after = if n == 0 { String::new() } else { format!("after = [\"s{}\"]", n - 1) };
+            let text = format!("description = \"d\"\nexec = [\"/x\"]\nuser = \"root\"\n{after}\n");
+            std::fs::write(etc.join(format!("s{n}.toml")), text).expect("written");
+        }
+        let loaded = directory.load();
+        assert_eq!((loaded.units.len(), loaded.refused.len()), (5000, 0));
+    }
+
+    #[test]
     fn the_service_files_of_the_image_are_valid() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../image/board/rootfs");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../image/board/rootfs");
         let loaded = load(&[&root.join("etc/aios/services")], &Users::read(&root));
         assert_eq!(loaded.refused, Vec::<String>::new());
         for name in ["agentd", "console", "inferd", "netd", "toold"] {

@@ -1,0 +1,33 @@
+//! The parsers that are given bytes from outside PID 1, for the fuzzer and for property tests.
+
+use aios_abi::call::ClientFrame;
+use aios_abi::service::InitRequest;
+
+/// Name and parser of each kind of foreign bytes. None of them may panic, whatever it is given.
+pub const FOREIGN: &[(&str, fn(&[u8]))] = &[
+    ("notify", |bytes| drop(crate::notify::parse(1, bytes))),
+    ("uevent", |bytes| drop(crate::device::parse(bytes))),
+    ("cmdline", |bytes| drop(crate::cmdline::parse(&String::from_utf8_lossy(bytes)))),
+    ("control", |bytes| drop(aios_abi::frame::decode::<ClientFrame<InitRequest>>(bytes))),
+    ("kmsg", |bytes| drop(crate::logs::kernel_record(bytes))),
+    ("service-file", |bytes| {
+        let (file, users) =
+            ("/etc/aios/services/x.toml".as_ref(), aios_unit::Users::parse("root:x:0:0::/:", ""));
+        drop(aios_unit::parse(file, &String::from_utf8_lossy(bytes), &users));
+    }),
+    ("output", |bytes| {
+        let mut lines = crate::logs::Lines::default();
+        lines.feed(bytes, |_| {});
+        lines.finish(|_| {});
+    }),
+];
+
+#[cfg(test)]
+mod tests {
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_a_parser_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            super::FOREIGN.iter().for_each(|(_, parse)| parse(&bytes));
+        }
+    }
+}

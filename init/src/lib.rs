@@ -1,0 +1,113 @@
+//! PID 1 of aiOS: mounts, supervises, reaps and shuts the machine down.
+//!
+//! The kernel starts it as `/init` of the initramfs, from where it finds the root file system and
+//! executes itself again as `/sbin/init`. It has one thread and one place where it waits ([`poll`]);
+//! what is to become of the services is decided by a state machine without I/O ([`supervisor`]).
+//!
+//! `aios-init --check FILE…` reads service files and says what is wrong with them.
+
+#![deny(unsafe_code)]
+
+mod boot;
+mod cgroup;
+mod clock;
+mod cmdline;
+mod control;
+mod device;
+mod foreign;
+mod logs;
+mod modules;
+mod notify;
+mod poll;
+mod power;
+mod run;
+mod socket;
+mod spawn;
+mod store;
+mod supervisor;
+#[allow(unsafe_code)]
+mod sys;
+
+pub use foreign::FOREIGN;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: aios-init --check [--root DIRECTORY] FILE…
+  reads service files and prints what is wrong with them, one line each
+  --root DIRECTORY   the image's root, for its etc/passwd and etc/group (default: /)";
+
+/// The program: PID 1 when the kernel started it, a small tool otherwise.
+pub fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        pid1();
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["--version"] => {
+            println!("aios-init {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        ["--store-logs", directory] => match store::run(Path::new(directory)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => {
+                eprintln!("<3>{directory}: {e}");
+                ExitCode::FAILURE
+            }
+        },
+        ["--check", "--root", root, files @ ..] if !files.is_empty() => check(Path::new(root), files),
+        ["--check", files @ ..] if !files.is_empty() && files[0] != "--root" => check(Path::new("/"), files),
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn check(root: &Path, files: &[&str]) -> ExitCode {
+    let users = aios_unit::Users::read(root);
+    let mut code = ExitCode::SUCCESS;
+    for file in files {
+        let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: cannot be read: {e}"));
+        if let Err(sentence) = text.and_then(|text| aios_unit::parse(Path::new(file), &text, &users)) {
+            println!("{sentence}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+/// Never returns: a PID 1 that ends takes the kernel with it.
+fn pid1() -> ! {
+    let started = clock::now();
+    std::panic::set_hook(Box::new(|panic| {
+        power::last_resort(&format!("internal error in init: {panic}"));
+    }));
+    let stage = std::env::args().next().unwrap_or_default();
+    // Ctrl-Alt-Del is a signal from now on, and a way to restart in order.
+    let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
+    // A hang before the loop is one that the watchdog ends; without /dev it cannot be armed yet.
+    let early = power::Watchdog::arm();
+    let booted = match boot::boot(started, &stage) {
+        Ok(booted) => booted,
+        Err((logs, why)) => run::give_up(logs, &why),
+    };
+    let watchdog = early.or_else(power::Watchdog::arm);
+    raise_file_limit();
+    let mut machine = match run::Machine::new(booted, watchdog) {
+        Ok(machine) => machine,
+        Err((logs, why)) => run::give_up(logs, &why),
+    };
+    match machine.run() {
+        Ok(()) => power::last_resort("the machine did not go down"),
+        Err(e) => power::last_resort(&format!("init cannot wait for events: {e}")),
+    }
+}
+
+/// Sockets of all services and connections of all clients are open at once.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    const FILES: u64 = 65_536;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(FILES), maximum: Some(FILES) });
+}
