@@ -1,0 +1,88 @@
+//! The engine workers and the models.
+
+use crate::text;
+use aios_qemu::Accel;
+use aios_qemu::engine::Kind;
+use aios_tests::{Appliance, PATIENCE, root};
+use anyhow::{Context, Result, ensure};
+
+/// The long answer that the tests interrupt.
+const STORY: &str = "tell me a long story about a ship and the sea";
+
+#[test]
+fn an_engine_that_dies_in_the_middle_of_an_answer_is_said_and_the_next_question_works() -> Result<()> {
+    let appliance = Appliance::claimed()?;
+    appliance.wait_for_model()?;
+    for (victim, end) in [("worker", "died in the middle"), ("inferd", "ended while")] {
+        let mut asking = appliance.follow(&["ask", STORY])?;
+        // Well into the story: notes come first.
+        let begun = asking.wait_for_bytes(400)?;
+        if victim == "worker" {
+            ensure!(appliance.machine.kill_engine(Kind::Text), "there is no worker to kill");
+        } else {
+            appliance.kill_daemon("inferd")?;
+        }
+        let (rest, status) = asking.finish()?;
+        println!("{victim} killed after {begun:?}; then: {rest} ({status:?})");
+        ensure!(rest.contains(end), "the end is not explained: {rest:?}");
+        appliance.wait_for_model()?;
+        let answer =
+            appliance.json(&["ask", "could you tell me which programs eat the most RAM at the moment"])?;
+        ensure!(answer["answer"]["text"].is_string(), "the next question does not work: {answer}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_engines_run_inside_the_machine_and_come_back_there() -> Result<()> {
+    let appliance = Appliance::boot(&[], |config| config.engines_outside = false)?;
+    appliance.claim()?;
+    appliance.wait_for_model()?;
+    let status = appliance.json(&["status"])?;
+    for engine in ["text", "embed"] {
+        let place = status.pointer(&format!("/inference/Ok/{engine}/place"));
+        ensure!(place.is_some_and(|place| place == "machine"), "{engine} is not in the machine: {status}");
+    }
+    let answer =
+        appliance.json(&["ask", "could you tell me which programs eat the most RAM at the moment"])?;
+    // Emulated, they may be too slow; then the rules answer. Either way there is an answer in time.
+    ensure!(text(&answer["answer"]["text"]).contains("processes"), "no answer: {answer}");
+    println!("answered by {} after {} ms", answer["answer"]["decider"], answer["answer"]["ms"]);
+    let processes = appliance.json(&["tools", "call", "process.list", "contains=engines/llama"])?;
+    let worker = processes.pointer("/result/processes/0").context("no worker runs")?;
+    ensure!(worker["user"] == "aios-inferd", "the worker has other rights: {worker}");
+    let pid = format!("pid={}", worker["pid"]);
+    appliance.json(&["tools", "call", "process.kill", &pid, "signal=kill", "--why", "test"])?;
+    appliance.wait_for_model()?;
+    let status = appliance.json(&["status"])?;
+    ensure!(status.pointer("/inference/Ok/text/restarts").is_some_and(|n| n == 1), "not restarted: {status}");
+    Ok(())
+}
+
+#[test]
+fn a_truncated_model_is_one_clear_error_and_everything_else_works() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let cut = folder.path().join("cut.gguf");
+    let whole = std::fs::read(root().join("target/models/text.gguf"))?;
+    std::fs::write(&cut, &whole[..whole.len() / 2])?;
+    let appliance = Appliance::boot(&[], |config| {
+        config.accel = Some(Accel::Tcg);
+        config.text_model = Some(cut);
+    })?;
+    appliance.claim()?;
+    // The worker says it as soon as it has read the header; the state leaves `loading` by itself.
+    let until = std::time::Instant::now() + PATIENCE;
+    let detail = loop {
+        let status = appliance.json(&["status"])?;
+        let engine = status.pointer("/inference/Ok/text").cloned().unwrap_or_default();
+        if engine["state"] == "failed" {
+            break text(&engine["detail"]);
+        }
+        ensure!(std::time::Instant::now() < until, "never failed: {status}");
+    };
+    println!("truncated model: {detail}");
+    ensure!(detail.contains("truncated"), "the reason is not told: {detail}");
+    let answer = appliance.json(&["ask", "how much memory is free?"])?;
+    ensure!(answer["answer"]["text"].is_string(), "no answer without a model: {answer}");
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Services and their files.
+
+use crate::text;
+use aios_tests::{Appliance, BOOT};
+use anyhow::{Context, Result, ensure};
+
+#[test]
+fn every_daemon_that_is_killed_comes_back_and_works() -> Result<()> {
+    let appliance = Appliance::claimed()?;
+    appliance.wait_for_model()?;
+    for name in ["toold", "inferd", "agentd", "netd", "console"] {
+        appliance.kill_daemon(name)?;
+        if name == "inferd" {
+            appliance.wait_for_model()?;
+        }
+        let answer = appliance.json(&["ask", "which services are running?"])?;
+        ensure!(answer["answer"]["text"].is_string(), "no answer after {name} was killed: {answer}");
+        let status = appliance.service(name)?;
+        ensure!(status["restarts"].as_u64() == Some(1), "{name} should have one restart: {status}");
+        ensure!(text(&status["last_exit"]).contains("KILL"), "the reason is not told: {status}");
+    }
+    let head = appliance.json(&["audit", "verify"])?;
+    println!("audit after five kills: {head}");
+    Ok(())
+}
+
+#[test]
+fn broken_service_files_are_named_and_nothing_else_stops() -> Result<()> {
+    let files: [(&str, &[u8]); 3] = [
+        (
+            "config/services/typo.toml",
+            b"description = \"x\"\nexec = [\"/usr/bin/aios-netd\"]\nreedy = \"notify\"\n",
+        ),
+        ("config/services/cut.toml", b"exec = [\"/usr/bin"),
+        (
+            "config/services/loop.toml",
+            b"description = \"x\"\nexec = [\"/usr/bin/aios-netd\"]\nrequires = [\"loop\"]\n",
+        ),
+    ];
+    let appliance = Appliance::boot(&files, |_| {})?;
+    appliance.claim()?;
+    let list = appliance.json(&["services", "list"])?;
+    let refused = list["refused"].to_string();
+    println!("refused: {refused}");
+    ensure!(refused.contains("typo.toml:3") && refused.contains("reedy"), "the typo is not named: {refused}");
+    ensure!(refused.contains("cut.toml:1"), "the file that was cut is not named: {refused}");
+    ensure!(refused.contains("loop"), "the cycle is not named: {refused}");
+    for name in ["toold", "inferd", "agentd", "netd", "console"] {
+        ensure!(appliance.service(name)?["state"] == "running", "{name} does not run");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_hostile_service_gets_clear_errors_and_nothing_else_stops() -> Result<()> {
+    let service =
+        b"description = \"a hostile program\"\nexec = [\"/usr/bin/aios-hostile\"]\nuser = \"aios-netd\"\n\
+        kind = \"oneshot\"\nafter = [\"toold\", \"agentd\", \"inferd\", \"console\"]\n";
+    let appliance = Appliance::boot(&[("config/services/hostile.toml", service)], |_| {})?;
+    appliance.claim()?;
+    let mut log = appliance.follow(&["logs", "--unit", "hostile", "-n", "100", "--follow"])?;
+    let mut lines = Vec::new();
+    log.wait_for(|line| {
+        lines.push(line.trim().to_owned());
+        line.contains("hostile: done")
+    })?;
+    drop(log);
+    let lines = lines.join("\n");
+    println!("{lines}");
+    for name in ["init", "toold", "agentd", "inferd"] {
+        for (packet, says) in [
+            ("an oversized packet", "nothing of it was used"),
+            ("another version", "version"),
+            ("garbage", "not a valid"),
+        ] {
+            let wanted = format!("hostile: {name} to {packet}: ");
+            let line =
+                lines.lines().find(|l| l.contains(&wanted)).with_context(|| format!("no line {wanted}"))?;
+            ensure!(line.contains(says), "{line:?} should say {says:?}");
+        }
+    }
+    ensure!(!lines.contains("SUCCESS"), "something was allowed: {lines}");
+    ensure!(lines.contains("hostile: init to a power-off: denied"), "the power-off was not denied: {lines}");
+    ensure!(lines.contains("hostile: toold to a call: denied"), "the call was not denied: {lines}");
+    for name in ["toold", "inferd", "agentd", "netd", "console"] {
+        let status = appliance.service(name)?;
+        ensure!(status["state"] == "running" && status["restarts"] == 0, "{name} suffered: {status}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_power_button_switches_the_machine_off_cleanly() -> Result<()> {
+    let mut appliance = Appliance::boot(&[], |_| {})?;
+    appliance.machine.power_off(BOOT)
+}
