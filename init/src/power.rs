@@ -1,5 +1,6 @@
 //! Power: the button, the watchdog, and the end.
 
+use crate::boot::Place;
 use crate::device::line;
 use crate::logs::Logs;
 use crate::supervisor::Power;
@@ -76,6 +77,9 @@ pub(crate) struct Watchdog {
 impl Watchdog {
     /// Arm the watchdog if the machine has one.
     pub(crate) fn arm() -> Option<Self> {
+        if Place::find() == Place::Container {
+            return None;
+        }
         let device = OpenOptions::new().write(true).open("/dev/watchdog").ok()?;
         Some(Self { device, due: Duration::ZERO })
     }

@@ -8,6 +8,7 @@ mod identity;
 mod initramfs;
 pub(crate) mod mounts;
 mod network;
+mod place;
 
 use crate::cmdline::{self, Cmdline, Disk};
 use crate::device::{self, Uevents, wait_for_disk};
@@ -17,6 +18,7 @@ use crate::{clock, sys};
 use std::time::Duration;
 
 pub(crate) use identity::{save_seed, version};
+pub(crate) use place::Place;
 
 /// Carries the time of the first instruction from the first stage to the second.
 const STARTED: &str = "AIOS_INIT_STARTED_MS";
@@ -40,6 +42,9 @@ pub(crate) struct Booted {
 pub(crate) fn boot(started: Duration, stage: &str) -> Result<Booted, (Logs, String)> {
     let own = clock::milliseconds(started);
     let started_ms = std::env::var(STARTED).ok().and_then(|ms| ms.parse().ok()).unwrap_or(own);
+    if Place::find() == Place::Container {
+        return Ok(container(started_ms));
+    }
     let faults = mounts::first();
     let mut logs = Logs::with_console();
     faults.iter().for_each(|fault| logs.warn(fault));
@@ -90,6 +95,22 @@ fn system(cmdline: &Cmdline, mut logs: Logs, started_ms: u64) -> Booted {
     identity::restore_seed();
     let hostname = identity::hostname(&mut logs);
     Booted { logs, uevents, modules: index, started_ms, hostname, data }
+}
+
+/// On somebody else's machine: mount what is missing, and leave all else as it was found.
+fn container(started_ms: u64) -> Booted {
+    let faults = mounts::in_container();
+    let mut logs = Logs::with_console();
+    faults.iter().for_each(|fault| logs.warn(fault));
+    logs.info(&format!("aiOS {} starts in a container", version()));
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let data = if mounts::is_mount_point(std::path::Path::new("/data")) {
+        "disk"
+    } else {
+        mounts::memory("/data").unwrap_or_else(|why| logs.warn(&why));
+        "memory"
+    };
+    Booted { logs, uevents: None, modules: Index::default(), started_ms, hostname, data }
 }
 
 fn find(disk: &Disk, uevents: Option<&Uevents>) -> Result<std::path::PathBuf, String> {

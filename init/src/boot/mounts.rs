@@ -1,5 +1,6 @@
 //! File systems: the kernel's own, the disks, and how they are left again.
 
+use super::Place;
 use rustix::fs::{CWD, Mode};
 use rustix::mount::{MountFlags, UnmountFlags, mount};
 use std::ffi::CString;
@@ -49,8 +50,13 @@ pub(crate) fn rest() -> Vec<String> {
     mount_each(&VIRTUAL[3..])
 }
 
-fn mount_each(list: &[Virtual]) -> Vec<String> {
-    list.iter()
+/// Mount those that are missing and that show a container nothing of the machine around it.
+pub(crate) fn in_container() -> Vec<String> {
+    mount_each(VIRTUAL.iter().filter(|v| ["proc", "tmpfs", "cgroup2"].contains(&v.kind)))
+}
+
+fn mount_each<'a>(list: impl IntoIterator<Item = &'a Virtual>) -> Vec<String> {
+    list.into_iter()
         .filter_map(|v| {
             if is_mount_point(Path::new(v.at)) {
                 return None;
@@ -63,7 +69,7 @@ fn mount_each(list: &[Virtual]) -> Vec<String> {
 }
 
 /// Whether another file system begins here.
-fn is_mount_point(path: &Path) -> bool {
+pub(crate) fn is_mount_point(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let device = |p: &Path| std::fs::metadata(p).map(|m| m.dev()).ok();
     let here = device(path);
@@ -111,7 +117,11 @@ pub(crate) fn memory(at: &str) -> Result<(), String> {
 }
 
 /// Write everything out and leave the disks behind in a clean state. Returns what could not be done.
+/// A container leaves that to the machine whose disks they are.
 pub(crate) fn leave() -> Vec<String> {
+    if Place::find() == Place::Container {
+        return Vec::new();
+    }
     rustix::fs::sync();
     let mut faults = Vec::new();
     for at in ["/data", "/models"] {

@@ -3,7 +3,7 @@
 mod requests;
 mod services;
 
-use crate::boot::Booted;
+use crate::boot::{Booted, Place};
 use crate::cgroup::{self, Cgroup};
 use crate::control::Control;
 use crate::device::{self, Uevents};
@@ -126,7 +126,8 @@ impl Machine {
         }
         let services = loaded.units.into_iter().map(|unit| Held::new(unit, &mut logs)).collect();
         let nonblocking = libc::O_NONBLOCK | libc::O_CLOEXEC;
-        let kernel = std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open("/dev/kmsg").ok();
+        let open = || std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open("/dev/kmsg").ok();
+        let kernel = (Place::find() == Place::Machine).then(open).flatten();
         let mut seed = [0; 8];
         let _ = File::open("/dev/urandom").and_then(|mut f| io::Read::read_exact(&mut f, &mut seed));
         Ok(Self {
