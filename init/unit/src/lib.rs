@@ -9,6 +9,8 @@ mod calendar;
 mod load;
 mod parse;
 mod raw;
+#[cfg(test)]
+mod reference;
 mod values;
 
 pub use calendar::Calendar;
