@@ -63,9 +63,9 @@ elif [ ${#need[@]} -gt 0 ]; then
 fi
 [ -n "$build" ] || exit 0
 
-# The kernel package is downloaded by name, which needs apt's package lists.
-if [ ! -d target/cache/kernel ] && command -v apt-cache >/dev/null &&
-  ! apt-cache show linux-image-6.12-cloud-amd64 >/dev/null 2>&1; then
+# Kernel and e2fsck are downloaded by name, which needs apt's package lists.
+if { [ ! -d target/cache/kernel ] || [ ! -d target/cache/e2fsck ]; } && command -v apt-cache >/dev/null &&
+  ! { apt-cache show linux-image-6.12-cloud-amd64 && apt-cache show e2fsck-static; } >/dev/null 2>&1; then
   quietly "fetching apt's package lists" as_root apt-get update -q
 fi
 

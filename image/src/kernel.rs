@@ -1,6 +1,7 @@
-//! The distribution's kernel package, fetched with its own client and unpacked without being installed.
+//! The distribution's kernel package.
 
 use crate::modules::{files, plain};
+use crate::package;
 use crate::stage::Stage;
 use crate::stamp::Inputs;
 use crate::tool::{output, run};
@@ -34,24 +35,8 @@ pub(crate) fn fetch(cache: &Path) -> Result<Kernel> {
     }
     println!("image: fetching the kernel package (about 35 MB)");
     let part = cache.join("kernel.part");
-    let _ = std::fs::remove_dir_all(&part);
-    std::fs::create_dir_all(&part).with_context(|| format!("{} cannot be made", part.display()))?;
-    // apt checks the package against the distribution's signature. Its sandbox user may not write into
-    // a checkout, so as root the sandbox is given up for this one file.
-    run(Command::new("apt-get").current_dir(&part).args([
-        "-q",
-        "-o",
-        "APT::Sandbox::User=root",
-        "download",
-        &package()?,
-    ]))?;
-    let downloaded = crate::stamp::entries(&part)?;
-    let deb = downloaded.iter().find(|p| p.extension().is_some_and(|e| e == "deb"));
-    let deb = deb.context("apt-get downloaded nothing")?;
-    let version = run(Command::new("dpkg-deb").arg("-f").arg(deb).arg("Version"))?;
-    run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&part))?;
-    std::fs::remove_file(deb)?;
-    std::fs::write(part.join("version"), version.trim())?;
+    let version = package::unpack(&newest()?, &part)?;
+    std::fs::write(part.join("version"), version)?;
     let release = name(&only_entry(&part.join("lib/modules"))?);
     run(Command::new("depmod").arg("-b").arg(&part).arg(&release))?;
     let _ = std::fs::remove_dir_all(&folder);
@@ -60,7 +45,7 @@ pub(crate) fn fetch(cache: &Path) -> Result<Kernel> {
 }
 
 /// The package behind the name that always means the newest one.
-fn package() -> Result<String> {
+fn newest() -> Result<String> {
     let depends = run(Command::new("apt-cache").args(["depends", "--no-recommends", META]))?;
     match depends.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-")) {
         Some(rest) => Ok(format!("linux-image-{rest}")),

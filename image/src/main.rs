@@ -8,10 +8,12 @@
 
 mod cpio;
 mod elf;
+mod fsck;
 mod initramfs;
 mod kernel;
 mod models;
 mod modules;
+mod package;
 mod root;
 mod stage;
 mod stamp;
@@ -103,12 +105,16 @@ fn build(checkout: &Checkout, model: Option<&Path>, extra: &[PathBuf], out: &Pat
     std::fs::create_dir_all(out).with_context(|| format!("{} cannot be made", out.display()))?;
     let begun = Instant::now();
     let kernel = kernel::fetch(&checkout.cache)?;
+    let fsck = fsck::fetch(&checkout.cache)?;
     let models = models::choose(checkout, model)?;
     let lists = modules::Lists::read(&checkout.board)?;
     let parts = [
         ("vmlinuz", kernel.copy(&out.join("vmlinuz"))?),
         ("initramfs.cpio", initramfs::build(checkout, &kernel, &lists, &out.join("initramfs.cpio"))?),
-        ("root.erofs", root::build(checkout, &kernel, &lists, &models, extra, &out.join("root.erofs"))?),
+        (
+            "root.erofs",
+            root::build(checkout, &kernel, &fsck, &lists, &models, extra, &out.join("root.erofs"))?,
+        ),
         ("models.erofs", models.build(&checkout.cache, &out.join("models.erofs"))?),
     ];
     if parts.iter().all(|(_, built)| !built) {

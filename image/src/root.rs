@@ -1,6 +1,7 @@
 //! The root file system.
 
 use crate::Checkout;
+use crate::fsck::Fsck;
 use crate::kernel::Kernel;
 use crate::models::Models;
 use crate::modules::Lists;
@@ -38,18 +39,21 @@ struct Program {
     from: PathBuf,
     name: String,
     place: String,
+    version: String,
+    licence: &'static str,
 }
 
 /// Build it unless it is what it would be. True when it was built.
 pub(crate) fn build(
     checkout: &Checkout,
     kernel: &Kernel,
+    fsck: &Fsck,
     lists: &Lists,
     models: &Models,
     extra: &[PathBuf],
     image: &Path,
 ) -> Result<bool> {
-    let programs = programs(checkout, extra)?;
+    let programs = programs(checkout, fsck, extra)?;
     let mut inputs = Inputs::new()?;
     for program in &programs {
         inputs.file(&program.from)?;
@@ -66,9 +70,9 @@ pub(crate) fn build(
     EMPTY.iter().try_for_each(|name| stage.directory(name))?;
     stage.tree(&checkout.board.join("rootfs"), "")?;
     let mut components = models.components.clone();
-    for Program { from, name, place } in &programs {
+    for Program { from, name, place, version, licence } in &programs {
         stage.program(from, place)?;
-        components.push(component(from, name, VERSION, "program", LICENCE)?);
+        components.push(component(from, name, version, "program", licence)?);
     }
     kernel.install(&stage, &lists.all(), &lists.load)?;
     components.push(component(&kernel.image, "linux", &kernel.version, "kernel", "GPL-2.0-only")?);
@@ -82,20 +86,27 @@ pub(crate) fn build(
     Ok(true)
 }
 
-fn programs(checkout: &Checkout, extra: &[PathBuf]) -> Result<Vec<Program>> {
-    let from = |folder: &Path, table: &[(&str, &str)]| -> Vec<Program> {
-        let program = |&(name, place): &(&str, &str)| Program {
-            from: folder.join(name),
-            name: name.to_owned(),
-            place: place.to_owned(),
-        };
-        table.iter().map(program).collect()
+fn programs(checkout: &Checkout, fsck: &Fsck, extra: &[PathBuf]) -> Result<Vec<Program>> {
+    let ours = |from: PathBuf, name: &str, place: &str| Program {
+        from,
+        name: name.to_owned(),
+        place: place.to_owned(),
+        version: VERSION.to_owned(),
+        licence: LICENCE,
     };
-    let mut programs = from(&checkout.programs, &PROGRAMS);
-    programs.extend(from(&checkout.engines, &ENGINES));
+    let daemons = PROGRAMS.iter().map(|(name, place)| ours(checkout.programs.join(name), name, place));
+    let engines = ENGINES.iter().map(|(name, place)| ours(checkout.engines.join(name), name, place));
+    let mut programs: Vec<Program> = daemons.chain(engines).collect();
+    programs.push(Program {
+        from: fsck.program.clone(),
+        name: "e2fsck".to_owned(),
+        place: "usr/sbin/e2fsck".to_owned(),
+        version: fsck.version.clone(),
+        licence: "GPL-2.0-only",
+    });
     for path in extra {
         let name = path.file_name().context("a program without a name")?.to_string_lossy().into_owned();
-        programs.push(Program { from: path.clone(), place: format!("usr/bin/{name}"), name });
+        programs.push(ours(path.clone(), &name, &format!("usr/bin/{name}")));
     }
     Ok(programs)
 }

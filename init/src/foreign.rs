@@ -3,12 +3,16 @@
 use aios_abi::call::ClientFrame;
 use aios_abi::service::InitRequest;
 
+/// Takes any bytes at all.
+pub(crate) type Parser = fn(&[u8]);
+
 /// Name and parser of each kind of foreign bytes. None of them may panic, whatever it is given.
-pub const FOREIGN: &[(&str, fn(&[u8]))] = &[
+pub const FOREIGN: &[(&str, Parser)] = &[
     ("notify", |bytes| drop(crate::notify::parse(1, bytes))),
     ("uevent", |bytes| drop(crate::device::parse(bytes))),
     ("cmdline", |bytes| drop(crate::cmdline::parse(&String::from_utf8_lossy(bytes)))),
     ("control", |bytes| drop(aios_abi::frame::decode::<ClientFrame<InitRequest>>(bytes))),
+    ("ext4", |bytes| drop(crate::boot::ext4::Superblock::parse(bytes))),
     ("kmsg", |bytes| drop(crate::logs::kernel_record(bytes))),
     ("service-file", |bytes| {
         let (file, users) =

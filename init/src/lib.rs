@@ -88,12 +88,12 @@ fn pid1() -> ! {
     // Ctrl-Alt-Del is a signal from now on, and a way to restart in order.
     let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
     // A hang before the loop is one that the watchdog ends; without /dev it cannot be armed yet.
-    let early = power::Watchdog::arm();
-    let booted = match boot::boot(started, &stage) {
+    let mut watchdog = power::Watchdog::arm();
+    let booted = match boot::boot(started, &stage, &mut watchdog) {
         Ok(booted) => booted,
         Err((logs, why)) => run::give_up(logs, &why),
     };
-    let watchdog = early.or_else(power::Watchdog::arm);
+    let watchdog = watchdog.or_else(power::Watchdog::arm);
     raise_file_limit();
     let mut machine = match run::Machine::new(booted, watchdog) {
         Ok(machine) => machine,

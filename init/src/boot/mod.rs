@@ -4,17 +4,23 @@
 //! `/sbin/init` there, which is the same program again. Without `root=` on the kernel command line the
 //! initramfs itself is the system.
 
+mod child;
+mod data;
+pub(crate) mod ext4;
 mod identity;
 mod initramfs;
 pub(crate) mod mounts;
 mod network;
 mod place;
+#[allow(unsafe_code)]
+mod sys;
 
+use crate::clock;
 use crate::cmdline::{self, Cmdline, Disk};
 use crate::device::{self, Uevents, wait_for_disk};
 use crate::logs::Logs;
 use crate::modules::{self, Index};
-use crate::{clock, sys};
+use crate::power::Watchdog;
 use std::time::Duration;
 
 pub(crate) use identity::{save_seed, version};
@@ -39,7 +45,11 @@ pub(crate) struct Booted {
 }
 
 /// Do all of it. In the initramfs this ends by executing the next stage.
-pub(crate) fn boot(started: Duration, stage: &str) -> Result<Booted, (Logs, String)> {
+pub(crate) fn boot(
+    started: Duration,
+    stage: &str,
+    watchdog: &mut Option<Watchdog>,
+) -> Result<Booted, (Logs, String)> {
     let own = clock::milliseconds(started);
     let started_ms = std::env::var(STARTED).ok().and_then(|ms| ms.parse().ok()).unwrap_or(own);
     if Place::find() == Place::Container {
@@ -55,7 +65,7 @@ pub(crate) fn boot(started: Duration, stage: &str) -> Result<Booted, (Logs, Stri
         if let Err(why) = initramfs::enter(&cmdline, &mut logs) {
             return Err((logs, why));
         }
-        let why = sys::execute(c"/sbin/init", &format!("{STARTED}={own}"));
+        let why = crate::sys::execute(c"/sbin/init", &format!("{STARTED}={own}"));
         return Err((logs, format!("/sbin/init of the root file system cannot be executed: {why}")));
     }
     logs.info(&format!(
@@ -63,11 +73,11 @@ pub(crate) fn boot(started: Duration, stage: &str) -> Result<Booted, (Logs, Stri
         version(),
         clock::milliseconds(clock::now())
     ));
-    Ok(system(&cmdline, logs, started_ms))
+    Ok(system(&cmdline, logs, started_ms, watchdog))
 }
 
 /// The second stage. Nothing in it is fatal: what is missing is said, the rest goes on.
-fn system(cmdline: &Cmdline, mut logs: Logs, started_ms: u64) -> Booted {
+fn system(cmdline: &Cmdline, mut logs: Logs, started_ms: u64, watchdog: &mut Option<Watchdog>) -> Booted {
     mounts::rest().iter().for_each(|fault| logs.warn(fault));
     let uevents = Uevents::open().map_err(|e| logs.warn(&format!("no kernel events: {e}"))).ok();
     let (loaded, faults) = modules::load_list();
@@ -77,6 +87,8 @@ fn system(cmdline: &Cmdline, mut logs: Logs, started_ms: u64) -> Booted {
         logs.push(crate::logs::INIT, 4, &fault);
     }
     logs.push(crate::logs::INIT, 6, &format!("{loaded} modules from the image's list are loaded"));
+    // Now the modules are there that it may need; a check of the data disk can take long.
+    *watchdog = watchdog.take().or_else(Watchdog::arm);
     identity::sysctls(&mut logs);
     if let Err(e) = network::loopback_up() {
         logs.warn(&format!("the loopback interface is not up: {e}"));
@@ -87,7 +99,7 @@ fn system(cmdline: &Cmdline, mut logs: Logs, started_ms: u64) -> Booted {
             logs.warn(&format!("no models: {why}; the machine works without them"));
         }
     }
-    let data = mount_data(cmdline, uevents.as_ref(), &mut logs);
+    let data = mount_data(cmdline, uevents.as_ref(), &mut logs, watchdog);
     if uevents.as_ref().is_some_and(Uevents::take_skipped) {
         index.coldplug().iter().for_each(|fault| logs.push(crate::logs::INIT, 4, fault));
     }
@@ -118,9 +130,14 @@ fn find(disk: &Disk, uevents: Option<&Uevents>) -> Result<std::path::PathBuf, St
     wait_for_disk(disk, uevents, DISK_LIMIT)
 }
 
-fn mount_data(cmdline: &Cmdline, uevents: Option<&Uevents>, logs: &mut Logs) -> &'static str {
+fn mount_data(
+    cmdline: &Cmdline,
+    uevents: Option<&Uevents>,
+    logs: &mut Logs,
+    watchdog: &mut Option<Watchdog>,
+) -> &'static str {
     let mounted = match &cmdline.data {
-        Some(disk) => find(disk, uevents).and_then(|device| mounts::data(&device, "/data")),
+        Some(disk) => find(disk, uevents).and_then(|device| data::mount(&device, "/data", logs, watchdog)),
         None => Err("the kernel command line has no aios.data=".to_owned()),
     };
     let Err(why) = mounted else { return "disk" };

@@ -107,7 +107,8 @@ pub(crate) fn read_only(device: &Path, at: &str) -> Result<(), String> {
 /// Mount the disk that keeps what must survive.
 pub(crate) fn data(device: &Path, at: &str) -> Result<(), String> {
     let source = device.to_string_lossy();
-    attach(&source, at, "ext4", INERT.union(MountFlags::NOATIME), "")
+    // After an error nothing more is written: what is damaged would spread.
+    attach(&source, at, "ext4", INERT.union(MountFlags::NOATIME), "errors=remount-ro")
         .map_err(|e| format!("{source} cannot be mounted on {at} as ext4: {e}"))
 }
 
