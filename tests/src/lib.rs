@@ -27,6 +27,11 @@ pub fn program(name: &str) -> PathBuf {
     root().join("target/x86_64-unknown-linux-gnu/release").join(name)
 }
 
+/// The image under test: the one that `make test-machine` built, or the folder that `AIOS_TEST_IMAGE` names.
+pub fn image() -> PathBuf {
+    std::env::var_os("AIOS_TEST_IMAGE").map_or_else(|| root().join("target/test-image"), PathBuf::from)
+}
+
 /// A booted appliance with a folder of its own, and a command line that belongs to it.
 pub struct Appliance {
     /// The machine; taken out when it is switched off.
@@ -41,7 +46,7 @@ impl Appliance {
     pub fn boot(files: &[(&str, &[u8])], change: impl FnOnce(&mut MachineConfig)) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("aios-test-").tempdir()?;
         let mut config = MachineConfig::new(&root(), folder.path());
-        config.image = root().join("target/test-image");
+        config.image = image();
         aios_qemu::disk::format(&config.data)?;
         if !files.is_empty() {
             aios_qemu::disk::put(&config.data, files)?;
@@ -234,6 +239,12 @@ impl Following {
             self.output.consume(length);
         }
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// End it: enough was read.
+    pub fn end(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Wait for the end; everything that it still printed, both channels together, and its exit status.

@@ -4,6 +4,7 @@
 mod console;
 mod data;
 mod engines;
+mod faults;
 mod services;
 
 /// A JSON string without its quotes; anything else as JSON.

@@ -54,7 +54,7 @@ fn broken_service_files_are_named_and_nothing_else_stops() -> Result<()> {
 #[test]
 fn a_hostile_service_gets_clear_errors_and_nothing_else_stops() -> Result<()> {
     let service =
-        b"description = \"a hostile program\"\nexec = [\"/usr/bin/aios-hostile\"]\nuser = \"aios-netd\"\n\
+        b"description = \"a hostile program\"\nexec = [\"/usr/bin/aios-hostile\", \"strange-packets\"]\nuser = \"aios-netd\"\n\
         kind = \"oneshot\"\nafter = [\"toold\", \"agentd\", \"inferd\", \"console\"]\n";
     let appliance = Appliance::boot(&[("config/services/hostile.toml", service)], |_| {})?;
     appliance.claim()?;

@@ -1,0 +1,160 @@
+//! Faults that a service can inject: whatever it does, the machine lives on and says who it was.
+//!
+//! Several share a booted machine. Each prints one line about what happened.
+
+use crate::text;
+use aios_tests::{Appliance, PATIENCE};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// The services without which the machine cannot be managed, and the one that talks to the network.
+const CONTROL: [&str; 5] = ["toold", "inferd", "agentd", "netd", "console"];
+
+/// A file with which a fault is a service that waits to be started.
+pub(crate) fn service(name: &str, user: &str, exec: &[&str], more: &str) -> (String, Vec<u8>) {
+    let words = exec.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+    let text = format!(
+        "description = \"the fault {name}\"\nexec = [\"/usr/bin/aios-hostile\", {words}]\nuser = \"{user}\"\n\
+         start = \"manual\"\n{more}"
+    );
+    (format!("config/services/{name}.toml"), text.into_bytes())
+}
+
+/// A machine with these services on its data disk, claimed.
+pub(crate) fn machine(services: &[(String, Vec<u8>)]) -> Result<Appliance> {
+    let files: Vec<(&str, &[u8])> =
+        services.iter().map(|(path, text)| (path.as_str(), text.as_slice())).collect();
+    let appliance = Appliance::boot(&files, |config| {
+        // No fault has to do with the model.
+        config.engines_outside = false;
+    })?;
+    appliance.claim()?;
+    Ok(appliance)
+}
+
+/// Start a service; what it does is awaited elsewhere.
+pub(crate) fn start(appliance: &Appliance, name: &str) -> Result<()> {
+    let argument = format!("name={name}");
+    appliance.follow(&["tools", "call", "service.restart", &argument, "--why", "fault"])?;
+    Ok(())
+}
+
+/// Wait for a line in the log of a unit.
+pub(crate) fn said(appliance: &Appliance, unit: &str, wanted: &str) -> Result<String> {
+    let mut log = appliance.follow(&["logs", "--unit", unit, "-n", "200", "--follow"])?;
+    let line = log.wait_for(|line| line.contains(wanted));
+    let line = line.with_context(|| format!("{unit} did not say {wanted:?}"))?;
+    log.end();
+    Ok(line.trim().to_owned())
+}
+
+/// Kill the main process of a service, with which all that it made ends.
+pub(crate) fn end(appliance: &Appliance, name: &str) -> Result<()> {
+    let pid = appliance.service(name)?["pid"].as_u64().with_context(|| format!("{name} does not run"))?;
+    let pid = format!("pid={pid}");
+    appliance.json(&["tools", "call", "process.kill", &pid, "signal=kill", "--why", "fault"])?;
+    wait_until(appliance, name, |status| status["processes"].as_u64().unwrap_or(0) == 0)?;
+    Ok(())
+}
+
+/// Wait until a service is as it should be.
+pub(crate) fn wait_until(
+    appliance: &Appliance,
+    name: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> Result<Value> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let status = appliance.service(name)?;
+        if wanted(&status) {
+            return Ok(status);
+        }
+        if Instant::now() > until {
+            bail!("{name} did not become what was awaited: {status}");
+        }
+    }
+}
+
+/// The processes of the control services.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Pids(BTreeMap<String, u64>);
+
+impl Pids {
+    /// All of them run.
+    pub(crate) fn now(appliance: &Appliance) -> Result<Self> {
+        let list = appliance.json(&["services", "list"])?;
+        let services = list["services"].as_array().context("no list of services")?;
+        let mut pids = BTreeMap::new();
+        for name in CONTROL {
+            let status = services.iter().find(|s| s["name"] == name).context("a service is missing")?;
+            ensure!(status["state"] == "running", "{name} does not run: {status}");
+            pids.insert(name.to_owned(), status["pid"].as_u64().context("no process")?);
+        }
+        Ok(Self(pids))
+    }
+
+    /// They are the same as before: none was harmed.
+    pub(crate) fn same(&self, appliance: &Appliance, fault: &str) -> Result<()> {
+        let now = Self::now(appliance).with_context(|| format!("after {fault}"))?;
+        ensure!(*self == now, "{fault}: control services were harmed: before {self:?}, after {now:?}");
+        Ok(())
+    }
+}
+
+#[test]
+fn too_many_processes_and_processes_that_stand_still_harm_nobody_else() -> Result<()> {
+    let oneshot = "kind = \"oneshot\"\n";
+    let appliance = machine(&[
+        service(
+            "bomb-limited",
+            "aios-netd",
+            &["fork-bomb"],
+            "kind = \"oneshot\"\n[resources]\npids_max = 64\n",
+        ),
+        service("bomb", "root", &["fork-bomb"], oneshot),
+        service(
+            "orphans",
+            "aios-netd",
+            &["orphans", "2000"],
+            "kind = \"oneshot\"\n[resources]\npids_max = 4096\n",
+        ),
+        service("stopped", "aios-netd", &["stop"], "stop_timeout = \"2s\"\n"),
+        service("watched", "aios-netd", &["stop-watched"], "ready = \"notify\"\nwatchdog = \"2s\"\n"),
+    ])?;
+    let before = Pids::now(&appliance)?;
+
+    for name in ["bomb-limited", "bomb"] {
+        start(&appliance, name)?;
+        let line = said(&appliance, name, "the first process made")?;
+        let begun = Instant::now();
+        let status = appliance.service(name)?;
+        let answered = begun.elapsed().as_millis();
+        end(&appliance, name)?;
+        println!(
+            "fault {name}: {line}; {} processes, the list of services after {answered} ms; killed as a whole",
+            status["processes"]
+        );
+        before.same(&appliance, name)?;
+    }
+
+    start(&appliance, "orphans")?;
+    let line = said(&appliance, "orphans", "ended at once")?;
+    println!("fault orphans: {line}");
+    ensure!(line.contains(", 0 were left"), "PID 1 did not collect them: {line}");
+    before.same(&appliance, "orphans")?;
+
+    start(&appliance, "stopped")?;
+    said(&appliance, "stopped", "stop: now")?;
+    let pid = appliance.service("stopped")?["pid"].clone();
+    appliance.json(&["tools", "call", "service.restart", "name=stopped", "--why", "fault"])?;
+    let status = wait_until(&appliance, "stopped", |s| s["pid"] != pid && s["pid"].is_u64())?;
+    println!("fault stopped: restarted on request; {}", text(&status["last_exit"]));
+
+    start(&appliance, "watched")?;
+    let status = wait_until(&appliance, "watched", |s| s["restarts"].as_u64() >= Some(1))?;
+    println!("fault watched: stopped itself; {}", text(&status["last_exit"]));
+    ensure!(text(&status["last_exit"]).contains("watchdog"), "the reason is not told: {status}");
+    before.same(&appliance, "the stopped services")
+}
