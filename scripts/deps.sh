@@ -47,7 +47,9 @@ for group in "$@"; do
       want qemu-system-x86 qemu-system-x86_64; want ovmf /usr/share/OVMF ;;
     test) want chromium chromium ;;
     # ldd fails for a program that needs no libraries, which is the one wanted.
-    bench) if ! command -v busybox >/dev/null || ldd "$(command -v busybox)" >/dev/null 2>&1; then need+=(busybox-static); fi ;;
+    bench)
+      want s6 s6-svscan; want runit runsvdir; want systemd /usr/lib/systemd/systemd /lib/systemd/systemd
+      if ! command -v busybox >/dev/null || ldd "$(command -v busybox)" >/dev/null 2>&1; then need+=(busybox-static); fi ;;
     *) echo "deps: there is no group $group; groups are build, test and bench" >&2; exit 2 ;;
   esac
 done

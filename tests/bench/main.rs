@@ -7,6 +7,7 @@
 mod boot;
 mod busybox;
 mod infer;
+mod init;
 mod ipc;
 mod peer;
 mod report;
@@ -16,7 +17,17 @@ use anyhow::{Context, Result};
 use std::path::Path;
 
 fn main() -> std::process::ExitCode {
-    match run() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // All but the first are this program's own steps on the way to a measured supervisor.
+    let done = match words.as_slice() {
+        [] => run(),
+        ["supervisors"] => init::supervisors(),
+        ["enter", cgroup, supervisor, root] => init::enter(cgroup, supervisor, root),
+        ["become", supervisor, root] => init::become_pid1(supervisor, root),
+        _ => Err(anyhow::anyhow!("aios-bench takes no arguments")),
+    };
+    match done {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error:#}");
@@ -41,12 +52,19 @@ fn run() -> Result<()> {
     println!("bench: tool calls");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let calls = runtime.block_on(ipc::measure(&programs, &folder))?;
+    println!("bench: supervisors");
+    let supervisors = init::measure()?;
     println!("bench: the text engine");
     let engine = infer::measure(&worker, &llama_bench, &root.join("target/models/text.gguf"))?;
     let boots = boot::measure(&root)?;
-    let rows = [boots.times()?, calls, engine, sizes, boots.memory()?].concat();
+    let rows = [boots.times()?, supervisors.rows()?, calls, engine, sizes, boots.memory()?].concat();
     report::publish(&rows, &file)?;
-    println!("{}\n{}", boots.processes(), next(&rows, load, file.strip_prefix(&root).unwrap_or(&file)));
+    println!(
+        "{}\n{}\n{}",
+        supervisors.table(),
+        boots.processes(),
+        next(&rows, load, file.strip_prefix(&root).unwrap_or(&file))
+    );
     Ok(())
 }
 

@@ -1,0 +1,140 @@
+//! The supervisor beside s6, runit and systemd: each as PID 1 of namespaces of its own on this
+//! machine, with the same service program, in turns.
+
+mod figures;
+mod reports;
+mod stage;
+mod supervisor;
+mod world;
+
+use crate::report::{Bar, Row, median};
+use anyhow::{Context, Result, ensure};
+use figures::{All, Figures, MANY, SOME};
+use std::process::{Command, Stdio};
+use supervisor::{ALL, Supervisor};
+
+pub(crate) use stage::{become_pid1, enter};
+
+/// What was measured, as rows and as a table of everybody.
+pub(crate) struct Measured(All);
+
+/// Namespaces need root, the rest of the measurements does not: a process of its own does this part.
+pub(crate) fn measure() -> Result<Measured> {
+    let own = std::env::current_exe()?;
+    let mut command = match rustix::process::geteuid().is_root() {
+        true => Command::new(own),
+        false => {
+            let mut sudo = Command::new("sudo");
+            sudo.arg(own);
+            sudo
+        }
+    };
+    let output = command.arg("supervisors").stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "the supervisors could not be measured");
+    Ok(Measured(serde_json::from_slice(&output.stdout).context("the measurements are not readable")?))
+}
+
+/// The process that [`measure`] starts.
+pub(crate) fn supervisors() -> Result<()> {
+    serde_json::to_writer(std::io::stdout(), &figures::measure()?)?;
+    Ok(())
+}
+
+impl Measured {
+    /// Rows with their bars.
+    pub(crate) fn rows(&self) -> Result<Vec<Row>> {
+        use Supervisor::{Runit, S6, Systemd};
+        let each = |f: &Figures| (pss(f, MANY) - pss(f, 1)) / (MANY - 1) as f64;
+        Ok(vec![
+            self.row(
+                "init.restart_first",
+                "SIGKILL → main, first",
+                "µs",
+                &[S6, Runit, Systemd],
+                Bar::AtMost(0.7),
+                |f| median(f.first.clone()),
+            )?,
+            // systemd does not wait a second but RestartSec=, a tenth by default, each time.
+            self.row(
+                "init.restart_second",
+                "SIGKILL → main, again at once",
+                "µs",
+                &[S6, Runit],
+                Bar::AtMost(0.05),
+                |f| median(f.second.clone()),
+            )?,
+            self.row(
+                "init.pss_1",
+                "with one service",
+                "KiB",
+                &[S6, Runit, Systemd],
+                Bar::Within(1024.0),
+                |f| pss(f, 1),
+            )?,
+            self.row(
+                "init.pss_each",
+                "each further service",
+                "KiB",
+                &[S6, Runit, Systemd],
+                Bar::Within(8.0),
+                each,
+            )?,
+            self.row("init.start_1000", "1000 services started", "µs", &[S6], Bar::AtMost(0.5), |f| {
+                median(f.start.clone())
+            })?,
+            self.row(
+                "init.shutdown",
+                "100 services stopped",
+                "µs",
+                &[S6, Runit, Systemd],
+                Bar::None,
+                |f| median(f.shutdown.clone()),
+            )?,
+            self.row("init.wakeups", "in 60 s, 100 services", "times", &[Runit], Bar::Within(0.0), |f| {
+                f.wakeups
+            })?,
+        ])
+    }
+
+    /// Ours beside the best of these.
+    fn row(
+        &self,
+        id: &'static str,
+        what: &'static str,
+        unit: &'static str,
+        peers: &[Supervisor],
+        bar: Bar,
+        pick: impl Fn(&Figures) -> f64,
+    ) -> Result<Row> {
+        let value = |supervisor: &Supervisor| self.0.get(supervisor).map_or(f64::NAN, &pick);
+        let best = peers.iter().min_by(|a, b| value(a).total_cmp(&value(b))).context("no peer")?;
+        Row::new(id, what, unit, value(&Supervisor::Aios), best.title(), value(best), bar)
+    }
+
+    /// Everybody's figures.
+    pub(crate) fn table(&self) -> String {
+        type Pick = fn(&Figures) -> f64;
+        let columns: [(&str, Pick); 8] = [
+            ("first ms", |f| median(f.first.clone()) / 1e3),
+            ("second ms", |f| median(f.second.clone()) / 1e3),
+            ("1 KiB", |f| pss(f, 1)),
+            ("100 KiB", |f| pss(f, SOME)),
+            ("1000 KiB", |f| pss(f, MANY)),
+            ("start ms", |f| median(f.start.clone()) / 1e3),
+            ("wakeups", |f| f.wakeups),
+            ("end ms", |f| median(f.shutdown.clone()) / 1e3),
+        ];
+        let head: String = columns.iter().map(|(title, _)| format!("{title:>10}")).collect();
+        let lines = ALL.iter().filter_map(|supervisor| {
+            let figures = self.0.get(supervisor)?;
+            let cells: String = columns.iter().map(|(_, pick)| format!("{:>10.2}", pick(figures))).collect();
+            Some(format!("{:<8}{cells}", supervisor.title()))
+        });
+        let lines: Vec<String> = lines.collect();
+        format!("{:<8}{head}\n{}", "", lines.join("\n"))
+    }
+}
+
+fn pss(figures: &Figures, services: usize) -> f64 {
+    median(figures.pss.get(&services).cloned().unwrap_or_default())
+}
