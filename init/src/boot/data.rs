@@ -5,7 +5,7 @@
 
 use super::child::{self, End};
 use super::ext4::{self, Superblock};
-use super::{mounts, sys};
+use super::{groups, mounts, sys};
 use crate::clock;
 use crate::device::line;
 use crate::logs::{INIT, Logs};
@@ -32,58 +32,90 @@ pub(super) fn mount(
     logs: &mut Logs,
     watchdog: &mut Option<Watchdog>,
 ) -> Result<(), String> {
-    let name = device.display();
-    let found = superblock(device).map_err(|e| format!("{name} cannot be read: {e}"))?;
+    let found = examine(device).map_err(|e| format!("{} cannot be read: {e}", device.display()))?;
     let mut doctor = Doctor { device, at, until: clock::now() + LIMIT, logs, watchdog };
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let need = match &found {
-        Some(found) => {
-            fits(found, device)?;
-            found.needs_check(since_1970).map(|need| need.to_string())
+    let checked = match found {
+        Found::Whole(superblock) => {
+            fits(&superblock, device)?;
+            let need = superblock.needs_check(since_1970);
+            need.map(|need| doctor.check(&need.to_string(), "-p", &[])).transpose()?.is_some()
         }
-        None if is_ours_without_superblock(device) => Some("had lost its superblock".to_owned()),
-        None => {
+        Found::Copy { superblock, block, lost } => {
+            fits(&superblock, device)?;
+            let copy = ["-b", &block.to_string(), "-B", &superblock.block_size.to_string()];
+            doctor.check(&format!("had lost its {lost}, of which there is a copy"), "-fp", &copy)?;
+            true
+        }
+        Found::Foreign => {
             return Err(format!(
-                "{name} holds no ext4 file system, and init formats nothing; make one there with the label {LABEL}"
+                "{} holds no ext4 file system, and init formats nothing; make one there with the label {LABEL}",
+                device.display()
             ));
         }
     };
-    let checked = need.is_some();
-    if let Some(need) = need {
-        doctor.check(&need, "-p")?;
-    }
     if let Err(why) = mounts::data(device, at) {
         if checked {
             return Err(why);
         }
         // It calls itself clean, and the kernel says that it is not.
         doctor.logs.warn(&why);
-        doctor.check("called itself clean but cannot be mounted", "-fp")?;
+        doctor.check("called itself clean but cannot be mounted", "-fp", &[])?;
         mounts::data(device, at)?;
     }
     grow(device, at, logs);
     Ok(())
 }
 
-fn superblock(device: &Path) -> std::io::Result<Option<Superblock>> {
-    superblock_at(device, ext4::OFFSET)
+/// What is on a disk.
+#[derive(Debug)]
+enum Found {
+    /// An ext4 file system whose start can be believed.
+    Whole(Superblock),
+    /// Ours, but something at its start is lost; the copy that begins with this block is whole.
+    Copy { superblock: Superblock, block: u64, lost: &'static str },
+    /// Nothing of ours, or nothing any more.
+    Foreign,
 }
 
-fn superblock_at(device: &Path, offset: u64) -> std::io::Result<Option<Superblock>> {
+/// Look at superblock and group descriptors, and at their copies where they are damaged.
+fn examine(device: &Path) -> std::io::Result<Found> {
+    let file = File::open(device)?;
+    let Some(superblock) = superblock_at(&file, ext4::OFFSET)? else {
+        // The room before the superblock is empty in every ext4: no partition table and no other file
+        // system has begun there since. And the copy has our label.
+        let mut first = [0; ext4::OFFSET as usize];
+        file.read_exact_at(&mut first, 0)?;
+        let ours = |(block, size)| {
+            let found = superblock_at(&file, block * size).ok().flatten();
+            let ours = |s: &Superblock| s.label == LABEL && s.block_size == size;
+            let superblock = found.filter(ours).filter(|s| descriptors_are_sound(&file, s, groups::COPY))?;
+            Some(Found::Copy { superblock, block, lost: "superblock" })
+        };
+        let copy =
+            if first == [0; ext4::OFFSET as usize] { ext4::COPIES.into_iter().find_map(ours) } else { None };
+        return Ok(copy.unwrap_or(Found::Foreign));
+    };
+    let whole = descriptors_are_sound(&file, &superblock, 0);
+    let block = superblock.first_block.saturating_add(superblock.group_blocks);
+    if !whole && descriptors_are_sound(&file, &superblock, groups::COPY) {
+        return Ok(Found::Copy { superblock, block, lost: "group descriptors" });
+    }
+    // Where both are damaged, e2fsck has to make something of it.
+    Ok(Found::Whole(superblock))
+}
+
+fn superblock_at(file: &File, offset: u64) -> std::io::Result<Option<Superblock>> {
     let mut bytes = [0; ext4::LENGTH];
-    File::open(device)?.read_exact_at(&mut bytes, offset)?;
+    file.read_exact_at(&mut bytes, offset)?;
     Ok(Superblock::parse(&bytes))
 }
 
-/// Whether this is our file system although the start of it was overwritten: the room before the
-/// superblock is empty, as in every ext4 (no partition table, no other file system begins there), and a
-/// copy of the superblock has our label.
-fn is_ours_without_superblock(device: &Path) -> bool {
-    let mut first = [0; ext4::OFFSET as usize];
-    let empty = File::open(device).and_then(|file| file.read_exact_at(&mut first, 0)).is_ok()
-        && first.iter().all(|byte| *byte == 0);
-    let ours = |offset: &u64| matches!(superblock_at(device, *offset), Ok(Some(copy)) if copy.label == LABEL);
-    empty && ext4::COPIES.iter().any(ours)
+/// Descriptors that are not there, or too many to look at, are taken for sound where they are read first.
+fn descriptors_are_sound(file: &File, superblock: &Superblock, group: u64) -> bool {
+    let Some((offset, length)) = groups::place(superblock, group) else { return group == 0 };
+    let mut table = vec![0; length];
+    file.read_exact_at(&mut table, offset).is_ok() && groups::sound(superblock, &table)
 }
 
 /// Length of a disk or partition in bytes; the kernel counts in sectors of 512 whatever the disk does.
@@ -111,7 +143,8 @@ fn mebibytes(bytes: u64) -> u64 {
 
 /// Use what the disk has become larger by. A file system that cannot grow is used as it is.
 fn grow(device: &Path, at: &str, logs: &mut Logs) {
-    let blocks = || superblock(device).ok().flatten().map(|s| (s.blocks, s.block_size));
+    let read = || superblock_at(&File::open(device).ok()?, ext4::OFFSET).ok()?;
+    let blocks = || read().map(|s| (s.blocks, s.block_size));
     let Some((before, block_size)) = blocks() else { return };
     let Some(room) = size(device).map(|bytes| bytes / block_size).filter(|room| *room > before) else {
         return;
@@ -150,7 +183,7 @@ struct Doctor<'a> {
 impl Doctor<'_> {
     /// Check and repair what can be repaired without a decision; then, if something is left, answer
     /// every question with yes, once: there is nobody to ask. The error says why it must not be mounted.
-    fn check(&mut self, need: &str, mode: &str) -> Result<(), String> {
+    fn check(&mut self, need: &str, mode: &str, copy: &[&str]) -> Result<(), String> {
         let at = self.at;
         if !Path::new(FSCK).exists() {
             self.logs.warn(&format!("{at} {need}, and this image has no {FSCK}: it is used unchecked"));
@@ -158,10 +191,10 @@ impl Doctor<'_> {
         }
         self.logs.info(&format!("{at} {need}: checking it, for {} s at most", LIMIT.as_secs()));
         let begun = clock::now();
-        let mut verdict = self.fsck(mode)?;
+        let mut verdict = self.fsck(mode, copy)?;
         let badly = verdict == Verdict::Decisions;
         if badly {
-            verdict = self.fsck("-fy")?;
+            verdict = self.fsck("-fy", copy)?;
         }
         let took = (clock::now() - begun).as_millis();
         match (verdict, badly) {
@@ -180,9 +213,9 @@ impl Doctor<'_> {
         Ok(())
     }
 
-    fn fsck(&mut self, mode: &str) -> Result<Verdict, String> {
+    fn fsck(&mut self, mode: &str, copy: &[&str]) -> Result<Verdict, String> {
         let mut command = Command::new(FSCK);
-        command.arg(mode).arg(self.device);
+        command.arg(mode).args(copy).arg(self.device);
         let ran = child::run(command, self.until, self.watchdog);
         let (end, said) = ran.map_err(|e| format!("{FSCK} cannot be run: {e}"))?;
         for line in said.lines().filter(|line| !line.trim().is_empty()).take(LINES) {
@@ -237,35 +270,30 @@ mod tests {
         assert!(verdict(&End::Exit(None)).is_err() && verdict(&End::Late).is_err());
     }
 
-    /// A disk in a file with a file system of 64 MiB and our label.
-    fn disk(folder: &Path) -> std::path::PathBuf {
-        let disk = folder.join("disk");
-        File::create(&disk).and_then(|file| file.set_len(64 << 20)).expect("a file");
-        let made = Command::new("mkfs.ext4")
-            .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-            .args(["-q", "-F", "-b", "1024", "-L", LABEL])
-            .arg(&disk)
-            .status();
-        assert!(made.expect("mkfs.ext4 is there (scripts/deps.sh)").success());
-        disk
-    }
-
     #[test]
-    fn a_lost_superblock_is_known_by_its_copy_but_a_foreign_disk_is_left_alone() {
+    fn what_was_lost_at_the_start_is_found_in_the_copy_but_a_foreign_disk_is_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");
-        let disk = disk(folder.path());
+        let disk = folder.path().join("disk");
+        std::fs::write(&disk, ext4::tests::made(64, &["-b", "1024"])).expect("writes");
         let write = |offset, bytes: &[u8]| {
             let file = File::options().write(true).open(&disk).expect("opens");
             file.write_all_at(bytes, offset).expect("writes");
         };
-        assert!(superblock(&disk).expect("reads").is_some());
+        let lost = || match examine(&disk).expect("reads") {
+            Found::Whole(_) => "nothing",
+            Found::Copy { block: 8193, lost, .. } => lost,
+            Found::Copy { .. } => "another copy",
+            Found::Foreign => "all",
+        };
+        assert_eq!(lost(), "nothing");
+        write(2048, &[0; 64]);
+        assert_eq!(lost(), "group descriptors");
         write(1024, &[0; 1024]);
-        assert!(superblock(&disk).expect("reads").is_none());
-        assert!(is_ours_without_superblock(&disk));
+        assert_eq!(lost(), "superblock");
         write(512, b"EFI PART");
-        assert!(!is_ours_without_superblock(&disk), "somebody made partitions there");
+        assert_eq!(lost(), "all", "somebody made partitions there");
         write(512, &[0; 8]);
-        write(ext4::COPIES[2], &[0; 1024]);
-        assert!(!is_ours_without_superblock(&disk), "nothing says that it is ours");
+        write(8193 * 1024, &[0; 1024]);
+        assert_eq!(lost(), "all", "nothing says that it is ours");
     }
 }

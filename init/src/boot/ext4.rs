@@ -2,14 +2,15 @@
 //!
 //! Source: the kernel's Documentation/filesystems/ext4/super.rst; all numbers are little-endian.
 
+use super::groups::crc32c;
 use std::time::Duration;
 
 /// Where the superblock begins on the disk, in bytes.
 pub(crate) const OFFSET: u64 = 1024;
 /// How long it is.
 pub(crate) const LENGTH: usize = 1024;
-/// Where the first copy of it is, for blocks of 4, 2 and 1 KiB: at the start of the second block group.
-pub(crate) const COPIES: [u64; 3] = [32768 * 4096, 16384 * 2048, 8193 * 1024];
+/// Where the first copy of it is, as block and length of a block, for the groups that mkfs makes.
+pub(crate) const COPIES: [(u64, u64); 3] = [(32768, 4096), (16384, 2048), (8193, 1024)];
 
 /// What concerns the boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,16 @@ pub(crate) struct Superblock {
     pub(crate) block_size: u64,
     /// The name that it was given when it was made.
     pub(crate) label: String,
+    /// The block that the first group begins with.
+    pub(super) first_block: u64,
+    /// Blocks in a group.
+    pub(super) group_blocks: u64,
+    /// Bytes of a group's descriptor.
+    pub(super) descriptor_size: u16,
+    /// How many blocks of descriptors follow the superblock, if not all of them do.
+    pub(super) table_blocks: Option<u32>,
+    /// What the checksums begin with, if there are any.
+    pub(super) checksum_seed: Option<u32>,
     state: u16,
     journal_used: bool,
     errors: u32,
@@ -33,26 +44,41 @@ pub(crate) struct Superblock {
 }
 
 impl Superblock {
-    /// Read it; `None` when these bytes are no superblock.
+    /// Read it; `None` when these bytes are no superblock, or one with a wrong checksum.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         const MAGIC: u16 = 0xef53;
-        const WIDE: u32 = 0x80;
         const RECOVER: u32 = 0x4;
+        const SPREAD_TABLE: u32 = 0x10;
+        const WIDE: u32 = 0x80;
+        const STORED_SEED: u32 = 0x2000;
+        const CHECKSUMS: u32 = 0x400;
+        let bytes = bytes.get(..LENGTH)?;
         let byte = |at: usize| bytes.get(at).copied();
         let short = |at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
         let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-        if bytes.len() < LENGTH || short(0x38)? != MAGIC {
+        if short(0x38)? != MAGIC {
             return None;
         }
-        // The kernel takes blocks up to 64 KiB.
-        let block_size = 1024u64 << word(0x18).filter(|log| *log <= 6)?;
         let incompatible = word(0x60)?;
-        let high = if incompatible & WIDE == 0 { 0 } else { word(0x150)? };
+        let checksums = word(0x64)? & CHECKSUMS != 0;
+        if checksums && crc32c(!0, bytes.get(..0x3fc)?) != word(0x3fc)? {
+            return None;
+        }
+        let seed =
+            if incompatible & STORED_SEED == 0 { crc32c(!0, bytes.get(0x68..0x78)?) } else { word(0x270)? };
+        let wide = incompatible & WIDE != 0;
+        let high = if wide { word(0x150)? } else { 0 };
         let label = bytes.get(0x78..0x88)?.split(|byte| *byte == 0).next().unwrap_or_default();
         Some(Self {
             blocks: u64::from(high) << 32 | u64::from(word(0x4)?),
-            block_size,
+            // The kernel takes blocks up to 64 KiB.
+            block_size: 1024u64 << word(0x18).filter(|log| *log <= 6)?,
             label: String::from_utf8_lossy(label).into_owned(),
+            first_block: word(0x14)?.into(),
+            group_blocks: word(0x20)?.into(),
+            descriptor_size: if wide { short(0xfe)? } else { 32 },
+            table_blocks: if incompatible & SPREAD_TABLE == 0 { None } else { word(0x104) },
+            checksum_seed: checksums.then_some(seed),
             state: short(0x3a)?,
             journal_used: incompatible & RECOVER != 0,
             errors: word(0x194)?,
@@ -116,11 +142,30 @@ impl std::fmt::Display for Need {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// As `mkfs.ext4` makes it, in what is read here.
+    /// A disk of so many MiB as `mkfs.ext4` makes it.
+    pub(crate) fn made(mebibytes: u64, options: &[&str]) -> Vec<u8> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = folder.path().join("disk");
+        std::fs::File::create(&disk).and_then(|file| file.set_len(mebibytes << 20)).expect("a file");
+        let made = std::process::Command::new("mkfs.ext4")
+            .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+            .args(["-q", "-F", "-L", "aios-data"])
+            .args(options)
+            .arg(&disk)
+            .status();
+        assert!(made.expect("mkfs.ext4 is there (scripts/deps.sh)").success());
+        std::fs::read(disk).expect("reads")
+    }
+
+    pub(crate) fn superblock(disk: &[u8]) -> Superblock {
+        Superblock::parse(&disk[1024..]).expect("a superblock")
+    }
+
+    /// As `mkfs.ext4` makes it, in what is read here, without checksums.
     fn fresh() -> Vec<u8> {
         let mut bytes = vec![0; LENGTH];
         bytes[0x38..0x3a].copy_from_slice(&0xef53u16.to_le_bytes());
@@ -140,31 +185,19 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_file_system_needs_nothing_and_its_size_and_name_are_read() {
-        let found = Superblock::parse(&fresh()).expect("a superblock");
-        assert_eq!((found.bytes(), found.label.as_str()), (1 << 30, "aios-data"));
-        assert_eq!(need(|_| {}), None);
-    }
-
-    #[test]
-    fn what_mkfs_really_makes_is_read_as_it_is() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let disk = folder.path().join("disk");
-        std::fs::File::create(&disk).and_then(|file| file.set_len(64 << 20)).expect("a file");
-        let made = std::process::Command::new("mkfs.ext4")
-            .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-            .args(["-q", "-F", "-b", "4096", "-L", "aios-data"])
-            .arg(&disk)
-            .status();
-        assert!(made.expect("mkfs.ext4 is there (scripts/deps.sh)").success());
-        let bytes = std::fs::read(&disk).expect("reads");
-        let found = Superblock::parse(&bytes[1024..2048]).expect("a superblock");
+    fn what_mkfs_really_makes_is_read_as_it_is_and_a_changed_bit_is_noticed() {
+        let mut disk = made(64, &["-b", "4096"]);
+        let found = superblock(&disk);
         assert_eq!((found.bytes(), found.block_size, found.label.as_str()), (64 << 20, 4096, "aios-data"));
         assert_eq!(found.needs_check(Duration::from_secs(4_000_000_000)), None);
+        assert!(found.checksum_seed.is_some(), "mkfs makes checksums");
+        disk[1024 + 0x30] ^= 1;
+        assert_eq!(Superblock::parse(&disk[1024..]), None);
     }
 
     #[test]
     fn each_reason_for_a_check_is_seen_and_the_worst_is_named() {
+        assert_eq!(need(|_| {}), None);
         assert_eq!(need(|b| b[0x60] |= 4), Some(Need::Journal));
         assert_eq!(need(|b| b[0x3a] = 0), Some(Need::Unclean));
         assert_eq!(need(|b| b[0x3a] = 5), Some(Need::Unclean));
