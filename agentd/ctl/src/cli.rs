@@ -50,9 +50,9 @@ pub(crate) enum Command {
     /// What the machine can do
     #[command(subcommand)]
     Tools(Tools),
-    /// What runs on the machine
-    #[command(subcommand)]
-    Services(Services),
+    /// What runs on the machine, and service files
+    #[command(subcommand, visible_alias = "service")]
+    Services(Service),
     /// What the services, init and the kernel say
     Logs(Logs),
     /// What was done, by whom and why, and the proof of it
@@ -162,6 +162,26 @@ pub(crate) enum Services {
         #[arg(long)]
         why: Option<String>,
     },
+}
+
+/// `service`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Service {
+    #[command(flatten)]
+    Running(Services),
+    /// Check service files on this computer: what a machine would refuse, and what is unwise
+    Lint(Lint),
+}
+
+/// `services lint`
+#[derive(Debug, Args)]
+pub(crate) struct Lint {
+    /// The files; what one requires of another is checked when both are given
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The root of the image that they are for: its users and services are known then
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
 }
 
 /// `logs`

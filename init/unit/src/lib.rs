@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod calendar;
+mod lint;
 mod load;
 mod parse;
 mod raw;
@@ -14,6 +15,7 @@ mod reference;
 mod values;
 
 pub use calendar::Calendar;
+pub use lint::{Linted, Remark, Weight, lint};
 pub use load::{Loaded, load};
 pub use parse::{MAX_DESCRIPTORS, instances, parse, parse_instance};
 pub use values::{Users, signal_name};

@@ -44,7 +44,7 @@ pub fn load(directories: &[&Path], users: &Users) -> Loaded {
 }
 
 /// The service of a file, or those of a template.
-fn read(file: &Path, users: &Users) -> Vec<Result<Unit, String>> {
+pub(super) fn read(file: &Path, users: &Users) -> Vec<Result<Unit, String>> {
     let text = match text_of(file) {
         Ok(text) => text,
         Err(why) => return vec![Err(format!("{}: {why}; correct or remove the file", file.display()))],
@@ -59,7 +59,7 @@ fn read(file: &Path, users: &Users) -> Vec<Result<Unit, String>> {
 }
 
 /// The text of a regular file of sensible size: nothing in the directory may hold up PID 1 or fill its memory.
-fn text_of(file: &Path) -> Result<String, String> {
+pub(super) fn text_of(file: &Path) -> Result<String, String> {
     const MAX: u64 = 256 << 10;
     let metadata = std::fs::metadata(file).map_err(|e| format!("cannot be read: {e}"))?;
     if !metadata.is_file() || metadata.len() > MAX {
@@ -94,7 +94,7 @@ fn first_problem(candidates: &BTreeMap<String, Vec<Candidate>>) -> Option<(Strin
     let chosen: BTreeMap<&str, &Unit> =
         candidates.iter().filter_map(|(name, list)| Some((name.as_str(), &list.last()?.unit))).collect();
     for (name, unit) in &chosen {
-        if let Some(missing) = unit.requires.iter().find(|other| !chosen.contains_key(other.as_str())) {
+        if let Some(missing) = missing(unit, &chosen) {
             let why =
                 format!("requires = \"{missing}\": there is no such service; add it or remove the name");
             return Some(((*name).to_owned(), why));
@@ -110,8 +110,13 @@ fn first_problem(candidates: &BTreeMap<String, Vec<Candidate>>) -> Option<(Strin
     Some((blamed, format!("after and requires form a circle: {shown}; remove one of them")))
 }
 
+/// A service that this one requires and that is not there.
+pub(super) fn missing<'a>(unit: &'a Unit, chosen: &BTreeMap<&str, &Unit>) -> Option<&'a str> {
+    unit.requires.iter().map(String::as_str).find(|other| !chosen.contains_key(other))
+}
+
 /// Names that wait for each other, the first one repeated at the end.
-fn circle<'a>(chosen: &BTreeMap<&'a str, &'a Unit>) -> Option<Vec<&'a str>> {
+pub(super) fn circle<'a>(chosen: &BTreeMap<&'a str, &'a Unit>) -> Option<Vec<&'a str>> {
     // Depth first with a stack of our own: a chain of thousands of services must not overflow PID 1's.
     let mut done: BTreeSet<&str> = BTreeSet::new();
     for start in chosen.keys() {

@@ -85,9 +85,17 @@ pub(super) fn capability(text: &str) -> Result<CapabilitySet, String> {
 #[derive(Debug, Default, Clone)]
 pub struct Users {
     accounts: Vec<Account>,
+    /// Every name is one of a user.
+    anyone: bool,
 }
 
 impl Users {
+    /// Whom an unknown machine may have: every name is taken for one of a user, whose numbers mean nothing.
+    pub fn anyone() -> Self {
+        let root = Account { name: "root".into(), uid: 0, gid: 0, groups: Vec::new() };
+        Self { accounts: vec![root], anyone: true }
+    }
+
     /// Read `etc/passwd` and `etc/group` below this directory. A file that cannot be read has no entries:
     /// every service file that names a user is then refused with a sentence that says so.
     pub fn read(root: &Path) -> Self {
@@ -119,11 +127,14 @@ impl Users {
                 }
             }
         }
-        Self { accounts }
+        Self { accounts, anyone: false }
     }
 
     pub(super) fn find(&self, name: &str) -> Result<Account, String> {
-        self.accounts.iter().find(|a| a.name == name).cloned().ok_or_else(|| {
+        // nobody's numbers (Linux's overflow user).
+        let other = || Account { name: name.into(), uid: 65_534, gid: 65_534, groups: Vec::new() };
+        let known = self.accounts.iter().find(|a| a.name == name).cloned();
+        known.or_else(|| self.anyone.then(other)).ok_or_else(|| {
             let known: Vec<&str> = self.accounts.iter().map(|a| a.name.as_str()).collect();
             format!("there is no user \"{name}\" in /etc/passwd; known are: {}", known.join(", "))
         })

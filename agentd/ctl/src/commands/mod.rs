@@ -2,6 +2,7 @@
 
 mod ask;
 mod audit;
+mod lint;
 mod login;
 mod logs;
 mod services;
@@ -9,7 +10,7 @@ mod status;
 mod tools;
 
 use crate::api::Api;
-use crate::cli::{Cli, Command, Completion};
+use crate::cli::{Cli, Command, Completion, Service};
 use crate::config::Config;
 use crate::error::{Failure, Outcome};
 use crate::output::Output;
@@ -44,7 +45,8 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Outcome {
         Command::Logout => login::logout(wanted, output).await,
         Command::Ask { text } => ask::run(&machine()?, &text.join(" "), output).await,
         Command::Tools(command) => tools::run(&machine()?, command, output).await,
-        Command::Services(command) => services::run(&machine()?, command, output).await,
+        Command::Services(Service::Lint(files)) => lint::run(&files, output),
+        Command::Services(Service::Running(command)) => services::run(&machine()?, command, output).await,
         Command::Logs(logs) => logs::run(&machine()?, logs, output).await,
         Command::Audit(command) => audit::run(machine, command, output).await,
         Command::Undo { audit, why } => tools::undo(&machine()?, audit, why, output).await,
