@@ -79,7 +79,9 @@ pub fn repair(image: &Path) -> Result<()> {
     Ok(())
 }
 
-fn debugfs(image: &Path, script: &str) -> Result<String> {
+/// Run commands of debugfs(8) on the disk of a machine that is off, such as those that damage it. Returns
+/// what it complained about.
+pub fn debugfs(image: &Path, script: &str) -> Result<String> {
     let mut child = command("debugfs")
         .args(["-w", "-f", "/dev/stdin"])
         .arg(image)

@@ -3,6 +3,7 @@
 
 mod console;
 mod data;
+mod disk;
 mod engines;
 mod faults;
 mod services;
