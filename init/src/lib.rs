@@ -21,6 +21,7 @@ mod notify;
 mod poll;
 mod power;
 mod run;
+mod sandbox;
 mod socket;
 mod spawn;
 mod store;

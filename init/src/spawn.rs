@@ -1,14 +1,14 @@
 //! From a service file to a process.
 
 use crate::sys::{self, OUT_OF_THE_WAY, Program};
-use crate::{cgroup::Cgroup, socket};
-use aios_unit::Unit;
+use crate::{cgroup::Cgroup, sandbox, socket};
+use aios_unit::{Readiness, Unit};
 use rustix::fs::{Gid, Mode, Uid, chmod, chown};
 use rustix::process::Pid;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 /// Programs of the image are in these places.
@@ -25,6 +25,9 @@ pub(crate) struct Spawned {
     pub(crate) output: OwnedFd,
     /// Closes without a word when the program is executed, else says why it was not.
     pub(crate) report: OwnedFd,
+    /// Where it writes a line when it is ready, if that is how it says so.
+    #[allow(dead_code)]
+    pub(crate) ready: Option<OwnedFd>,
     /// What is missing without being fatal.
     pub(crate) faults: Vec<String>,
 }
@@ -59,7 +62,14 @@ pub(crate) fn spawn(
     let (report, reporter) = pipe().map_err(system("no pipe for its start"))?;
     let reporter = rustix::io::fcntl_dupfd_cloexec(&reporter, OUT_OF_THE_WAY)
         .map_err(|e| format!("no descriptor for its start: {e}"))?;
-    for reader in [&output, &report] {
+    let (ready, ready_writer) = match unit.ready {
+        Readiness::Descriptor(number) => {
+            let (reader, writer) = pipe().map_err(system("no pipe for its readiness"))?;
+            (Some(reader), RawFd::try_from(number).ok().map(|number| (number, writer)))
+        }
+        Readiness::Started | Readiness::Notify => (None, None),
+    };
+    for reader in [&output, &report].into_iter().chain(&ready) {
         rustix::io::ioctl_fionbio(reader, true).map_err(|e| format!("its pipes cannot be read: {e}"))?;
     }
     let passed: Vec<(&str, BorrowedFd<'_>)> = sockets
@@ -67,8 +77,10 @@ pub(crate) fn spawn(
         .map(|(name, fd)| (name.as_str(), fd.as_fd()))
         .chain(opened.iter().map(|(name, fd)| (*name, fd.as_fd())))
         .collect();
-    let mut descriptors = vec![null.as_fd(), writer.as_fd(), writer.as_fd()];
-    descriptors.extend(passed.iter().map(|(_, fd)| *fd));
+    let given = [null.as_fd(), writer.as_fd(), writer.as_fd()];
+    let given = given.into_iter().chain(passed.iter().map(|(_, fd)| *fd));
+    let mut descriptors: Vec<(RawFd, BorrowedFd<'_>)> = (0..).zip(given).collect();
+    descriptors.extend(ready_writer.iter().map(|(number, writer)| (*number, writer.as_fd())));
     let names: Vec<&str> = passed.iter().map(|(name, _)| *name).collect();
     let environment = environment(unit, &names, notify);
     let text = |words: Vec<String>| -> Result<Vec<CString>, String> {
@@ -78,9 +90,18 @@ pub(crate) fn spawn(
             .collect()
     };
     let (argv, environment) = (text(unit.exec.clone())?, text(environment)?);
+    let pid_variables: &[&str] = match unit.watchdog {
+        Some(_) => &["LISTEN_PID", "WATCHDOG_PID"],
+        None => &["LISTEN_PID"],
+    };
+    let (sandbox, missing) = sandbox::prepare(unit);
+    faults.extend(missing);
+    let score = unit.resources.oom_score;
+    let oom_score = (score != 0).then(|| score.to_string());
     let program = Program {
         argv: &argv,
         environment: &environment,
+        pid_variables,
         descriptors: &descriptors,
         report: reporter.as_fd(),
         cgroup: cgroup.directory().as_fd(),
@@ -88,11 +109,13 @@ pub(crate) fn spawn(
         gid: unit.user.gid,
         groups: &unit.user.groups,
         capabilities: unit.sandbox.capabilities,
-        own_network: !unit.sandbox.network,
         open_files: unit.resources.open_files.unwrap_or(OPEN_FILES).into(),
+        oom_score: oom_score.as_deref(),
+        nice: unit.resources.nice,
+        sandbox: &sandbox,
     };
     let (pid, pidfd) = sys::spawn(&program).map_err(system("no new process"))?;
-    Ok(Spawned { pid, pidfd, output, report, faults })
+    Ok(Spawned { pid, pidfd, output, report, ready, faults })
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -112,6 +135,7 @@ fn environment(unit: &Unit, names: &[&str], notify: &str) -> Vec<String> {
     for (name, directory) in directories {
         variables.extend(directory.as_ref().map(|path| format!("{name}={}", path.display())));
     }
+    variables.extend(unit.watchdog.map(|limit| format!("WATCHDOG_USEC={}", limit.as_micros())));
     variables.extend(unit.environment.iter().map(|(name, value)| format!("{name}={value}")));
     variables
 }

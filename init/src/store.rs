@@ -37,6 +37,7 @@ state_directory = "/data/log"
 [resources]
 memory_max = "32M"
 pids_max = 4
+oom_score = -900
 [sandbox]
 capabilities = []
 network = false

@@ -1,0 +1,148 @@
+//! What is taken away from a service: prepared here before its process exists, entered by the process itself
+//! between clone and exec, where nothing may be allocated.
+
+mod landlock;
+mod mounts;
+mod seccomp;
+mod syscalls;
+
+use crate::sys::{self, Errno};
+use aios_unit::{Sandbox as Wanted, Unit};
+use libc::sock_filter;
+use rustix::thread::UnshareFlags;
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether it has been said that the kernel lacks Landlock.
+static NO_LANDLOCK_SAID: AtomicBool = AtomicBool::new(false);
+
+/// The sandbox of one service.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    namespaces: UnshareFlags,
+    own_proc: bool,
+    own_tmp: bool,
+    /// What it may change.
+    writable: Vec<CString>,
+    rules: Option<landlock::Rules>,
+    /// The device nodes that it gets where Landlock does not bar the others.
+    only_devices: Option<Vec<CString>>,
+    write_execute: bool,
+    filter: Vec<sock_filter>,
+}
+
+/// Prepare the sandbox of a service. The second value says what its file names in vain.
+pub(crate) fn prepare(unit: &Unit) -> (Sandbox, Vec<String>) {
+    let wanted: &Wanted = &unit.sandbox;
+    let named = wanted.read.iter().chain(&wanted.write);
+    let missing = named.filter(|path| !path.exists());
+    let mut faults: Vec<String> =
+        missing.map(|path| format!("{} is not there to be allowed", path.display())).collect();
+    if sys::landlock::version() < 1 && !NO_LANDLOCK_SAID.swap(true, Ordering::Relaxed) {
+        let what = "this kernel has no Landlock: which files a service may read is up to their modes alone";
+        faults.push(format!("{what} (for every service; said once)"));
+    }
+    let network = if wanted.network { UnshareFlags::empty() } else { UnshareFlags::NEWNET };
+    let rules = landlock::rules(unit);
+    let barred = rules.is_none() && unit.devices.iter().all(|device| device.exists());
+    let sandbox = Sandbox {
+        namespaces: UnshareFlags::NEWNS | UnshareFlags::NEWIPC | network,
+        own_proc: !wanted.sees_processes,
+        own_tmp: wanted.private_tmp,
+        writable: writable(unit).into_iter().filter_map(c_path).collect(),
+        rules,
+        only_devices: barred.then(|| unit.devices.iter().filter_map(c_path).collect()),
+        write_execute: wanted.write_execute,
+        filter: seccomp::filter(wanted),
+    };
+    (sandbox, faults)
+}
+
+/// What a service may change; what lies below another of these goes without saying.
+fn writable(unit: &Unit) -> Vec<&Path> {
+    let shared = (!unit.sandbox.private_tmp).then_some(Path::new("/tmp"));
+    let own = unit.state_directory.iter().chain(&unit.runtime_directory).chain(&unit.sandbox.write);
+    let mut all: Vec<&Path> = own.map(PathBuf::as_path).chain(shared).collect();
+    // Component by component: a directory comes before what is below it.
+    all.sort_unstable();
+    all.dedup_by(|below, above| below.starts_with(&**above));
+    all
+}
+
+fn c_path(path: impl AsRef<Path>) -> Option<CString> {
+    CString::new(path.as_ref().as_os_str().as_bytes()).ok()
+}
+
+/// In the new process, as long as it has all of root's power.
+impl Sandbox {
+    /// Leave the namespaces of init.
+    pub(crate) fn leave_namespaces(&self) -> Result<(), Errno> {
+        sys::unshare(self.namespaces)
+    }
+
+    /// Arrange what it sees of the file systems.
+    pub(crate) fn arrange_mounts(&self) -> Result<(), Errno> {
+        mounts::arrange(self)
+    }
+
+    /// Make the rules for files; they hold from [`Sandbox::close`] on.
+    pub(crate) fn make_rules(&self) -> Result<Option<OwnedFd>, Errno> {
+        self.rules.as_ref().map(landlock::Rules::make).transpose()
+    }
+
+    /// The last step before the program is executed, without any power left.
+    pub(crate) fn close(&self, rules: Option<&OwnedFd>) -> Result<(), Errno> {
+        if let Some(rules) = rules {
+            sys::landlock::restrict(rules)?;
+        }
+        if !self.write_execute {
+            sys::refuse_write_execute()?;
+        }
+        sys::install_filter(&self.filter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(text: &str) -> Unit {
+        let users = aios_unit::Users::parse("root:x:0:0::/:\nweb:x:5:6::/:\n", "");
+        let text = format!("description = \"d\"\nexec = [\"/bin/true\"]\nuser = \"web\"\n{text}");
+        aios_unit::parse(Path::new("/x/web.toml"), &text, &users).expect("is valid")
+    }
+
+    #[test]
+    fn a_service_that_says_nothing_gets_all_bars() {
+        let (sandbox, faults) = prepare(&unit(""));
+        assert!(faults.is_empty() || faults[0].contains("Landlock"), "{faults:?}");
+        assert!(sandbox.own_proc && sandbox.own_tmp && !sandbox.write_execute);
+        assert!(sandbox.writable.is_empty());
+        assert_eq!(sandbox.namespaces, UnshareFlags::NEWNS | UnshareFlags::NEWIPC);
+    }
+
+    #[test]
+    fn what_lies_below_a_writable_directory_is_not_named_again() {
+        let text = "state_directory = \"/data/web\"\nruntime_directory = \"/run/web\"\n\
+                    [sandbox]\nwrite = [\"/data\", \"/data/webs\", \"/srv\"]\nprivate_tmp = false";
+        let unit = unit(text);
+        let paths: Vec<&str> = writable(&unit).into_iter().filter_map(Path::to_str).collect();
+        assert_eq!(paths, ["/data", "/run/web", "/srv", "/tmp"]);
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_is_said() {
+        let (_, faults) = prepare(&unit("[sandbox]\nread = [\"/no/such\"]"));
+        assert!(faults.iter().any(|fault| fault.starts_with("/no/such is not there")), "{faults:?}");
+    }
+
+    #[test]
+    fn who_may_look_into_others_is_barred_from_devices_at_the_mounts() {
+        let (sandbox, _) = prepare(&unit("[sandbox]\ncapabilities = [\"CAP_SYS_PTRACE\"]"));
+        assert!(sandbox.rules.is_none());
+        assert_eq!(sandbox.only_devices, Some(Vec::new()));
+    }
+}

@@ -1,0 +1,89 @@
+//! What a service sees of the file systems: all of it, read-only, but for its own directories; a `/proc`
+//! without the processes of others; a `/tmp` of its own. In the new process, in a mount namespace of its own.
+//!
+//! The namespace is cut off (private) from that of init: nothing that happens in one reaches the other, and
+//! it goes with the last process of the service.
+
+use super::{Sandbox, landlock};
+use crate::sys::{Attributes, Errno, change_mount};
+use rustix::fs::CWD;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Memory that files in a service's `/tmp` may take; its cgroup's limit counts them too.
+const TMP_SIZE: &CStr = c"64M";
+const TMP_FILES: &CStr = c"16384";
+
+/// Arrange them. Everything is sealed first and opened again where it may be written.
+pub(super) fn arrange(sandbox: &Sandbox) -> Result<(), Errno> {
+    change_mount(CWD, c"/", Attributes::tree().set(READ_ONLY | NO_SETUID).private())?;
+    if sandbox.own_proc {
+        let options = [(c"hidepid", c"invisible")];
+        attach(&made(c"proc", &options, INERT | MountAttrFlags::MOUNT_ATTR_RDONLY)?, c"/proc")?;
+    }
+    if sandbox.own_tmp {
+        let options = [(c"mode", c"1777"), (c"size", TMP_SIZE), (c"nr_inodes", TMP_FILES)];
+        attach(&made(c"tmpfs", &options, INERT)?, c"/tmp")?;
+    }
+    for path in &sandbox.writable {
+        match open_up(path) {
+            // What is not there cannot be written, by nobody.
+            Err(Errno::NOENT) => {}
+            other => other?,
+        }
+    }
+    if let Some(devices) = &sandbox.only_devices {
+        change_mount(CWD, c"/dev", Attributes::one().set(NO_DEVICES))?;
+        let own = devices.iter().map(|path| path.as_c_str());
+        for path in landlock::DEVICES.into_iter().chain(own) {
+            let node = copy(path)?;
+            change_mount(&node, c"", Attributes::one().clear(NO_DEVICES))?;
+            attach(&node, path)?;
+        }
+    }
+    Ok(())
+}
+
+const READ_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
+const NO_SETUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
+const NO_DEVICES: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
+const INERT: MountAttrFlags = NO_SETUID.union(NO_DEVICES).union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+
+/// Make a path writable, as far as its file system is.
+fn open_up(path: &CStr) -> Result<(), Errno> {
+    let writable = Attributes::tree().clear(READ_ONLY);
+    match change_mount(CWD, path, writable) {
+        // No mount begins there: one is made, of what is there.
+        Err(Errno::INVAL) => {
+            let tree = copy(path)?;
+            change_mount(&tree, c"", writable)?;
+            attach(&tree, path)
+        }
+        other => other,
+    }
+}
+
+/// A mount of what is at this path, attached nowhere yet.
+fn copy(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    open_tree(CWD, path, flags)
+}
+
+/// A file system of the kernel's own, attached nowhere yet.
+fn made(kind: &CStr, options: &[(&CStr, &CStr)], flags: MountAttrFlags) -> Result<OwnedFd, Errno> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        fsconfig_set_string(&context, *key, *value)?;
+    }
+    fsconfig_create(&context)?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)
+}
+
+fn attach(mount: &OwnedFd, at: &CStr) -> Result<(), Errno> {
+    move_mount(mount.as_fd(), c"", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}

@@ -1,0 +1,89 @@
+//! What rustix does not offer: making a process in its cgroup, what closes a sandbox, executing a program,
+//! signals as a descriptor. With its submodules the only place with `unsafe`.
+
+mod process;
+mod restrict;
+
+pub(crate) use process::{OUT_OF_THE_WAY, Program, REPORT_BYTES, read_report, spawn};
+pub(crate) use restrict::{
+    Attributes, change_mount, install_filter, landlock, refuse_write_execute, unshare,
+};
+pub(crate) use rustix::io::Errno;
+
+use std::ffi::{CStr, CString, c_char};
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// Execute a program in place of this one, with our environment and one more variable. Comes back
+/// only with an error.
+pub(crate) fn execute(path: &CStr, variable: &str) -> io::Error {
+    let mut strings: Vec<CString> = std::env::vars_os()
+        .filter_map(|(mut name, value)| {
+            name.push("=");
+            name.push(value);
+            CString::new(name.into_vec()).ok()
+        })
+        .collect();
+    strings.extend(CString::new(variable).ok());
+    let environment = pointers(&strings);
+    let argv = [path.as_ptr(), std::ptr::null()];
+    // SAFETY: both arrays end with a null pointer and point to NUL-terminated strings that live.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Signals that reach PID 1 through a descriptor instead of a handler.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    fd: OwnedFd,
+}
+
+impl Signals {
+    /// Block these signals and receive them here.
+    pub(crate) fn open(numbers: &[i32]) -> io::Result<Self> {
+        // SAFETY: `set` is initialised by sigemptyset before it is used; the results are checked; the
+        // descriptor is new and owned by nobody else.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            for number in numbers {
+                libc::sigaddset(&raw mut set, *number);
+            }
+            if libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(Self { fd: OwnedFd::from_raw_fd(fd) })
+        }
+    }
+
+    /// For the event loop.
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// The next signal that waits.
+    pub(crate) fn next(&self) -> Option<i32> {
+        // struct signalfd_siginfo is 128 bytes and begins with the signal's number.
+        let mut info = [0; 128];
+        match rustix::io::read(&self.fd, &mut info[..]) {
+            Ok(128) => {
+                let [a, b, c, d, ..] = info;
+                i32::try_from(u32::from_ne_bytes([a, b, c, d])).ok()
+            }
+            _ => None,
+        }
+    }
+}
