@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod calendar;
+mod exposure;
 mod lint;
 mod load;
 mod parse;
@@ -15,6 +16,7 @@ mod reference;
 mod values;
 
 pub use calendar::Calendar;
+pub use exposure::{Exposure, Finding, exposure};
 pub use lint::{Linted, Remark, Weight, lint};
 pub use load::{Loaded, load};
 pub use parse::{MAX_DESCRIPTORS, instances, parse, parse_instance};
