@@ -20,7 +20,7 @@ pub(crate) enum Bar {
     None,
 }
 
-/// One measured row; `ratio` is value / peer_value.
+/// One measured row; `ratio` is value / peer_value, and missing where the peer's figure is nothing.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
     id: &'static str,
@@ -29,7 +29,7 @@ pub(crate) struct Row {
     unit: &'static str,
     peer: String,
     peer_value: f64,
-    ratio: f64,
+    ratio: Option<f64>,
     bar: Option<String>,
     holds: Option<bool>,
 }
@@ -46,13 +46,16 @@ impl Row {
         bar: Bar,
     ) -> Result<Self> {
         ensure!(
-            value.is_finite() && peer_value.is_finite() && peer_value > 0.0,
+            value.is_finite()
+                && peer_value.is_finite()
+                && (peer_value > 0.0 || peer_value == 0.0 && matches!(bar, Bar::Within(_))),
             "{id}: measured {value} against {peer_value}, which is no measurement"
         );
-        let ratio = value / peer_value;
+        let quotient = value / peer_value;
+        let ratio = quotient.is_finite().then_some(quotient);
         let (bar, holds) = match bar {
-            Bar::AtMost(limit) => (Some(format!("≤ {limit}×")), Some(ratio <= limit)),
-            Bar::AtLeast(limit) => (Some(format!("≥ {limit}×")), Some(ratio >= limit)),
+            Bar::AtMost(limit) => (Some(format!("≤ {limit}×")), Some(quotient <= limit)),
+            Bar::AtLeast(limit) => (Some(format!("≥ {limit}×")), Some(quotient >= limit)),
             Bar::Within(limit) => (Some(format!("≤ {limit} {unit}")), Some(value <= limit)),
             Bar::None => (None, None),
         };
@@ -93,7 +96,7 @@ pub(crate) fn publish(rows: &[Row], file: &Path) -> Result<()> {
             format!("{}\n{}", row.id, row.what),
             format!("{}\n{}", short(row.value), row.unit),
             format!("{}\n{}", short(row.peer_value), row.peer),
-            format!("{:.2}", row.ratio),
+            row.ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}")),
             bar.unwrap_or_default(),
         ]);
     }
@@ -137,6 +140,8 @@ mod tests {
     fn what_is_no_measurement_is_an_error_and_no_row() {
         assert!(row(median(Vec::new()), Bar::None).is_err());
         assert!(Row::new("a.row", "what", "ms", 1.0, "peer", 0.0, Bar::None).is_err());
+        let nothing = Row::new("a.row", "what", "times", 0.0, "peer", 0.0, Bar::Within(0.0));
+        assert_eq!(nothing.map(|row| (row.ratio, row.holds)).ok(), Some((None, Some(true))));
     }
 
     #[test]

@@ -2,8 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod probe;
-
 use aios_qemu::{Machine, MachineConfig, Ready};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;

@@ -1,11 +1,11 @@
 //! What is measured, in which order.
 
+use super::probe::Probe;
+use super::reports::{Kind, now};
 use super::supervisor::{ALL, Supervisor, name};
 use super::world::World;
-use aios_tests::probe::Kind;
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,26 +40,27 @@ pub(super) type All = BTreeMap<Supervisor, Figures>;
 
 /// Measure all of them in turns. Progress goes to standard error.
 pub(super) fn measure() -> Result<All> {
+    let probe = Probe::build()?;
     let mut all: All = ALL.into_iter().map(|supervisor| (supervisor, Figures::default())).collect();
     for round in 1..=ROUNDS {
         for (supervisor, figures) in &mut all {
             eprintln!("bench: {}: start and memory, {round} of {ROUNDS}", supervisor.title());
-            let world = World::start(*supervisor, MANY)?;
+            let world = World::start(*supervisor, MANY, &probe)?;
             figures.start.push(micros(world.started_in));
             world.settle()?;
             figures.pss.entry(MANY).or_default().push(world.pss()?);
             drop(world);
-            let world = World::start(*supervisor, 1)?;
+            let world = World::start(*supervisor, 1, &probe)?;
             world.settle()?;
             figures.pss.entry(1).or_default().push(world.pss()?);
             drop(world);
-            let world = World::start(*supervisor, SOME)?;
+            let world = World::start(*supervisor, SOME, &probe)?;
             world.settle()?;
             figures.pss.entry(SOME).or_default().push(world.pss()?);
             figures.shutdown.push(micros(world.end()?));
         }
     }
-    let worlds = ALL.into_iter().map(|s| World::start(s, SOME)).collect::<Result<Vec<_>>>()?;
+    let worlds = ALL.into_iter().map(|s| World::start(s, SOME, &probe)).collect::<Result<Vec<_>>>()?;
     worlds.iter().try_for_each(World::settle)?;
     eprintln!("bench: {} s in which nothing happens", IDLE.as_secs());
     let before = worlds.iter().map(World::switches).collect::<Result<Vec<_>>>()?;
@@ -84,7 +85,7 @@ pub(super) fn measure() -> Result<All> {
 
 /// Kill a service's main process; the next one, and how long it took to its `main`.
 fn kill(world: &World, number: usize, main: Pid) -> Result<(Pid, f64)> {
-    let killed = Duration::try_from(clock_gettime(ClockId::Monotonic))?;
+    let killed = now()?;
     kill_process(main, Signal::KILL)?;
     let (pid, report) = world.reports.wait(Kind::Began, &name(number))?;
     Ok((pid, micros(report.at.saturating_sub(killed))))

@@ -2,6 +2,7 @@
 //! machine, with the same service program, in turns.
 
 mod figures;
+mod probe;
 mod reports;
 mod stage;
 mod supervisor;
@@ -43,56 +44,27 @@ pub(crate) fn supervisors() -> Result<()> {
 impl Measured {
     /// Rows with their bars.
     pub(crate) fn rows(&self) -> Result<Vec<Row>> {
+        use Bar::{AtMost, Within};
         use Supervisor::{Runit, S6, Systemd};
+        let all = [S6, Runit, Systemd];
+        // systemd waits less (RestartSec=, a tenth of a second), but each time; those two a whole second.
+        let waiting = [S6, Runit];
+        let first = |f: &Figures| median(f.first.clone());
+        let second = |f: &Figures| median(f.second.clone());
+        let start = |f: &Figures| median(f.start.clone());
+        let shutdown = |f: &Figures| median(f.shutdown.clone());
+        let one = |f: &Figures| pss(f, 1);
         let each = |f: &Figures| (pss(f, MANY) - pss(f, 1)) / (MANY - 1) as f64;
+        let again = "SIGKILL → main, at once again";
+        let idle = "wake-ups in 60 s, 100 services";
         Ok(vec![
-            self.row(
-                "init.restart_first",
-                "SIGKILL → main, first",
-                "µs",
-                &[S6, Runit, Systemd],
-                Bar::AtMost(0.7),
-                |f| median(f.first.clone()),
-            )?,
-            // systemd does not wait a second but RestartSec=, a tenth by default, each time.
-            self.row(
-                "init.restart_second",
-                "SIGKILL → main, again at once",
-                "µs",
-                &[S6, Runit],
-                Bar::AtMost(0.05),
-                |f| median(f.second.clone()),
-            )?,
-            self.row(
-                "init.pss_1",
-                "with one service",
-                "KiB",
-                &[S6, Runit, Systemd],
-                Bar::Within(1024.0),
-                |f| pss(f, 1),
-            )?,
-            self.row(
-                "init.pss_each",
-                "each further service",
-                "KiB",
-                &[S6, Runit, Systemd],
-                Bar::Within(8.0),
-                each,
-            )?,
-            self.row("init.start_1000", "1000 services started", "µs", &[S6], Bar::AtMost(0.5), |f| {
-                median(f.start.clone())
-            })?,
-            self.row(
-                "init.shutdown",
-                "100 services stopped",
-                "µs",
-                &[S6, Runit, Systemd],
-                Bar::None,
-                |f| median(f.shutdown.clone()),
-            )?,
-            self.row("init.wakeups", "in 60 s, 100 services", "times", &[Runit], Bar::Within(0.0), |f| {
-                f.wakeups
-            })?,
+            self.row("init.restart_first", "SIGKILL → main", "µs", &all, AtMost(0.7), first)?,
+            self.row("init.restart_second", again, "µs", &waiting, AtMost(0.05), second)?,
+            self.row("init.pss_1", "with one service", "KiB", &all, Within(1024.0), one)?,
+            self.row("init.pss_each", "each further service", "KiB", &all, Within(8.0), each)?,
+            self.row("init.start_1000", "1000 services", "µs", &[S6], AtMost(0.5), start)?,
+            self.row("init.wakeups", idle, "times", &all, Within(0.0), |f| f.wakeups)?,
+            self.row("init.shutdown", "of 100 services", "µs", &all, Bar::None, shutdown)?,
         ])
     }
 

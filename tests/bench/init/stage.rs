@@ -1,11 +1,10 @@
 //! From this program to PID 1 of a small machine of namespaces: it executes itself once before they
 //! are made (`enter`) and once inside them (`become`).
 
+use super::reports::{Kind, REPORTS, Report, now};
 use super::supervisor::Supervisor;
-use aios_tests::probe::{Kind, REPORTS, Report};
 use anyhow::{Context, Result, anyhow};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount};
-use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
@@ -32,8 +31,7 @@ pub(crate) fn become_pid1(supervisor: &str, root: &str) -> Result<()> {
     mounts(Path::new(root), supervisor != Supervisor::Aios)?;
     let (program, arguments) = supervisor.command().split_first().context("no program")?;
     let socket = UnixDatagram::unbound()?;
-    let now = clock_gettime(ClockId::Monotonic);
-    socket.send_to(&Report::bytes(Kind::Executes, now, supervisor.title()), REPORTS)?;
+    socket.send_to(&Report::bytes(Kind::Executes, now()?, supervisor.title()), REPORTS)?;
     drop(socket);
     let error = Command::new(program)
         .args(arguments)

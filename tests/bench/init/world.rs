@@ -1,8 +1,8 @@
 //! A supervisor at work as PID 1 of namespaces of its own, and what is known of its processes.
 
-use super::reports::Reports;
+use super::probe::Probe;
+use super::reports::{Kind, Reports};
 use super::supervisor::Supervisor;
-use aios_tests::probe::Kind;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Pid;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// In memory, so that no disk is measured; the sockets' paths must be short.
 const PLACE: &str = "/dev/shm";
 /// When nothing more happens after a start.
-const QUIET: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_millis(500);
 const QUIET_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) struct World {
@@ -33,9 +33,9 @@ pub(super) struct World {
 
 impl World {
     /// Start it with this many services and wait until each has reported that it is ready.
-    pub(super) fn start(supervisor: Supervisor, count: usize) -> Result<Self> {
+    pub(super) fn start(supervisor: Supervisor, count: usize, probe: &Probe) -> Result<Self> {
         let root = tempfile::Builder::new().prefix("aios-bench-").tempdir_in(PLACE)?;
-        furnish(root.path())?;
+        furnish(root.path(), probe)?;
         supervisor.prepare(root.path(), count)?;
         let reports = Reports::open(&root.path().join("bench/reports"))?;
         let tag = root.path().file_name().context("no name")?;
@@ -157,13 +157,12 @@ impl Drop for World {
 }
 
 /// What every root has: the service's program, users, an identity.
-fn furnish(root: &Path) -> Result<()> {
+fn furnish(root: &Path, probe: &Probe) -> Result<()> {
     fs::set_permissions(root, fs::Permissions::from_mode(0o755))?;
     for folder in ["bench", "etc"] {
         fs::create_dir(root.join(folder))?;
     }
-    let probe = aios_tests::program("aios-probe");
-    fs::copy(&probe, root.join("bench/probe")).with_context(|| format!("{} is missing", probe.display()))?;
+    fs::copy(probe.path(), root.join("bench/probe"))?;
     let files = [
         ("etc/passwd", "root:x:0:0:root:/:/bin/false\n"),
         ("etc/group", "root:x:0:\n"),
