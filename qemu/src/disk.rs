@@ -33,10 +33,10 @@ pub fn put(image: &Path, files: &[(&str, &[u8])]) -> Result<()> {
     let stage = tempfile::tempdir()?;
     let mut script = String::new();
     for (index, (path, content)) in files.iter().enumerate() {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-@/".contains(c);
         ensure!(
             !path.is_empty() && path.chars().all(plain) && !path.starts_with('/') && !path.contains(".."),
-            "{path:?} is no path below /data; use letters, digits and . _ - /"
+            "{path:?} is no path below /data; use letters, digits and . _ - @ /"
         );
         let from = stage.path().join(index.to_string());
         std::fs::write(&from, content)?;

@@ -5,14 +5,16 @@ use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 fn home() -> std::io::Result<PathBuf> {
     std::env::var_os("STATE_DIRECTORY").map(PathBuf::from).ok_or_else(|| std::io::Error::other("no home"))
 }
 
-/// Take the last byte of the data disk.
-pub(crate) fn fill() -> Outcome {
-    let mut file = OpenOptions::new().create(true).append(true).open(home()?.join("everything"))?;
+/// Take the last byte of the data disk that this user can get, and give it back so many seconds later.
+pub(crate) fn fill(seconds: u32) -> Outcome {
+    let home = home()?;
+    let file = OpenOptions::new().create(true).append(true).open(home.join("everything"))?;
     let mut at = 0;
     for step in [64 << 20, 1 << 20, 4096] {
         while fallocate(&file, FallocateFlags::empty(), at, step).is_ok() {
@@ -20,23 +22,18 @@ pub(crate) fn fill() -> Outcome {
         }
     }
     let refused = (0..1024).find_map(|n| {
-        let small = File::create(home().ok()?.join(n.to_string())).and_then(|mut f| f.write_all(&[1; 4096]));
+        let small = File::create(home.join(n.to_string())).and_then(|mut file| file.write_all(&[1; 4096]));
         small.err()
     });
-    file.flush()?;
     match refused {
         Some(error) => println!("hostile: fill: {} MiB, then: {error}", at >> 20),
         None => println!("hostile: fill: {} MiB, and still not full", at >> 20),
     }
-    Ok(())
-}
-
-/// Give it back.
-pub(crate) fn drain() -> Outcome {
-    for entry in std::fs::read_dir(home()?)? {
+    std::thread::sleep(Duration::from_secs(seconds.into()));
+    for entry in std::fs::read_dir(home)? {
         std::fs::remove_file(entry?.path())?;
     }
-    println!("hostile: drain: done");
+    println!("hostile: fill: given back");
     Ok(())
 }
 
@@ -46,6 +43,7 @@ pub(crate) fn scribble() -> Outcome {
     let home = home()?;
     let (new, kept) = (home.join("counter.new"), home.join("counter"));
     let begin: u64 = std::fs::read_to_string(&kept).ok().and_then(|n| n.trim().parse().ok()).unwrap_or(0);
+    let name = home.file_name().unwrap_or_default().display();
     let mut terminal = OpenOptions::new().write(true).open("/dev/console")?;
     for n in begin + 1.. {
         let mut file = File::create(&new)?;
@@ -53,7 +51,7 @@ pub(crate) fn scribble() -> Outcome {
         file.sync_all()?;
         std::fs::rename(&new, &kept)?;
         File::open(&home)?.sync_all()?;
-        writeln!(terminal, "hostile: kept {n}")?;
+        terminal.write_all(format!("hostile: {name} kept {n}\n").as_bytes())?;
         for line in 0..50 {
             println!(
                 "hostile: scribble {n} {line} and some more text so that files are rotated now and then"

@@ -5,6 +5,7 @@ use aios_abi::call::{ClientFrame, Meta, Request, ServerFrame};
 use aios_abi::frame;
 use aios_abi::service::InitRequest;
 use aios_abi::tool::ToolRequest;
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send,
     socket_with,
@@ -71,23 +72,35 @@ fn answer_or_error(path: &str, packet: &[u8]) -> rustix::io::Result<String> {
     })
 }
 
-/// Open as many connections to PID 1 as it takes, and sockets to its notification socket; say nothing, hold them.
+/// Hold so many connections to PID 1 and sockets to its notification socket, and say nothing. A connection
+/// that PID 1 closes is opened again, for ever.
 pub(crate) fn hold_connections(count: u32) -> Outcome {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (mut held, mut refused) = (Vec::new(), 0);
-    for _ in 0..count {
-        let control = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        match connect(&control, &SocketAddrUnix::new(aios_abi::paths::INIT_SOCKET)?) {
-            Ok(()) => held.push(control),
-            Err(_) => refused += 1,
+    let open = |kind, path: &str| -> rustix::io::Result<OwnedFd> {
+        let socket = socket_with(AddressFamily::UNIX, kind, flags, None)?;
+        connect(&socket, &SocketAddrUnix::new(path)?)?;
+        Ok(socket)
+    };
+    let count = count as usize;
+    let (mut held, mut notify, mut said) = (Vec::new(), Vec::new(), false);
+    loop {
+        while notify.len() < count {
+            notify.push(open(SocketType::DGRAM, NOTIFY)?);
         }
-        let notify = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-        connect(&notify, &SocketAddrUnix::new(NOTIFY)?)?;
-        held.push(notify);
+        // Whom the kernel lets wait tries again as well.
+        while held.len() < count
+            && let Ok(socket) = open(SocketType::SEQPACKET, aios_abi::paths::INIT_SOCKET)
+        {
+            held.push(socket);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        held.retain(|socket| {
+            !matches!(recv(socket, &mut [0; 8][..], RecvFlags::empty()), Ok((_, 0)) | Err(Errno::CONNRESET))
+        });
+        if !std::mem::replace(&mut said, true) {
+            println!("hostile: connections: {} of {count} tried are held", held.len());
+        }
     }
-    println!("hostile: connections: {count} tried, {refused} had to wait, {} sockets held", held.len());
-    sys::pause();
-    Ok(())
 }
 
 /// Send PID 1 notifications, and write lines to the log, without end or pause; meanwhile ask it for its
