@@ -171,6 +171,11 @@ pub(crate) enum Service {
     Running(Services),
     /// Check service files on this computer: what a machine would refuse, and what is unwise
     Lint(Lint),
+    /// Score how much a service could do to the machine, from 0.0 to 10.0, and say why
+    Security {
+        /// The service's name; without it, all are scored
+        name: Option<String>,
+    },
 }
 
 /// `services lint`

@@ -5,6 +5,7 @@ mod audit;
 mod lint;
 mod login;
 mod logs;
+mod security;
 mod services;
 mod status;
 mod tools;
@@ -46,6 +47,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Outcome {
         Command::Ask { text } => ask::run(&machine()?, &text.join(" "), output).await,
         Command::Tools(command) => tools::run(&machine()?, command, output).await,
         Command::Services(Service::Lint(files)) => lint::run(&files, output),
+        Command::Services(Service::Security { name }) => security::run(&machine()?, name, output).await,
         Command::Services(Service::Running(command)) => services::run(&machine()?, command, output).await,
         Command::Logs(logs) => logs::run(&machine()?, logs, output).await,
         Command::Audit(command) => audit::run(machine, command, output).await,
