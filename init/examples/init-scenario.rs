@@ -2,7 +2,7 @@
 //! that stops, kills and asks, and says on the console what it saw. Used by boot tests of init alone.
 
 use aios_abi::call::{ClientFrame, Meta, Request, ServerFrame};
-use aios_abi::service::{InitReply, InitRequest, LogLine, ServiceState, ServiceStatus};
+use aios_abi::service::{InitEvent, InitReply, InitRequest, ServiceState, ServiceStatus};
 use aios_abi::{CallError, frame, paths};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType, connect, recv, send, socket,
@@ -83,7 +83,7 @@ fn ask(body: InitRequest) -> Result<InitReply, CallError> {
 fn receive(fd: &OwnedFd) -> Result<InitReply, CallError> {
     let mut buffer = vec![0; frame::MAX_PACKET];
     let (length, _) = recv(fd, &mut buffer[..], RecvFlags::empty()).expect("an answer");
-    match frame::decode::<ServerFrame<LogLine, InitReply>>(&buffer[..length])? {
+    match frame::decode::<ServerFrame<InitEvent, InitReply>>(&buffer[..length])? {
         ServerFrame::Reply { result, .. } => result,
         ServerFrame::Refused { error } => Err(error),
         other => panic!("not expected: {other:?}"),

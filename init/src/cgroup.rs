@@ -9,6 +9,12 @@ use std::path::{Path, PathBuf};
 
 const ROOT: &str = "/sys/fs/cgroup";
 const SLICE: &str = "aios";
+/// Where PID 1 itself lives, beside the services.
+const OWN: &str = "init";
+/// What is not taken from PID 1 when memory is short: its program and all that it has to remember.
+const OWN_MEMORY: u64 = 24 << 20;
+/// Processes and threads of a service that says nothing else.
+const PIDS_MAX: u32 = 1024;
 
 /// Make the place in which all services live. `protected` is the sum of what they are guaranteed.
 pub(crate) fn make_slice(protected: u64) -> Result<(), String> {
@@ -29,7 +35,34 @@ pub(crate) fn make_slice(protected: u64) -> Result<(), String> {
     }
     // A guarantee holds only as far as that of every group above it.
     let _ = std::fs::write(slice.join("memory.min"), protected.to_string());
+    // What all services together cannot do is leave no process for PID 1 and its kernel.
+    let most = crate::device::line(Path::new("/proc/sys/kernel/pid_max")).and_then(|n| n.parse::<u64>().ok());
+    if let Some(most) = most {
+        let _ = std::fs::write(slice.join("pids.max"), (most - most / 8).to_string());
+    }
+    protect_init(root);
     Ok(())
+}
+
+/// PID 1 goes on when memory is short. A kernel without the memory controller cannot promise that.
+fn protect_init(root: &Path) {
+    let own = root.join(OWN);
+    let _ = std::fs::create_dir(&own);
+    let _ = std::fs::write(own.join("memory.min"), OWN_MEMORY.to_string());
+    let _ = std::fs::write(own.join("cgroup.procs"), "0");
+}
+
+/// Kill everything that is left of a service that nobody knows any more.
+pub(crate) fn kill_strangers(known: &[&str]) -> Vec<String> {
+    let entries = std::fs::read_dir(Path::new(ROOT).join(SLICE)).into_iter().flatten().flatten();
+    let mut killed = Vec::new();
+    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !known.contains(&name.as_str()) && std::fs::write(entry.path().join("cgroup.kill"), "1").is_ok() {
+            killed.push(name);
+        }
+    }
+    killed
 }
 
 /// A service's cgroup.
@@ -57,11 +90,30 @@ impl Cgroup {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(fail(e)),
             _ => {}
         }
-        let faults = limit(&path, &unit.resources);
+        let mut faults = limit(&path, &unit.resources);
+        faults.extend(limit_disk(&path, &unit.resources));
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let directory = openat(CWD, &path, flags, Mode::empty()).map_err(|e| fail(e.into()))?;
         let events = File::open(path.join("cgroup.events")).map_err(fail)?;
         Ok((Self { path, directory, events }, faults))
+    }
+
+    /// Set the limits anew, as the service file has them now. Returns what could not be set.
+    pub(crate) fn limit(&self, resources: &Resources) -> Vec<String> {
+        let mut faults = limit(&self.path, resources);
+        faults.extend(limit_disk(&self.path, resources));
+        faults
+    }
+
+    /// Remove it; the kernel refuses while a process is left.
+    pub(crate) fn remove(self) {
+        let _ = std::fs::remove_dir(&self.path);
+    }
+
+    /// How many processes it holds.
+    pub(crate) fn processes(&self) -> Option<u32> {
+        let text = std::fs::read_to_string(self.path.join("cgroup.procs")).ok()?;
+        u32::try_from(text.lines().count()).ok()
     }
 
     /// For making a process in it.
@@ -115,16 +167,42 @@ fn limit(path: &Path, resources: &Resources) -> Vec<String> {
         ("memory.min", text(resources.memory_min, "0")),
         ("memory.high", text(resources.memory_high, "max")),
         ("memory.max", text(resources.memory_max, "max")),
-        ("pids.max", text(resources.pids_max.map(u64::from), "max")),
+        ("memory.swap.max", text(resources.swap_max, "max")),
+        // A service that lost one of its processes to want of memory is broken in ways that nobody tested.
+        ("memory.oom.group", "1".to_owned()),
+        ("pids.max", resources.pids_max.unwrap_or(PIDS_MAX).to_string()),
         ("cpu.weight", text(resources.cpu_weight.map(u64::from), "100")),
+        ("cpu.max", resources.cpu_max.map_or_else(|| "max".to_owned(), |n| format!("{}000 100000", n))),
+        ("io.weight", text(resources.io_weight.map(u64::from), "100")),
     ];
     settings
         .iter()
         .filter_map(|(name, value)| {
             let error = std::fs::write(path.join(name), value).err()?;
-            Some(format!("{}/{name} = {value}: {error}", path.display()))
+            // What was not asked for is not missed on a kernel that cannot do it.
+            let default =
+                matches!(value.as_str(), "0" | "1" | "max" | "100") || value == &PIDS_MAX.to_string();
+            (!default).then(|| format!("{}/{name} = {value}: {error}", path.display()))
         })
         .collect()
+}
+
+/// The limits of what it reads from and writes to the data disk.
+fn limit_disk(path: &Path, resources: &Resources) -> Option<String> {
+    let (read, write) = (resources.io_read_max, resources.io_write_max);
+    if read.is_none() && write.is_none() {
+        return None;
+    }
+    let text = |n: Option<u64>| n.map_or_else(|| "max".to_owned(), |n| n.to_string());
+    let set = || -> std::io::Result<()> {
+        let disk = rustix::fs::stat("/data")?.st_dev;
+        let (major, minor) = (rustix::fs::major(disk), rustix::fs::minor(disk));
+        let value = format!("{major}:{minor} rbps={} wbps={}", text(read), text(write));
+        std::fs::write(path.join("io.max"), value)
+    };
+    set()
+        .err()
+        .map(|e| format!("{}/io.max: {e}; the data disk is not limited for this service", path.display()))
 }
 
 /// The service in whose cgroup a process is.

@@ -1,13 +1,19 @@
 //! The time since the kernel started.
 
+use crate::supervisor::Now;
 use rustix::time::{ClockId, clock_gettime};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// CLOCK_BOOTTIME: never jumps, counts from the kernel's start.
 pub(crate) fn now() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The same, and what the calendar says.
+pub(crate) fn both() -> Now {
+    Now { boot: now(), wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
 }
 
 /// Milliseconds, as the ABI has times.

@@ -3,7 +3,7 @@
 use crate::logs::Filter;
 use crate::poll::{Poller, Token};
 use aios_abi::call::{ClientFrame, Meta, Request, ServerFrame};
-use aios_abi::service::{InitReply, InitRequest, LogLine};
+use aios_abi::service::{InitEvent, InitReply, InitRequest, LogLine, ServiceChange};
 use aios_abi::who::Peer;
 use aios_abi::{CallError, ErrorCode, frame};
 use rustix::net::{
@@ -24,7 +24,18 @@ const MAX_WAITING: usize = 512;
 /// Packets that are read from one connection before the others have their turn.
 const TURN: usize = 16;
 
-type Frame = ServerFrame<LogLine, InitReply>;
+type Frame = ServerFrame<InitEvent, InitReply>;
+
+/// What a request under way is sent.
+#[derive(Debug, Clone)]
+enum Subscription {
+    /// One reply, later.
+    Nothing,
+    /// Lines of a log.
+    Lines(Filter),
+    /// Changes of services.
+    Changes,
+}
 
 /// Something that a client wants.
 #[derive(Debug)]
@@ -41,8 +52,8 @@ struct Connection {
     fd: OwnedFd,
     peer: Peer,
     waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
-    /// Requests under way; with a filter when the client follows a log.
-    open: BTreeMap<u64, Option<Filter>>,
+    /// Requests under way.
+    open: BTreeMap<u64, Subscription>,
     /// Log lines that were left out because the client is slow.
     skipped: u64,
 }
@@ -65,6 +76,11 @@ impl Control {
         rustix::fs::chmod(path, rustix::fs::Mode::from_bits_truncate(0o666))?;
         listen(&listener, 64)?;
         Ok(Self { listener, connections: HashMap::new(), last: 0 })
+    }
+
+    /// The socket of an earlier init; its connections are gone.
+    pub(crate) fn inherit(listener: OwnedFd) -> Self {
+        Self { listener, connections: HashMap::new(), last: 0 }
     }
 
     /// For the event loop.
@@ -160,7 +176,42 @@ impl Control {
     /// From now on new lines that this filter takes belong to the request.
     pub(crate) fn follow(&mut self, key: u32, id: u64, filter: Filter) {
         if let Some(open) = self.connections.get_mut(&key).and_then(|c| c.open.get_mut(&id)) {
-            *open = Some(filter);
+            *open = Subscription::Lines(filter);
+        }
+    }
+
+    /// From now on changes of services belong to the request.
+    pub(crate) fn watch(&mut self, key: u32, id: u64) {
+        if let Some(open) = self.connections.get_mut(&key).and_then(|c| c.open.get_mut(&id)) {
+            *open = Subscription::Changes;
+        }
+    }
+
+    /// Send a change to one request. A client that does not read loses its connection: it could not know
+    /// what it missed.
+    pub(crate) fn change(&mut self, key: u32, id: u64, change: ServiceChange, poller: &Poller) {
+        if self.connections.get(&key).is_some_and(|c| c.waiting.len() >= MAX_WAITING) {
+            self.connections.remove(&key);
+            return;
+        }
+        self.send(key, &Frame::Event { id, event: InitEvent::Service(change) }, poller);
+    }
+
+    /// Whether anybody watches services.
+    pub(crate) fn watched(&self) -> bool {
+        self.connections.values().any(|c| c.open.values().any(|s| matches!(s, Subscription::Changes)))
+    }
+
+    /// Give a change to all who watch.
+    pub(crate) fn announce(&mut self, change: &ServiceChange, poller: &Poller) {
+        let watchers: Vec<(u32, u64)> = self
+            .connections
+            .iter()
+            .flat_map(|(key, c)| c.open.iter().map(move |(id, wants)| (*key, *id, wants)))
+            .filter_map(|(key, id, wants)| matches!(wants, Subscription::Changes).then_some((key, id)))
+            .collect();
+        for (key, id) in watchers {
+            self.change(key, id, change.clone(), poller);
         }
     }
 
@@ -175,9 +226,9 @@ impl Control {
         if skipped > 0 {
             let text = format!("{skipped} lines are left out here: they came faster than they were read");
             let note = LogLine { unit: crate::logs::INIT.to_owned(), priority: 4, text, ..line.clone() };
-            self.send(key, &Frame::Event { id, event: note }, poller);
+            self.send(key, &Frame::Event { id, event: InitEvent::Line(note) }, poller);
         }
-        self.send(key, &Frame::Event { id, event: line.clone() }, poller);
+        self.send(key, &Frame::Event { id, event: InitEvent::Line(line.clone()) }, poller);
     }
 
     /// Give new lines to all who follow them.
@@ -185,8 +236,11 @@ impl Control {
         let followers: Vec<(u32, u64, Filter)> = self
             .connections
             .iter()
-            .flat_map(|(key, c)| c.open.iter().map(move |(id, filter)| (*key, *id, filter)))
-            .filter_map(|(key, id, filter)| Some((key, id, filter.clone()?)))
+            .flat_map(|(key, c)| c.open.iter().map(move |(id, wants)| (*key, *id, wants)))
+            .filter_map(|(key, id, wants)| match wants {
+                Subscription::Lines(filter) => Some((key, id, filter.clone())),
+                _ => None,
+            })
             .collect();
         for (key, id, filter) in followers {
             for line in lines.iter().filter(|line| filter.takes(line)) {
@@ -249,7 +303,7 @@ impl Connection {
                 "a request with id {id} is under way on this connection"
             )));
         }
-        self.open.insert(id, None);
+        self.open.insert(id, Subscription::Nothing);
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ mod modules;
 mod notify;
 mod poll;
 mod power;
+mod resume;
 mod run;
 mod sandbox;
 mod socket;
@@ -33,6 +34,7 @@ pub use foreign::FOREIGN;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 const USAGE: &str = "usage: aios-init --check [--root DIRECTORY] FILE…
   reads service files and prints what is wrong with them, one line each
@@ -83,27 +85,33 @@ fn check(root: &Path, files: &[&str]) -> ExitCode {
 fn pid1() -> ! {
     let started = clock::now();
     std::panic::set_hook(Box::new(|panic| {
+        run::fail(&panic.to_string());
         power::last_resort(&format!("internal error in init: {panic}"));
     }));
-    let stage = std::env::args().next().unwrap_or_default();
-    // Ctrl-Alt-Del is a signal from now on, and a way to restart in order.
-    let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
+    raise_file_limit();
+    let arguments: Vec<String> = std::env::args().collect();
+    let machine = match arguments.as_slice() {
+        [_, word, page] if word == "--resume" => {
+            let resumed = run::Machine::resume(page.parse().unwrap_or(-1));
+            resumed.and_then(|mut machine| machine.run_on().map_err(run::waiting_failed))
+        }
+        _ => boot_and_run(started, arguments.first().map_or("", String::as_str)),
+    };
+    match machine {
+        Ok(()) => power::last_resort("the machine did not go down"),
+        Err(fatal) => run::give_up(*fatal),
+    }
+}
+
+fn boot_and_run(started: Duration, stage: &str) -> Result<(), logs::Fatal> {
     // A hang before the loop is one that the watchdog ends; without /dev it cannot be armed yet.
     let mut watchdog = power::Watchdog::arm();
-    let booted = match boot::boot(started, &stage, &mut watchdog) {
-        Ok(booted) => booted,
-        Err((logs, why)) => run::give_up(logs, &why),
-    };
+    // Ctrl-Alt-Del is a signal from now on, and a way to restart in order.
+    let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
+    let booted = boot::boot(started, stage, &mut watchdog)?;
     let watchdog = watchdog.or_else(power::Watchdog::arm);
-    raise_file_limit();
-    let mut machine = match run::Machine::new(booted, watchdog) {
-        Ok(machine) => machine,
-        Err((logs, why)) => run::give_up(logs, &why),
-    };
-    match machine.run() {
-        Ok(()) => power::last_resort("the machine did not go down"),
-        Err(e) => power::last_resort(&format!("init cannot wait for events: {e}")),
-    }
+    let mut machine = run::Machine::new(booted, watchdog)?;
+    machine.run().map_err(run::waiting_failed)
 }
 
 /// Sockets of all services and connections of all clients are open at once.

@@ -9,6 +9,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Bytes of text that the ring of one unit holds.
 const RING: usize = 256 * 1024;
+/// Bytes that all rings hold together; beyond that the longest one gives up its oldest lines.
+const ALL_RINGS: usize = 16 << 20;
+/// Lines of one turn of the loop that followers get; who writes more in a turn is in the ring alone.
+const MAX_NEW: usize = 16_384;
 /// What a line costs besides its text.
 const OVERHEAD: usize = 48;
 /// A longer line is cut, and says so.
@@ -26,10 +30,21 @@ struct Ring {
     bytes: usize,
 }
 
+impl Ring {
+    /// Returns what it took.
+    fn drop_oldest(&mut self) -> usize {
+        let bytes = self.lines.pop_front().map_or(self.bytes, |(.., old)| old.len() + OVERHEAD);
+        self.bytes -= bytes;
+        bytes
+    }
+}
+
 /// All logs of this boot.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
     rings: BTreeMap<String, Ring>,
+    /// Of all rings together.
+    bytes: usize,
     seq: u64,
     dropped: u64,
     console: Option<File>,
@@ -136,15 +151,32 @@ impl Logs {
         }
         if let Some(ring) = self.rings.get_mut(unit) {
             ring.bytes += text.len() + OVERHEAD;
+            self.bytes += text.len() + OVERHEAD;
             ring.lines.push_back((self.seq, time_ms, priority, text.as_str().into()));
-            while ring.bytes > RING
-                && let Some((.., old)) = ring.lines.pop_front()
-            {
-                ring.bytes -= old.len() + OVERHEAD;
+            while ring.bytes > RING {
+                self.bytes -= ring.drop_oldest();
                 self.dropped += 1;
             }
         }
-        self.new.push(LogLine { seq: self.seq, time_ms, unit: unit.to_owned(), priority, text });
+        while self.bytes > ALL_RINGS
+            && let Some(longest) = self.rings.values_mut().max_by_key(|ring| ring.bytes)
+        {
+            self.bytes -= longest.drop_oldest();
+            self.dropped += 1;
+        }
+        if self.new.len() < MAX_NEW {
+            self.new.push(LogLine { seq: self.seq, time_ms, unit: unit.to_owned(), priority, text });
+        }
+    }
+
+    /// Number of the newest line.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Go on counting where an earlier init left off.
+    pub(crate) fn count_from(&mut self, seq: u64) {
+        self.seq = self.seq.max(seq);
     }
 
     /// The newest lines that fit, oldest first.
@@ -179,6 +211,9 @@ impl Logs {
         std::mem::take(&mut self.new)
     }
 }
+
+/// Why init cannot go on, and the logs that should still say so.
+pub(crate) type Fatal = Box<(Logs, String)>;
 
 /// Which lines somebody wants.
 #[derive(Debug, Clone, Default)]
@@ -245,9 +280,62 @@ pub(crate) fn kernel_record(record: &[u8]) -> Option<(u8, String)> {
     Some((priority, text.lines().next()?.to_owned()))
 }
 
+/// What the kernel says when it kills a process for want of memory (mm/oom_kill.c).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OomKill {
+    /// It was the machine that had no memory, not only a cgroup at its limit.
+    pub(crate) machine: bool,
+    /// The service in whose cgroup it was.
+    pub(crate) service: Option<String>,
+    /// The name of the process.
+    pub(crate) task: String,
+    pub(crate) pid: u32,
+}
+
+/// Read such a line.
+pub(crate) fn oom_kill(text: &str) -> Option<OomKill> {
+    let rest = text.strip_prefix("oom-kill:")?;
+    // A process may have any name, but it stands behind everything else that is read here.
+    let (head, tail) = rest.split_once(",task=")?;
+    let of = |name: &str| head.split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+    let (task, numbers) = tail.rsplit_once(",pid=")?;
+    let service = of("task_memcg").and_then(|path| path.strip_prefix("/aios/")?.split('/').next());
+    Some(OomKill {
+        machine: of("constraint") != Some("CONSTRAINT_MEMCG"),
+        service: service.map(str::to_owned),
+        task: task.chars().filter(|c| !c.is_control()).collect(),
+        pid: numbers.split(',').next()?.parse().ok()?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_culprit_of_an_oom_kill_is_named() {
+        let text = "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/aios/hog/sub,task=eat, all,pid=321,uid=0";
+        let expected =
+            OomKill { machine: true, service: Some("hog".into()), task: "eat, all".into(), pid: 321 };
+        assert_eq!(oom_kill(text), Some(expected));
+        let own = "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),oom_memcg=/aios/hog,task_memcg=/aios/hog,task=hog,pid=1,uid=0";
+        assert!(oom_kill(own).is_some_and(|oom| !oom.machine));
+        assert_eq!(oom_kill("oom-kill:constraint=,task=x,pid=y,uid=0"), None);
+    }
+
+    #[test]
+    fn many_full_rings_are_bounded_together_and_a_short_one_keeps_its_lines() {
+        let mut logs = Logs::default();
+        logs.push("quiet", 6, "still here");
+        let text = "x".repeat(1000);
+        for n in 0..100_000 {
+            logs.push(&format!("noisy{}", n % 100), 6, &text);
+            drop(logs.take_new());
+        }
+        let all: usize = logs.rings.values().map(|ring| ring.bytes).sum();
+        assert!(all == logs.bytes && all <= ALL_RINGS, "{all}");
+        assert_eq!(logs.query(&Filter::new(Some("quiet".into()), None), 5).len(), 1);
+    }
 
     #[test]
     fn a_ring_keeps_the_newest_lines_and_counts_what_it_dropped() {

@@ -7,11 +7,15 @@ use rustix::net::{
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// Where services find it.
 pub(crate) const SOCKET: &str = "/run/aios/notify";
 /// A longer message is not one of ours.
 const MAX_MESSAGE: usize = 4096;
+
+/// No start is worth waiting for longer.
+const LONGEST_EXTENSION: Duration = Duration::from_secs(3600);
 
 /// What a message says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,6 +26,12 @@ pub(crate) struct Message {
     pub(crate) ready: bool,
     /// `STATUS=…`
     pub(crate) status: Option<String>,
+    /// `WATCHDOG=1`
+    pub(crate) alive: bool,
+    /// `WATCHDOG=trigger`
+    pub(crate) unwell: bool,
+    /// `EXTEND_TIMEOUT_USEC=…`
+    pub(crate) extend: Option<Duration>,
 }
 
 /// The receiving end.
@@ -31,6 +41,11 @@ pub(crate) struct Notify {
 }
 
 impl Notify {
+    /// The socket of an earlier init.
+    pub(crate) fn inherit(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+
     /// Open the socket; everybody may send, the kernel says who it was.
     pub(crate) fn open() -> std::io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -78,7 +93,12 @@ pub(crate) fn parse(pid: u32, bytes: &[u8]) -> Message {
             Some(("STATUS", text)) => {
                 message.status = Some(text.chars().filter(|c| !c.is_control()).take(200).collect())
             }
-            // The rest of the protocol (watchdog, stored descriptors) is not served.
+            Some(("WATCHDOG", "1")) => message.alive = true,
+            Some(("WATCHDOG", "trigger")) => message.unwell = true,
+            Some(("EXTEND_TIMEOUT_USEC", text)) => {
+                message.extend = text.parse().ok().map(|us| Duration::from_micros(us).min(LONGEST_EXTENSION));
+            }
+            // The rest of the protocol (stored descriptors, other main processes) is not served.
             _ => {}
         }
     }
@@ -92,7 +112,11 @@ mod tests {
     #[test]
     fn readiness_and_status_are_understood_and_the_rest_is_ignored() {
         let message = parse(7, b"READY=1\nSTATUS=loading 40 %\nMAINPID=1\n");
-        assert_eq!(message, Message { pid: 7, ready: true, status: Some("loading 40 %".into()) });
+        let status = Some("loading 40 %".into());
+        assert_eq!(message, Message { pid: 7, ready: true, status, ..Message::default() });
         assert_eq!(parse(7, b"READY=0\xff"), Message { pid: 7, ..Message::default() });
+        let message = parse(7, b"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=99999999999999999");
+        assert_eq!((message.alive, message.extend), (true, Some(LONGEST_EXTENSION)));
+        assert!(parse(7, b"WATCHDOG=trigger").unwell);
     }
 }

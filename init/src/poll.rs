@@ -25,6 +25,12 @@ pub(crate) enum Token {
     Report(u32),
     /// A service's `cgroup.events`.
     Cgroup(u32),
+    /// Where a service writes a line when it is ready.
+    Ready(u32),
+    /// A socket of a service that somebody may knock at.
+    Knock(u32),
+    /// Somebody set the clock.
+    Clock,
 }
 
 impl Token {
@@ -41,6 +47,9 @@ impl Token {
             Self::Output(n) => (7, n),
             Self::Report(n) => (8, n),
             Self::Cgroup(n) => (9, n),
+            Self::Ready(n) => (11, n),
+            Self::Knock(n) => (12, n),
+            Self::Clock => (13, 0),
         };
         (kind << 32) | u64::from(index)
     }
@@ -59,6 +68,9 @@ impl Token {
             8 => Self::Report(index),
             9 => Self::Cgroup(index),
             10 => Self::Console,
+            11 => Self::Ready(index),
+            12 => Self::Knock(index),
+            13 => Self::Clock,
             _ => return None,
         })
     }

@@ -7,6 +7,7 @@ use crate::supervisor::Power;
 use rustix::system::RebootCommand;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -84,6 +85,16 @@ impl Watchdog {
         Some(Self { device, due: Duration::ZERO })
     }
 
+    /// The one that an earlier init armed.
+    pub(crate) fn inherit(device: OwnedFd) -> Self {
+        Self { device: device.into(), due: Duration::ZERO }
+    }
+
+    /// For the state page.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.device.as_raw_fd()
+    }
+
     /// Say that all is well, when it is time to.
     pub(crate) fn feed(&mut self, now: Duration) {
         if self.due <= now {
@@ -110,14 +121,19 @@ pub(crate) fn go_down(power: Power, logs: &mut Logs) {
     }
 }
 
-/// PID 1 cannot go on: say so, give people ten seconds to read it, restart. Never returns.
-pub(crate) fn last_resort(text: &str) -> ! {
-    let message = format!("aios: {text}; the machine restarts in 10 s\n");
+/// Where people and the kernel's log see it, past everything that may be broken.
+pub(crate) fn say(message: &str) {
+    let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
     for place in ["/dev/console", "/dev/kmsg"] {
-        if let Ok(mut file) = OpenOptions::new().write(true).custom_flags(libc::O_NOCTTY).open(place) {
+        if let Ok(mut file) = OpenOptions::new().write(true).custom_flags(flags).open(place) {
             let _ = file.write_all(message.as_bytes());
         }
     }
+}
+
+/// PID 1 cannot go on: say so, give people ten seconds to read it, restart. Never returns.
+pub(crate) fn last_resort(text: &str) -> ! {
+    say(&format!("aios: {text}; the machine restarts in 10 s\n"));
     rustix::fs::sync();
     let until = crate::clock::now() + Duration::from_secs(10);
     loop {

@@ -3,7 +3,7 @@
 
 use crate::sys::Signals;
 use aios_abi::call::{ClientFrame, Meta, Request, ServerFrame};
-use aios_abi::service::{InitReply, InitRequest, LogLine};
+use aios_abi::service::{InitEvent, InitReply, InitRequest, LogLine};
 use aios_abi::{CallError, frame, paths};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
@@ -107,16 +107,18 @@ impl Keeper {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
-        let mut frame: ServerFrame<LogLine, InitReply> =
+        let mut frame: ServerFrame<InitEvent, InitReply> =
             frame::decode(buffer.get(..length).unwrap_or_default())?;
         if let (ServerFrame::Large { len, .. }, Some(memory)) = (&frame, memory) {
             frame = frame::decode(&aios_abi::sys::read_sealed(memory, *len)?)?;
         }
         match frame {
-            ServerFrame::Event { event, .. } => match &mut self.early {
-                Some(early) => early.push(event),
-                None => self.store.append(&event)?,
+            ServerFrame::Event { event: InitEvent::Line(line), .. } => match &mut self.early {
+                Some(early) => early.push(line),
+                None => self.store.append(&line)?,
             },
+            // Changes of services were not asked for.
+            ServerFrame::Event { event: InitEvent::Service(_), .. } => {}
             ServerFrame::Reply { id: EARLIER, result } => {
                 let mut lines = match result? {
                     InitReply::Logs { lines, .. } => lines,

@@ -43,6 +43,7 @@ impl PlayedInit {
             memory_bytes: Some(1 << 20),
             cpu_usec: Some(5),
             processes: Some(1),
+            next_run_ms: None,
         })
     }
 }

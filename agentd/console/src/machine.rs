@@ -158,6 +158,7 @@ pub fn identity() -> MachineStatus {
         init_started_ms: 0,
         console_ready_ms: None,
         data: "unknown".into(),
+        init_resumed: 0,
     }
 }
 

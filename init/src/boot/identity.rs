@@ -11,6 +11,8 @@ use std::path::Path;
 const MACHINE_ID: &str = "/data/machine-id";
 const HOSTNAME: &str = "/data/hostname";
 const SEED: &str = "/data/random-seed";
+/// One empty file a service with a timer; its time is that of the last run.
+const STAMPS: &str = "/data/init/timers";
 const SEED_BYTES: usize = 512;
 
 /// Kernel settings: what an appliance without shells and logins does not need is off.
@@ -55,6 +57,12 @@ pub(crate) fn version() -> String {
     let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let version = text.lines().find_map(|l| l.strip_prefix("VERSION_ID="));
     version.map_or_else(|| env!("CARGO_PKG_VERSION").to_owned(), |v| v.trim_matches('"').to_owned())
+}
+
+/// When the timer of a service last ran it, in this boot or an earlier one (since 1970).
+pub(crate) fn last_run(service: &str) -> Option<std::time::Duration> {
+    let stamp = std::fs::metadata(Path::new(STAMPS).join(service)).and_then(|m| m.modified()).ok()?;
+    stamp.duration_since(std::time::UNIX_EPOCH).ok()
 }
 
 /// Give the machine its name: the stored one, or `aios-` and four digits of its id.

@@ -19,12 +19,12 @@ mod sys;
 use crate::clock;
 use crate::cmdline::{self, Cmdline, Disk};
 use crate::device::{self, Uevents, wait_for_disk};
-use crate::logs::Logs;
+use crate::logs::{Fatal, Logs};
 use crate::modules::{self, Index};
 use crate::power::Watchdog;
 use std::time::Duration;
 
-pub(crate) use identity::{save_seed, version};
+pub(crate) use identity::{last_run, save_seed, version};
 pub(crate) use place::Place;
 
 /// Carries the time of the first instruction from the first stage to the second.
@@ -46,11 +46,7 @@ pub(crate) struct Booted {
 }
 
 /// Do all of it. In the initramfs this ends by executing the next stage.
-pub(crate) fn boot(
-    started: Duration,
-    stage: &str,
-    watchdog: &mut Option<Watchdog>,
-) -> Result<Booted, (Logs, String)> {
+pub(crate) fn boot(started: Duration, stage: &str, watchdog: &mut Option<Watchdog>) -> Result<Booted, Fatal> {
     let own = clock::milliseconds(started);
     let started_ms = std::env::var(STARTED).ok().and_then(|ms| ms.parse().ok()).unwrap_or(own);
     if Place::find() == Place::Container {
@@ -64,10 +60,13 @@ pub(crate) fn boot(
         logs.info(&format!("initramfs reached {own} ms after the kernel's start"));
         cmdline.faults.iter().for_each(|fault| logs.warn(fault));
         if let Err(why) = initramfs::enter(&cmdline, &mut logs) {
-            return Err((logs, why));
+            return Err(Box::new((logs, why)));
         }
         let why = crate::sys::execute(c"/sbin/init", &format!("{STARTED}={own}"));
-        return Err((logs, format!("/sbin/init of the root file system cannot be executed: {why}")));
+        return Err(Box::new((
+            logs,
+            format!("/sbin/init of the root file system cannot be executed: {why}"),
+        )));
     }
     logs.info(&format!(
         "aiOS {} starts, {} ms after the kernel",

@@ -1,22 +1,31 @@
 //! The shell around the supervisor: waits, tells it what happened, does what it says.
 
+mod devices;
+mod held;
+mod remember;
 mod requests;
+mod rescan;
 mod services;
 
-use crate::boot::{Booted, Place};
-use crate::cgroup::{self, Cgroup};
+pub(crate) use remember::fail;
+
+use crate::boot::Booted;
+use crate::cgroup;
 use crate::control::Control;
-use crate::device::{self, Uevents};
-use crate::logs::{self, Lines, Logs};
+use crate::device::Uevents;
+use crate::logs::{Fatal, Logs};
 use crate::modules::Index;
 use crate::notify::Notify;
 use crate::poll::{Poller, Token};
 use crate::power::{self, Watchdog};
-use crate::supervisor::{Event, Id, Power, Run, Spec, Supervisor, Ticket};
+use crate::resume::{self, Page};
+use crate::supervisor::{Event, Id, Power, Run, Supervisor, Ticket};
 use crate::sys::Signals;
 use crate::{boot::mounts, clock};
 use aios_abi::service::ServiceState;
-use aios_unit::{Unit, Users};
+use aios_unit::{Loaded, Users};
+use held::Held;
+use rustix::time::{TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -29,23 +38,8 @@ use std::time::Duration;
 const CONSOLE: &str = "console";
 /// The service that init brings itself: [`crate::store`].
 const LOG_KEEPER: &str = "log";
-
-/// What the shell holds for a service.
-#[derive(Debug)]
-struct Held {
-    unit: Unit,
-    cgroup: Option<Cgroup>,
-    sockets: Vec<(String, OwnedFd)>,
-    /// The process of the present run.
-    process: Option<(Run, rustix::process::Pid, OwnedFd)>,
-    output: Option<OwnedFd>,
-    lines: Lines,
-    report: Option<OwnedFd>,
-    /// `STATUS=` of the present run.
-    status: Option<String>,
-    /// `oom_kill` when the run began.
-    oom_before: u64,
-}
+/// Messages of services that are read before others have their turn.
+const TURN: usize = 64;
 
 /// The machine that is up.
 #[derive(Debug)]
@@ -63,6 +57,8 @@ pub(crate) struct Machine {
     modules: Index,
     buttons: HashMap<u32, (PathBuf, File)>,
     watchdog: Option<Watchdog>,
+    /// Becomes readable when somebody sets the clock.
+    clock: Option<OwnedFd>,
     tickets: HashMap<Ticket, Asked>,
     last_ticket: u64,
     started_ms: u64,
@@ -70,6 +66,10 @@ pub(crate) struct Machine {
     data: &'static str,
     console_ready: Option<Duration>,
     console_watched: bool,
+    /// More processes have ended than were collected in one turn.
+    unreaped: bool,
+    page: Option<Page>,
+    resumed: u32,
     ended: bool,
 }
 
@@ -79,31 +79,35 @@ struct Asked {
     connection: u32,
     request: u64,
     deadline: Option<Duration>,
-    /// The request ends without an answer of the supervisor: a followed log.
+    /// The request ends without an answer of the supervisor: a followed log, watched services.
     follow: bool,
+}
+
+/// The sockets that clients know init by.
+struct Doors {
+    control: Control,
+    notify: Notify,
 }
 
 impl Machine {
     /// Read the service files and open everything that the loop listens to.
-    pub(crate) fn new(booted: Booted, watchdog: Option<Watchdog>) -> Result<Self, (Logs, String)> {
-        let Booted { mut logs, uevents, modules, started_ms, hostname, data } = booted;
-        let users = Users::read(Path::new("/"));
-        let mut loaded =
-            aios_unit::load(&[Path::new("/etc/aios/services"), Path::new("/data/config/services")], &users);
-        if data == "disk" && !loaded.units.iter().any(|unit| unit.name == LOG_KEEPER) {
-            let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/sbin/init"));
-            let file = Path::new("(built in)").join(format!("{LOG_KEEPER}.toml"));
-            match aios_unit::parse(&file, &crate::store::service_file(&program), &users) {
-                Ok(unit) => loaded.units.push(unit),
-                Err(sentence) => loaded.refused.push(sentence),
-            }
-            loaded.units.sort_by(|a, b| a.name.cmp(&b.name));
-        }
-        for sentence in &loaded.refused {
-            logs.warn(&format!("service file refused: {sentence}"));
-        }
-        let open = || -> io::Result<(Poller, Control, Notify, Signals)> {
+    pub(crate) fn new(booted: Booted, watchdog: Option<Watchdog>) -> Result<Self, Fatal> {
+        let open = || -> io::Result<Doors> {
             std::fs::create_dir_all("/run/aios")?;
+            Ok(Doors { control: Control::open(aios_abi::paths::INIT_SOCKET)?, notify: Notify::open()? })
+        };
+        match open() {
+            Ok(doors) => Self::assemble(booted, watchdog, doors),
+            Err(e) => Err(Box::new((
+                booted.logs,
+                format!("the sockets of init cannot be opened in /run/aios: {e}"),
+            ))),
+        }
+    }
+
+    fn assemble(booted: Booted, watchdog: Option<Watchdog>, doors: Doors) -> Result<Self, Fatal> {
+        let Booted { mut logs, uevents, modules, started_ms, hostname, data } = booted;
+        let open = || -> io::Result<(Poller, Signals)> {
             let signals = Signals::open(&[
                 libc::SIGCHLD,
                 libc::SIGTERM,
@@ -113,21 +117,29 @@ impl Machine {
                 libc::SIGHUP,
                 libc::SIGPIPE,
             ])?;
-            Ok((Poller::new()?, Control::open(aios_abi::paths::INIT_SOCKET)?, Notify::open()?, signals))
+            Ok((Poller::new()?, signals))
         };
-        let (poller, control, notify, signals) = match open() {
+        let (poller, signals) = match open() {
             Ok(opened) => opened,
-            Err(e) => return Err((logs, format!("the sockets of init cannot be opened in /run/aios: {e}"))),
+            Err(e) => return Err(Box::new((logs, format!("init cannot wait for events: {e}")))),
         };
-        let specs = specs(&loaded.units);
+        let loaded = load(data == "disk");
+        for sentence in &loaded.refused {
+            logs.warn(&format!("service file refused: {sentence}"));
+        }
         let protected = loaded.units.iter().filter_map(|u| u.resources.memory_min).sum();
         if let Err(why) = cgroup::make_slice(protected) {
             logs.warn(&why);
         }
-        let services = loaded.units.into_iter().map(|unit| Held::new(unit, &mut logs)).collect();
+        let services: Vec<Held> = loaded.units.into_iter().map(|unit| Held::new(unit, &mut logs)).collect();
+        let specs = held::specs(&services, LOG_KEEPER).into_iter().flatten().collect();
         let nonblocking = libc::O_NONBLOCK | libc::O_CLOEXEC;
-        let open = || std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open("/dev/kmsg").ok();
-        let kernel = (Place::find() == Place::Machine).then(open).flatten();
+        let kernel = match crate::boot::Place::find() {
+            crate::boot::Place::Machine => {
+                std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open("/dev/kmsg").ok()
+            }
+            crate::boot::Place::Container => None,
+        };
         let mut seed = [0; 8];
         let _ = File::open("/dev/urandom").and_then(|mut f| io::Read::read_exact(&mut f, &mut seed));
         Ok(Self {
@@ -136,14 +148,15 @@ impl Machine {
             services,
             refused: loaded.refused,
             logs,
-            control,
-            notify,
+            control: doors.control,
+            notify: doors.notify,
             signals,
             kernel,
             uevents,
             modules,
             buttons: HashMap::new(),
             watchdog,
+            clock: clock_that_tells().ok(),
             tickets: HashMap::new(),
             last_ticket: 0,
             started_ms,
@@ -151,12 +164,35 @@ impl Machine {
             data,
             console_ready: None,
             console_watched: false,
+            unreaped: false,
+            page: None,
+            resumed: 0,
             ended: false,
         })
     }
 
     /// Start everything and keep it up until the machine goes down.
     pub(crate) fn run(&mut self) -> io::Result<()> {
+        self.listen()?;
+        match Page::new() {
+            Ok(page) => self.page = Some(page),
+            Err(e) => self.logs.warn(&format!("an error of init would end the machine: no state page: {e}")),
+        }
+        let count = self.services.len();
+        self.logs.info(&format!(
+            "{count} services, {} refused files; /data is {} {}",
+            self.refused.len(),
+            if self.data == "disk" { "on" } else { "in" },
+            self.data
+        ));
+        self.happened(Event::Boot);
+        for id in self.supervisor.listening() {
+            self.listen_for(id, true);
+        }
+        self.go_on()
+    }
+
+    fn listen(&mut self) -> io::Result<()> {
         self.poller.readable(self.signals.fd(), Token::Signal)?;
         self.poller.readable(self.control.fd(), Token::Control)?;
         self.poller.readable(self.notify.fd(), Token::Notify)?;
@@ -166,24 +202,36 @@ impl Machine {
         if let Some(kernel) = &self.kernel {
             self.poller.readable(kernel, Token::Kernel)?;
         }
-        for (index, held) in (0..).zip(&self.services) {
-            if let Some(cgroup) = &held.cgroup {
-                self.poller.notified(cgroup.events(), Token::Cgroup(index))?;
-            }
+        if let Some(clock) = &self.clock {
+            self.poller.readable(clock, Token::Clock)?;
+        }
+        for index in 0..self.services.len() {
+            self.watch_cgroup(index);
         }
         self.find_buttons();
-        let count = self.services.len();
-        self.logs.info(&format!(
-            "{count} services, {} refused files; /data is {} {}",
-            self.refused.len(),
-            if self.data == "disk" { "on" } else { "in" },
-            self.data
-        ));
-        self.happened(Event::Boot);
+        Ok(())
+    }
+
+    fn watch_cgroup(&mut self, index: usize) {
+        let cgroup = self.services.get(index).and_then(|held| held.cgroup.as_ref());
+        if let (Some(cgroup), Ok(number)) = (cgroup, u32::try_from(index))
+            && let Err(e) = self.poller.notified(cgroup.events(), Token::Cgroup(number))
+        {
+            self.logs.warn(&format!("a cgroup cannot be watched: {e}"));
+        }
+    }
+
+    /// The loop.
+    fn go_on(&mut self) -> io::Result<()> {
         while !self.ended {
+            resume::turn(false);
             let ready = self.poller.wait(self.pause())?;
+            resume::turn(true);
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.feed(clock::now());
+            }
+            if std::mem::take(&mut self.unreaped) {
+                self.reap();
             }
             for token in ready {
                 self.serve(token);
@@ -191,6 +239,7 @@ impl Machine {
             self.happened(Event::Tick);
             self.expire_tickets();
             self.serve_console();
+            self.publish_changes();
             let new = self.logs.take_new();
             if !new.is_empty() {
                 self.control.publish(&new, &self.poller);
@@ -201,6 +250,9 @@ impl Machine {
 
     /// How long nothing has to be done if nothing happens.
     fn pause(&self) -> Option<Duration> {
+        if self.unreaped {
+            return Some(Duration::ZERO);
+        }
         let tickets = self.tickets.values().filter_map(|asked| asked.deadline);
         let watchdog = self.watchdog.as_ref().map(|w| w.due);
         let next = tickets.chain(watchdog).chain(self.supervisor.next_deadline()).min()?;
@@ -223,6 +275,9 @@ impl Machine {
             Token::Output(index) => self.output(index),
             Token::Report(index) => self.report(index),
             Token::Cgroup(index) => self.cgroup_changed(index),
+            Token::Ready(index) => self.ready_line(index),
+            Token::Knock(index) => self.happened(Event::Knock(Id(index as usize))),
+            Token::Clock => self.clock_was_set(),
             Token::Console => self.logs.flush(),
         }
     }
@@ -253,7 +308,7 @@ impl Machine {
                 libc::SIGUSR1 | libc::SIGUSR2 => Power::Off,
                 _ => continue,
             };
-            self.begin_shutdown(power, &format!("signal {signal}"));
+            self.begin_shutdown(power, &aios_unit::signal_name(signal));
         }
     }
 
@@ -266,14 +321,24 @@ impl Machine {
     }
 
     fn notified(&mut self) {
-        while let Some(message) = self.notify.next() {
+        for _ in 0..TURN {
+            let Some(message) = self.notify.next() else { return };
             let Some((id, run)) = self.sender(message.pid) else { continue };
             if let (Some(held), Some(status)) = (self.services.get_mut(id.0), message.status) {
                 held.status = Some(status);
             }
+            if let Some(time) = message.extend {
+                self.happened(Event::Extend(id, run, time));
+            }
             if message.ready {
                 self.happened(Event::Ready(id, run));
                 self.note_console(id);
+            }
+            if message.alive {
+                self.happened(Event::Alive(id, run));
+            }
+            if message.unwell {
+                self.happened(Event::Unwell(id, run));
             }
         }
     }
@@ -281,11 +346,11 @@ impl Machine {
     /// The service and the run that a process belongs to.
     fn sender(&self, pid: u32) -> Option<(Id, Run)> {
         let main = |held: &Held| {
-            held.process.as_ref().is_some_and(|(_, p, _)| p.as_raw_nonzero().get().unsigned_abs() == pid)
+            held.process.as_ref().is_some_and(|p| p.pid.as_raw_nonzero().get().unsigned_abs() == pid)
         };
         let index = self.services.iter().position(main).or_else(|| {
             let name = cgroup::service_of(pid)?;
-            self.services.iter().position(|held| held.unit.name == name)
+            self.services.iter().position(|held| !held.gone && held.unit.name == name)
         })?;
         Some((Id(index), self.supervisor.active_run(Id(index))?))
     }
@@ -303,83 +368,18 @@ impl Machine {
         }
     }
 
-    fn kernel_spoke(&mut self) {
-        let Some(kernel) = &mut self.kernel else { return };
-        let mut buffer = [0; 8192];
-        for _ in 0..256 {
-            match io::Read::read(kernel, &mut buffer) {
-                Ok(length) => {
-                    let record = buffer.get(..length).unwrap_or_default();
-                    if let Some((priority, text)) = logs::kernel_record(record) {
-                        self.logs.push(logs::KERNEL, priority, &text);
-                    }
-                }
-                // Records were overwritten before we came; the next read goes on after them.
-                Err(e) if e.raw_os_error() == Some(libc::EPIPE) => {
-                    self.logs.push(logs::KERNEL, 4, "(records of the kernel were lost here)");
-                }
-                Err(_) => break,
+    fn clock_was_set(&mut self) {
+        let Some(clock) = &self.clock else { return };
+        let mut expirations = [0; 8];
+        // ECANCELED is what the kernel says when the clock was set.
+        let set = matches!(rustix::io::read(clock, &mut expirations[..]), Err(rustix::io::Errno::CANCELED));
+        if set {
+            if let Err(e) = arm_clock(clock) {
+                self.logs.warn(&format!("the clock cannot be watched any more: {e}"));
+                self.clock = None;
             }
-        }
-    }
-
-    fn device_event(&mut self) {
-        let (mut ports, mut input) = (false, false);
-        let mut wanted = Vec::new();
-        loop {
-            let Some(uevents) = &self.uevents else { return };
-            match uevents.next() {
-                Ok(Some(event)) if event.action == "add" || event.action == "change" => {
-                    ports |= event.subsystem == "virtio-ports";
-                    input |= event.subsystem == "input";
-                    wanted.extend(event.modalias);
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => break,
-                // Some were lost: look at everything.
-                Err(_) => {
-                    (ports, input) = (true, true);
-                    for fault in self.modules.coldplug() {
-                        self.logs.push(logs::INIT, 4, &fault);
-                    }
-                    break;
-                }
-            }
-        }
-        for modalias in wanted {
-            for fault in self.modules.load_for(&modalias) {
-                self.logs.push(logs::INIT, 4, &fault);
-            }
-        }
-        if ports && !device::link_virtio_ports().is_empty() {
-            for held in &self.services {
-                held.unit.devices.iter().for_each(|device| crate::spawn::give_device(device, &held.unit));
-            }
-        }
-        if input {
-            self.find_buttons();
-        }
-    }
-
-    fn find_buttons(&mut self) {
-        for path in power::buttons() {
-            if self.buttons.values().any(|(known, _)| *known == path) {
-                continue;
-            }
-            let Some(file) = power::open_button(&path) else { continue };
-            let key = (0..).find(|key| !self.buttons.contains_key(key)).unwrap_or(0);
-            if self.poller.readable(&file, Token::Button(key)).is_ok() {
-                self.buttons.insert(key, (path, file));
-            }
-        }
-    }
-
-    fn button(&mut self, key: u32) {
-        let Some((_, file)) = self.buttons.get_mut(&key) else { return };
-        match power::pressed(file) {
-            Ok(true) => self.begin_shutdown(Power::Off, "power button"),
-            Ok(false) => {}
-            Err(_) => drop(self.buttons.remove(&key)),
+            self.logs.push(crate::logs::INIT, 5, "the clock was set");
+            self.happened(Event::ClockSet);
         }
     }
 
@@ -387,60 +387,54 @@ impl Machine {
         for held in left.iter().filter_map(|id| self.services.get(id.0)) {
             self.logs.warn(&format!("{} did not stop; going down without it", held.unit.name));
         }
+        resume::turn(false);
         power::go_down(power, &mut self.logs);
         self.ended = true;
     }
 }
 
-impl Held {
-    fn new(unit: Unit, logs: &mut Logs) -> Self {
-        let cgroup = match Cgroup::make(&unit) {
-            Ok((cgroup, faults)) => {
-                faults.iter().for_each(|fault| logs.warn(fault));
-                Some(cgroup)
-            }
-            Err(why) => {
-                logs.warn(&why);
-                None
-            }
-        };
-        Self {
-            unit,
-            cgroup,
-            sockets: Vec::new(),
-            process: None,
-            output: None,
-            lines: Lines::default(),
-            report: None,
-            status: None,
-            oom_before: 0,
+/// All service files, and the service that init brings itself when there is a disk to keep logs on.
+fn load(disk: bool) -> Loaded {
+    let users = Users::read(Path::new("/"));
+    let directories = [Path::new("/etc/aios/services"), Path::new("/data/config/services")];
+    let mut loaded = aios_unit::load(&directories, &users);
+    if disk && !loaded.units.iter().any(|unit| unit.name == LOG_KEEPER) {
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/sbin/init"));
+        let file = Path::new("(built in)").join(format!("{LOG_KEEPER}.toml"));
+        match aios_unit::parse(&file, &crate::store::service_file(&program), &users) {
+            Ok(unit) => loaded.units.push(unit),
+            Err(sentence) => loaded.refused.push(sentence),
         }
+        loaded.units.sort_by(|a, b| a.name.cmp(&b.name));
     }
+    loaded
 }
 
-/// What the supervisor needs to know, with names turned into numbers. Names that do not exist are left out.
-fn specs(units: &[Unit]) -> Vec<Spec> {
-    let ids = |names: &[String]| {
-        names.iter().filter_map(|name| units.iter().position(|u| u.name == *name).map(Id)).collect()
-    };
-    units
-        .iter()
-        .map(|unit| Spec {
-            name: unit.name.clone(),
-            kind: unit.kind,
-            ready: unit.ready,
-            after: ids(&unit.after),
-            requires: ids(&unit.requires),
-            last: unit.name == LOG_KEEPER,
-            start_timeout: unit.start_timeout,
-            stop_timeout: unit.stop_timeout,
-        })
-        .collect()
+/// A timer that ends when somebody sets the clock, and otherwise in the year 2300.
+fn clock_that_tells() -> io::Result<OwnedFd> {
+    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+    let clock = rustix::time::timerfd_create(TimerfdClockId::Realtime, flags)?;
+    arm_clock(&clock)?;
+    Ok(clock)
+}
+
+fn arm_clock(clock: &OwnedFd) -> io::Result<()> {
+    let far = rustix::time::Timespec { tv_sec: 10_413_792_000, tv_nsec: 0 };
+    let never = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
+    let value = rustix::time::Itimerspec { it_interval: never, it_value: far };
+    rustix::time::timerfd_settime(clock, flags, &value)?;
+    Ok(())
+}
+
+/// What to say when there is nothing left to wait with.
+pub(crate) fn waiting_failed(error: io::Error) -> Fatal {
+    Box::new((Logs::with_console(), format!("init cannot wait for events: {error}")))
 }
 
 /// Nothing can be started, but the machine can still say so and go down in order.
-pub(crate) fn give_up(mut logs: Logs, why: &str) -> ! {
+pub(crate) fn give_up((mut logs, why): (Logs, String)) -> ! {
     mounts::leave().iter().for_each(|fault| logs.warn(fault));
     logs.flush_for(Duration::from_secs(1));
-    power::last_resort(why)
+    power::last_resort(&why)
 }

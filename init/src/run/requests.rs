@@ -8,7 +8,7 @@ use crate::device::line;
 use crate::logs::Filter;
 use crate::supervisor::{Event, Id, Power, Ticket};
 use aios_abi::call::Meta;
-use aios_abi::service::{InitReply, InitRequest, MachineStatus, ServiceStatus};
+use aios_abi::service::{InitReply, InitRequest, MachineStatus, ServiceChange, ServiceStatus};
 use aios_abi::who::{Peer, uid};
 use aios_abi::{CallError, ErrorCode};
 use std::path::Path;
@@ -91,6 +91,29 @@ impl Machine {
             InitRequest::Restart { name } => {
                 self.later(peer, &name, "restarted", asked(Some(DEFAULT_DEADLINE), false), Event::Restart)?
             }
+            InitRequest::Reload { name } => {
+                only_root(peer)?;
+                let id = self.find(&name)?;
+                self.note_request(&name, "reloaded", peer);
+                self.reload(id).map_err(|why| CallError::failed(format!("{name}: {why}")))?;
+                self.status(id).map(InitReply::Status)
+            }
+            InitRequest::Rescan => {
+                only_root(peer)?;
+                Some(self.rescan())
+            }
+            InitRequest::Watch => {
+                self.publish_changes();
+                self.control.watch(connection, id);
+                for index in 0..self.services.len() {
+                    if let Some(change) = self.change(Id(index)) {
+                        self.control.change(connection, id, change, &self.poller);
+                    }
+                }
+                let ticket = self.ticket();
+                self.tickets.insert(ticket, asked(None, true));
+                None
+            }
             InitRequest::PowerOff => self.go_down_for(peer, connection, id, Power::Off)?,
             InitRequest::Reboot => self.go_down_for(peer, connection, id, Power::Reboot)?,
         })
@@ -106,15 +129,16 @@ impl Machine {
     ) -> Result<Option<InitReply>, CallError> {
         only_root(peer)?;
         let service = self.find(name)?;
-        self.logs.push(
-            crate::logs::INIT,
-            5,
-            &format!("{name} is to be {what}, asked for by process {}", peer.pid),
-        );
+        self.note_request(name, what, peer);
         let ticket = self.ticket();
         self.tickets.insert(ticket, asked);
         self.happened(event(service, ticket));
         Ok(None)
+    }
+
+    fn note_request(&mut self, name: &str, what: &str, peer: Peer) {
+        let text = format!("{name} is to be {what}, asked for by process {}", peer.pid);
+        self.logs.push(crate::logs::INIT, 5, &text);
     }
 
     fn go_down_for(
@@ -163,7 +187,7 @@ impl Machine {
         for ticket in late {
             let Some(asked) = self.tickets.remove(&ticket) else { continue };
             let text = match asked.follow {
-                true => "the time for which the log was to be followed is over",
+                true => "the time for which it was to be followed is over",
                 false => "not done within the time that was allowed; it goes on, ask for the status",
             };
             let error = CallError::new(ErrorCode::Timeout, text);
@@ -172,8 +196,9 @@ impl Machine {
     }
 
     fn find(&self, name: &str) -> Result<Id, CallError> {
-        self.services.iter().position(|held| held.unit.name == name).map(Id).ok_or_else(|| {
-            let known: Vec<&str> = self.services.iter().map(|held| held.unit.name.as_str()).collect();
+        self.services.iter().position(|held| !held.gone && held.unit.name == name).map(Id).ok_or_else(|| {
+            let known: Vec<&str> =
+                self.services.iter().filter(|held| !held.gone).map(|held| held.unit.name.as_str()).collect();
             CallError::not_found(format!("there is no service \"{name}\"; known are: {}", known.join(", ")))
         })
     }
@@ -195,6 +220,20 @@ impl Machine {
             memory_bytes: usage.memory_bytes,
             cpu_usec: usage.cpu_usec,
             processes: usage.processes,
+            next_run_ms: view.next_run.map(milliseconds),
+        })
+    }
+
+    pub(super) fn change(&self, id: Id) -> Option<ServiceChange> {
+        let view = self.supervisor.view(id, clock::now())?;
+        Some(ServiceChange {
+            time_ms: milliseconds(clock::both().wall),
+            name: self.services.get(id.0)?.unit.name.clone(),
+            state: view.state,
+            pid: view.pid,
+            restarts: view.restarts,
+            degraded: view.degraded,
+            last_exit: view.last_exit,
         })
     }
 
@@ -208,6 +247,7 @@ impl Machine {
             init_started_ms: self.started_ms,
             console_ready_ms: self.console_ready.map(milliseconds),
             data: self.data.to_owned(),
+            init_resumed: self.resumed,
         }
     }
 }

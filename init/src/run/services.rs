@@ -1,24 +1,34 @@
 //! Doing what the supervisor says, and telling it what became of that.
 
-use super::{Held, Machine};
-use crate::logs::{INIT, Logs};
+use super::Machine;
+use super::held::{Held, Process};
+use crate::logs::INIT;
 use crate::poll::Token;
-use crate::supervisor::{Action, Ended, Event, Id, Run, Severity};
+use crate::supervisor::{Action, Event, Id, Run, Severity};
 use crate::sys::{self, REPORT_BYTES};
-use crate::{clock, notify, spawn};
-use rustix::process::{Signal, WaitOptions, WaitStatus, pidfd_send_signal};
+use crate::{clock, notify, socket, spawn};
+use rustix::process::{Signal, WaitOptions, pidfd_send_signal};
 use std::collections::VecDeque;
 
-/// Bytes that are read from one service's output before the others have their turn.
-const TURN: usize = 64 * 1024;
+/// Processes that are collected before others have their turn.
+const MAX_REAPED: usize = 512;
 
 impl Machine {
     /// Tell the supervisor, and do what it says until it says nothing more.
     pub(super) fn happened(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            for action in self.supervisor.step(clock::now(), event) {
+            for action in self.supervisor.step(clock::both(), event) {
                 events.extend(self.perform(action));
+            }
+        }
+    }
+
+    /// Do what the supervisor says, and tell it what became of that.
+    pub(super) fn perform_all(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            if let Some(event) = self.perform(action) {
+                self.happened(event);
             }
         }
     }
@@ -27,21 +37,62 @@ impl Machine {
         match action {
             Action::Spawn(id, run) => return Some(self.spawn(id, run)),
             Action::Terminate(id, run) => {
-                let process = self.services.get(id.0).and_then(|held| held.process.as_ref());
-                if let Some((_, _, pidfd)) = process.filter(|(of, ..)| *of == run) {
-                    // One that has ended in the meantime is reported by its exit.
-                    let _ = pidfd_send_signal(pidfd, Signal::TERM);
-                }
+                let signal = self.services.get(id.0).map_or(libc::SIGTERM, |held| held.unit.stop_signal);
+                let _ = self.signal(id, run, signal);
+                // One that was stopped could not take notice.
+                let _ = self.signal(id, run, libc::SIGCONT);
             }
+            Action::Thaw(id, run) => {
+                let _ = self.signal(id, run, libc::SIGCONT);
+            }
+            Action::Listen(id, on) => self.listen_for(id, on),
             Action::KillAll(id, run) => return self.kill_all(id, run),
             Action::Answer(ticket, id, result) => self.answer(ticket, id, result),
             Action::Say(severity, text) => match severity {
+                Severity::Note => self.logs.push(INIT, 6, &text),
                 Severity::Info => self.logs.info(&text),
                 Severity::Warning => self.logs.warn(&text),
             },
             Action::Down(power, left) => self.go_down(power, &left),
         }
         None
+    }
+
+    /// One that has ended in the meantime is reported by its exit.
+    fn signal(&self, id: Id, run: Run, number: i32) -> bool {
+        let process = self.services.get(id.0).and_then(|held| held.process.as_ref());
+        let signal = Signal::from_named_raw(number);
+        let of_run = process.filter(|p| p.run == run).zip(signal);
+        of_run.is_some_and(|(process, signal)| pidfd_send_signal(&process.pidfd, signal).is_ok())
+    }
+
+    /// Send a ready service the signal on which it reads its configuration again.
+    pub(super) fn reload(&self, id: Id) -> Result<(), String> {
+        let number = self.services.get(id.0).and_then(|held| held.unit.reload_signal);
+        let number = number.ok_or("its service file has no reload_signal; restart it instead")?;
+        let run = self.supervisor.active_run(id).ok_or("it does not run")?;
+        match self.signal(id, run, number) {
+            true => Ok(()),
+            false => Err("its main process does not run".to_owned()),
+        }
+    }
+
+    /// Watch the sockets of a service that somebody may knock at, or no longer.
+    pub(super) fn listen_for(&mut self, id: Id, on: bool) {
+        let (Some(held), Ok(index)) = (self.services.get_mut(id.0), u32::try_from(id.0)) else { return };
+        if on && let Err(why) = held.make_sockets() {
+            self.logs.warn(&format!("{}: {why}; it cannot be started by a connection", held.unit.name));
+        }
+        for (_, socket) in &held.sockets {
+            let done = match on {
+                true => self.poller.readable(socket, Token::Knock(index)),
+                false => self.poller.forget(socket),
+            };
+            // One that was not watched cannot be forgotten, which is as well.
+            if let Err(e) = done.as_ref().err().filter(|_| on).map_or(Ok(()), Err) {
+                self.logs.warn(&format!("{}: a socket cannot be watched: {e}", held.unit.name));
+            }
+        }
     }
 
     fn spawn(&mut self, id: Id, run: Run) -> Event {
@@ -53,7 +104,6 @@ impl Machine {
         let Some(cgroup) = &held.cgroup else {
             return Event::SpawnFailed(id, run, "could not be started: it has no cgroup".to_owned());
         };
-        held.oom_before = cgroup.oom_kills();
         let spawned = match spawn::spawn(&held.unit, cgroup, &mut held.sockets, notify::SOCKET) {
             Ok(spawned) => spawned,
             Err(why) => return Event::SpawnFailed(id, run, format!("could not be started: {why}")),
@@ -65,40 +115,88 @@ impl Machine {
         let watched = self
             .poller
             .readable(&spawned.output, Token::Output(index))
-            .and_then(|()| self.poller.readable(&spawned.report, Token::Report(index)));
+            .and_then(|()| self.poller.readable(&spawned.report, Token::Report(index)))
+            .and_then(|()| match &spawned.ready {
+                Some(ready) => self.poller.readable(ready, Token::Ready(index)),
+                None => Ok(()),
+            });
         if let Err(e) = watched {
             self.logs.warn(&format!("{}: its output cannot be read: {e}", held.unit.name));
         }
         held.output = Some(spawned.output);
         held.report = Some(spawned.report);
+        held.ready = spawned.ready;
         let pid = spawned.pid.as_raw_nonzero().get().unsigned_abs();
-        held.process = Some((run, spawned.pid, spawned.pidfd));
+        held.process = Some(Process { run, pid: spawned.pid, pidfd: spawned.pidfd });
         Event::Spawned(id, run, pid)
     }
 
     fn kill_all(&mut self, id: Id, run: Run) -> Option<Event> {
-        let cgroup = self.services.get_mut(id.0)?.cgroup.as_mut()?;
+        let held = self.services.get_mut(id.0)?;
+        let main_is_gone = held.process.is_none();
+        let cgroup = held.cgroup.as_mut()?;
         if !cgroup.populated() {
             return Some(Event::Empty(id, run));
         }
+        if main_is_gone && let Some(count) = cgroup.processes().filter(|count| *count > 0) {
+            let text = format!("{} left {count} processes behind; they are killed", held.unit.name);
+            self.logs.push(INIT, 5, &text);
+        }
         if let Err(e) = cgroup.kill() {
-            self.logs.warn(&format!("a cgroup cannot be killed: {e}"));
+            self.logs.warn(&format!("{}: its cgroup cannot be killed: {e}", held.unit.name));
         }
         None
     }
 
-    /// Collect every process that has ended: ours and those whose parents did not wait for them.
+    /// Collect processes that have ended, ours and those whose parents did not wait for them, and hear of
+    /// main processes that were stopped or go on.
     pub(super) fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            let main = |held: &Held| held.process.as_ref().is_some_and(|(_, p, _)| *p == pid);
+        let options = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
+        for _ in 0..MAX_REAPED {
+            let Ok(Some((pid, status))) = rustix::process::wait(options) else { return };
+            let main = |held: &Held| held.process.as_ref().is_some_and(|p| p.pid == pid);
             let Some(index) = self.services.iter().position(main) else { continue };
-            // What it said last, and why it could not be executed, comes before its end.
+            let id = Id(index);
+            let Some(run) = self.services.get(index).and_then(|held| held.process.as_ref()).map(|p| p.run)
+            else {
+                continue;
+            };
+            if status.stopped() || status.continued() {
+                let event = if status.stopped() { Event::Frozen(id, run) } else { Event::Thawed(id, run) };
+                self.happened(event);
+                continue;
+            }
+            // What it said last, why it could not be executed, and what the kernel said come before its end.
             self.report(u32::try_from(index).unwrap_or(u32::MAX));
+            self.kernel_spoke();
             let Some(held) = self.services.get_mut(index) else { continue };
             held.drain(&mut self.logs);
-            let Some((run, ..)) = held.process.take() else { continue };
+            held.process = None;
+            held.ready = None;
             let ended = held.describe(status);
-            self.happened(Event::Exited(Id(index), run, ended));
+            self.happened(Event::Exited(id, run, ended));
+        }
+        self.unreaped = true;
+    }
+
+    /// A service wrote to the descriptor by which it says that it is ready.
+    pub(super) fn ready_line(&mut self, index: u32) {
+        let id = Id(index as usize);
+        let Some(held) = self.services.get_mut(id.0) else { return };
+        let Some(ready) = &held.ready else { return };
+        let mut bytes = [0; 64];
+        match rustix::io::read(ready, &mut bytes[..]) {
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Ok(length) if length > 0 => {
+                let said = bytes.get(..length).is_some_and(|said| said.contains(&b'\n'));
+                if said && let Some(run) = self.supervisor.active_run(id) {
+                    held.ready = None;
+                    self.happened(Event::Ready(id, run));
+                    self.note_console(id);
+                }
+            }
+            // It was closed without a word: the start's time limit decides.
+            _ => held.ready = None,
         }
     }
 
@@ -106,8 +204,8 @@ impl Machine {
     pub(super) fn report(&mut self, index: u32) {
         let id = Id(index as usize);
         let Some(held) = self.services.get_mut(id.0) else { return };
-        let (Some(report), Some((run, ..))) = (&held.report, &held.process) else { return };
-        let run = *run;
+        let (Some(report), Some(process)) = (&held.report, &held.process) else { return };
+        let run = process.run;
         let mut bytes = [0; REPORT_BYTES];
         let event = match rustix::io::read(report, &mut bytes[..]) {
             Ok(0) => Event::Executed(id, run),
@@ -143,46 +241,13 @@ impl Machine {
 }
 
 impl Held {
-    fn read_output(&mut self, logs: &mut Logs) {
-        let mut buffer = [0; 8192];
-        let mut total = 0;
-        while let Some(output) = &self.output
-            && total < TURN
-        {
-            match rustix::io::read(output, &mut buffer[..]) {
-                Ok(0) => self.output = None,
-                Ok(length) => {
-                    total += length;
-                    let name = &self.unit.name;
-                    let piece = buffer.get(..length).unwrap_or_default();
-                    self.lines.feed(piece, |line| logs.push_line(name, line));
-                }
-                Err(_) => break,
+    /// Make the sockets that are not there yet.
+    fn make_sockets(&mut self) -> Result<(), String> {
+        for wanted in &self.unit.sockets {
+            if !self.sockets.iter().any(|(name, _)| *name == wanted.name) {
+                self.sockets.push((wanted.name.clone(), socket::make(&self.unit, wanted)?));
             }
         }
-    }
-
-    /// Read what is left of a run that has ended.
-    fn drain(&mut self, logs: &mut Logs) {
-        self.read_output(logs);
-        let name = &self.unit.name;
-        self.lines.finish(|line| logs.push_line(name, line));
-    }
-
-    fn describe(&self, status: WaitStatus) -> Ended {
-        let mut how = match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => format!("exited with status {code}"),
-            (None, Some(number)) => format!("killed by {}", aios_unit::signal_name(number)),
-            (None, None) => "ended".to_owned(),
-        };
-        let killed = self.cgroup.as_ref().map_or(0, |c| c.oom_kills()) > self.oom_before;
-        if killed {
-            let limit = match self.unit.resources.memory_max {
-                Some(bytes) => format!("its limit is {} MiB", bytes >> 20),
-                None => "the machine ran out of memory".to_owned(),
-            };
-            how = format!("{how}: out of memory, {limit}");
-        }
-        Ended { success: status.exit_status() == Some(0), how }
+        Ok(())
     }
 }

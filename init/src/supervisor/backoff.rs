@@ -11,12 +11,19 @@ const FIRST: Duration = Duration::from_millis(100);
 /// No pause is longer.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The pause after so many deaths in a row: none after the first.
-pub(super) fn delay(failures: u32, random: &mut Random) -> Duration {
-    let Some(doublings) = failures.checked_sub(2) else { return Duration::ZERO };
-    let pause = FIRST.saturating_mul(1 << doublings.min(16)).min(LONGEST);
+/// A machine without memory is given this long, each time twice as long, before it has to bear the service
+/// again: what is started at once takes the memory that was just won.
+const STARVED: Duration = Duration::from_secs(2);
+
+/// The pause after so many deaths in a row: none after the first, unless the machine was out of memory.
+pub(super) fn delay(failures: u32, starved: bool, random: &mut Random) -> Duration {
+    let pause = match failures.checked_sub(2) {
+        _ if starved => STARVED.saturating_mul(1 << failures.saturating_sub(1).min(16)),
+        None => return Duration::ZERO,
+        Some(doublings) => FIRST.saturating_mul(1 << doublings.min(16)),
+    };
     // Between 75 and 100 percent, so that what died together does not come back together.
-    pause.mul_f64(0.75 + 0.25 * random.fraction())
+    pause.min(LONGEST).mul_f64(0.75 + 0.25 * random.fraction())
 }
 
 /// xorshift64*: enough to spread pauses.
@@ -29,7 +36,7 @@ impl Random {
     }
 
     /// At least 0, less than 1.
-    fn fraction(&mut self) -> f64 {
+    pub(super) fn fraction(&mut self) -> f64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -45,12 +52,21 @@ mod tests {
     #[test]
     fn pauses_grow_from_nothing_to_a_minute_and_no_further() {
         let mut random = Random::new(7);
-        assert_eq!(delay(1, &mut random), Duration::ZERO);
-        let second = delay(2, &mut random);
+        assert_eq!(delay(1, false, &mut random), Duration::ZERO);
+        let second = delay(2, false, &mut random);
         assert!((75..=100).contains(&second.as_millis()), "{second:?}");
         for failures in 12..200 {
-            let pause = delay(failures, &mut random);
+            let pause = delay(failures, false, &mut random);
             assert!((45..=60).contains(&pause.as_secs()), "{pause:?}");
+        }
+    }
+
+    #[test]
+    fn a_machine_without_memory_is_given_time() {
+        let mut random = Random::new(7);
+        for failures in 1..100 {
+            let pause = delay(failures, true, &mut random);
+            assert!((1.5..=60.0).contains(&pause.as_secs_f64()), "{pause:?}");
         }
     }
 }

@@ -7,60 +7,94 @@
 //! so it does not matter how late the shell delivers them.
 
 mod backoff;
+mod graph;
+mod life;
+mod memory;
 mod service;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
+mod timer;
 mod types;
+#[cfg(test)]
+mod world;
 
-use backoff::{DEGRADED_AFTER, Random, STABLE, delay};
+use backoff::{DEGRADED_AFTER, Random, STABLE};
+use graph::Graph;
+pub(crate) use memory::Common;
+pub(crate) use service::Memory;
 use service::{Goal, Phase, Service};
 use std::time::Duration;
-pub(crate) use types::{Action, Ended, Event, Id, Kind, Power, Readiness, Run, Severity, Spec, Ticket, View};
+pub(crate) use types::{
+    Action, Ended, Event, Id, Kind, Now, Power, Readiness, Run, Severity, Spec, Start, Ticket, View,
+};
 
-/// How long all services together may take to stop before the machine goes down without them.
+/// How long all services together may take to stop before the machine goes down without them; more if one
+/// of them is allowed more.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
+/// How long a main process that was stopped by a signal stays so: nobody on this machine does that for a
+/// reason, and its clients wait.
+const FROZEN_LIMIT: Duration = Duration::from_secs(10);
 
 /// All services and what is to become of them.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     services: Vec<Service>,
+    graph: Graph,
     runs: u64,
     random: Random,
     shutdown: Option<(Power, Duration)>,
     down: bool,
+    /// Something happened that may let a service start or end.
+    moved: bool,
+    /// Of each service, whether it waits for one that nobody is going to start; kept for its memory.
+    blocked: Vec<bool>,
 }
 
 impl Supervisor {
     /// Services that are all down. The seed makes the jitter of pauses differ between machines.
     pub(crate) fn new(specs: Vec<Spec>, seed: u64) -> Self {
-        let services = specs.into_iter().map(Service::new).collect();
-        Self { services, runs: 0, random: Random::new(seed), shutdown: None, down: false }
+        let graph = Graph::new(specs.iter());
+        Self {
+            services: specs.into_iter().map(Service::new).collect(),
+            graph,
+            runs: 0,
+            random: Random::new(seed),
+            shutdown: None,
+            down: false,
+            moved: false,
+            blocked: Vec::new(),
+        }
     }
 
-    /// Take in what happened at `now` (since the kernel's start).
-    pub(crate) fn step(&mut self, now: Duration, event: Event) -> Vec<Action> {
+    /// Take in what happened.
+    pub(crate) fn step(&mut self, now: Now, event: Event) -> Vec<Action> {
         let mut out = Vec::new();
+        let clock_set = event == Event::ClockSet;
         self.take(now, event, &mut out);
+        if clock_set {
+            self.reschedule(now);
+        }
         self.expire(now, &mut out);
-        self.advance(now, &mut out);
+        // Ending one service may let another one start, and the other way round.
+        while std::mem::take(&mut self.moved) {
+            self.end_those_that_may(now, &mut out);
+            self.start_those_that_may(now, &mut out);
+        }
+        self.go_down_if_all_have_ended(now.boot, &mut out);
         out
     }
 
     /// When [`Event::Tick`] is due at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let give_up = self.shutdown.filter(|_| !self.down).map(|(_, at)| at);
-        let timers = self.services.iter().filter_map(|s| match s.phase {
-            Phase::Backoff { until } if s.wanted => Some(until),
-            Phase::Starting { deadline } => Some(deadline),
-            Phase::Ending { kill_at } => kill_at,
-            _ => None,
-        });
-        timers.chain(give_up).min()
+        self.services.iter().filter_map(Service::deadline).chain(give_up).min()
     }
 
     /// The service as people see it.
     pub(crate) fn view(&self, id: Id, now: Duration) -> Option<View> {
-        let s = self.services.get(id.0)?;
+        let s = self.services.get(id.0).filter(|s| !s.gone || s.phase.active())?;
         let stable = s.phase == Phase::Running && now.saturating_sub(s.since) >= STABLE;
         Some(View {
             state: s.state(),
@@ -69,6 +103,7 @@ impl Supervisor {
             restarts: s.restarts,
             degraded: s.failures >= DEGRADED_AFTER && !stable,
             last_exit: s.last_exit.clone(),
+            next_run: s.due.filter(|_| s.wanted && s.resting).map(|at| at.saturating_sub(now)),
         })
     }
 
@@ -82,14 +117,27 @@ impl Supervisor {
         self.shutdown.is_some()
     }
 
-    fn take(&mut self, now: Duration, event: Event, out: &mut Vec<Action>) {
+    fn take(&mut self, now: Now, event: Event, out: &mut Vec<Action>) {
+        let (wall, now) = (now, now.boot);
+        self.moved |= !matches!(
+            event,
+            Event::Spawned(..) | Event::Alive(..) | Event::Extend(..) | Event::Frozen(..) | Event::Tick
+        );
         match event {
-            Event::Boot => self.services.iter_mut().for_each(|s| s.wanted = true),
+            Event::Boot => self.boot(wall),
             Event::Start(id, ticket) => self.start(id, ticket, now, out),
             Event::Stop(id, ticket) => self.stop(id, ticket, now, out),
             Event::Restart(id, ticket) => self.restart(id, ticket, now, out),
             Event::Shutdown(power) => self.begin_shutdown(power, now, out),
-            Event::Tick => {}
+            Event::Tick | Event::ClockSet => {}
+            Event::Knock(id) => {
+                if let Some(s) = self.services.get_mut(id.0).filter(|s| s.listens()) {
+                    s.resting = false;
+                    s.done = false;
+                    s.failed = false;
+                    out.push(Action::Listen(id, false));
+                }
+            }
             Event::Spawned(id, run, pid) => {
                 if let Some(s) = self.of_run(id, run) {
                     s.pid = Some(pid);
@@ -98,7 +146,7 @@ impl Supervisor {
             Event::SpawnFailed(id, run, why) => {
                 if let Some(s) = self.of_run(id, run) {
                     s.verdict = Some(why);
-                    self.ended(id, false, now, out);
+                    self.ended(id, false, false, wall, out);
                 }
             }
             Event::Executed(id, run) => {
@@ -112,30 +160,44 @@ impl Supervisor {
                     self.ready(id, now, out);
                 }
             }
+            Event::Alive(id, run) => {
+                if let Some(s) = self.of_run(id, run).filter(|s| s.phase == Phase::Running) {
+                    s.silent_at = s.spec.watchdog.map(|limit| now + limit);
+                }
+            }
+            Event::Unwell(id, run) => {
+                if self.of_run(id, run).is_some() {
+                    self.condemn(id, "said that it is not well and was killed (watchdog)", now, out);
+                }
+            }
+            Event::Extend(id, run, time) => {
+                if let Some(s) = self.of_run(id, run)
+                    && let Phase::Starting { deadline } = s.phase
+                {
+                    s.phase = Phase::Starting { deadline: deadline.max(now + time) };
+                }
+            }
+            Event::Frozen(id, run) => self.frozen(id, run, now, out),
+            Event::Thawed(id, run) => {
+                if let Some(s) = self.of_run(id, run).filter(|s| s.thaw_at.is_some()) {
+                    s.thaw_at = None;
+                    // What it could not say in the meantime is not held against it.
+                    s.silent_at = s.silent_at.and(s.spec.watchdog).map(|limit| now + limit);
+                    let text = format!("{} goes on", s.spec.name);
+                    out.push(Action::Say(Severity::Note, text));
+                }
+            }
             Event::ExecFailed(id, run, why) => {
                 if let Some(s) = self.of_run(id, run) {
                     s.verdict = Some(why);
                     s.unexecutable = true;
                 }
             }
-            Event::Exited(id, run, ended) => {
-                if let Some(s) = self.of_run(id, run).filter(|s| !matches!(s.phase, Phase::Cleaning { .. })) {
-                    s.last_exit = Some(match &s.verdict {
-                        Some(why) => why.clone(),
-                        None => ended.how,
-                    });
-                    if s.phase == Phase::Running && now.saturating_sub(s.since) >= STABLE {
-                        s.failures = 0;
-                    }
-                    s.pid = None;
-                    s.go(Phase::Cleaning { success: ended.success }, now);
-                    out.push(Action::KillAll(id, run));
-                }
-            }
+            Event::Exited(id, run, ended) => self.exited(id, run, ended, now, out),
             Event::Empty(id, run) => {
                 // An empty cgroup before the main process was reaped says nothing that its exit will not.
-                if let Some(Phase::Cleaning { success }) = self.of_run(id, run).map(|s| s.phase) {
-                    self.ended(id, success, now, out);
+                if let Some(Phase::Cleaning { success, starved }) = self.of_run(id, run).map(|s| s.phase) {
+                    self.ended(id, success, starved, wall, out);
                 }
             }
         }
@@ -146,35 +208,55 @@ impl Supervisor {
         self.services.get_mut(id.0).filter(|s| s.run == Some(run) && s.phase.active())
     }
 
+    /// All that the boot starts, and what those require and want; timers and sockets wait for their turn.
+    fn boot(&mut self, now: Now) {
+        for index in 0..self.services.len() {
+            let Some(s) = self.services.get_mut(index) else { continue };
+            if s.spec.timer.is_some() && s.spec.start == Start::Boot {
+                s.wanted = true;
+                s.resting = true;
+                self.schedule_first(index, now);
+            } else if s.spec.start == Start::Boot {
+                self.want(Id(index), now.boot);
+            }
+        }
+        for s in self.services.iter_mut().filter(|s| s.spec.start == Start::Socket && !s.wanted) {
+            s.wanted = true;
+            s.resting = true;
+        }
+    }
+
     fn start(&mut self, id: Id, ticket: Ticket, now: Duration, out: &mut Vec<Action>) {
-        if self.refuse_while_going_down(id, ticket, out) {
+        if self.refuse(id, ticket, out) {
             return;
         }
         self.want(id, now);
         let Some(s) = self.services.get_mut(id.0) else { return };
-        if (s.phase == Phase::Running && !s.halt) || s.done {
+        if (s.phase == Phase::Running && !s.halt) || (s.done && s.spec.timer.is_none()) {
             out.push(Action::Answer(ticket, id, Ok(())));
         } else {
+            s.done = false;
             let after = if s.halt { s.run } else { None };
             s.waiting.push((ticket, Goal::Up { after }));
         }
     }
 
-    /// Want a service and all that it requires.
+    /// Want a service and all that it requires and wants.
     fn want(&mut self, id: Id, now: Duration) {
         let mut pending = vec![id];
-        let mut seen = Vec::new();
+        let mut seen = vec![false; self.services.len()];
         while let Some(id) = pending.pop() {
-            let Some(s) = self.services.get_mut(id.0).filter(|_| !seen.contains(&id)) else { continue };
-            seen.push(id);
+            let known = seen.get_mut(id.0).map(|seen| std::mem::replace(seen, true)).unwrap_or(true);
+            let Some(s) = self.services.get_mut(id.0).filter(|s| !known && !s.gone) else { continue };
             let sleeping = matches!(s.phase, Phase::Backoff { .. });
             s.wanted = true;
+            s.resting = false;
             s.failed = false;
             s.failures = 0;
             if sleeping {
                 s.go(Phase::Idle, now);
             }
-            pending.extend(s.spec.requires.iter().copied());
+            pending.extend(s.spec.requires.iter().chain(&s.spec.wants).copied());
         }
     }
 
@@ -191,16 +273,12 @@ impl Supervisor {
     fn halt_with_dependents(&mut self, id: Id) {
         let mut pending = vec![id];
         while let Some(id) = pending.pop() {
-            let Some(s) = self.services.get_mut(id.0) else { continue };
-            if s.halt {
-                continue;
-            }
+            let Some(s) = self.services.get_mut(id.0).filter(|s| !s.halt) else { continue };
             s.halt = s.phase.active();
-            for (index, other) in self.services.iter().enumerate() {
-                if other.spec.requires.contains(&id) && other.phase.active() && !other.halt {
-                    pending.push(Id(index));
-                }
-            }
+            let dependents = self.graph.dependents.get(id.0).into_iter().flatten();
+            let active =
+                |other: &&Id| self.services.get(other.0).is_some_and(|o| o.phase.active() && !o.halt);
+            pending.extend(dependents.filter(active));
         }
     }
 
@@ -212,6 +290,11 @@ impl Supervisor {
         }
         s.halt = false;
         if !s.wanted {
+            if s.resting && s.spec.start == Start::Socket {
+                out.push(Action::Listen(id, false));
+            }
+            s.resting = false;
+            s.due = None;
             s.settled = true;
             s.failed = false;
             s.done = false;
@@ -225,7 +308,7 @@ impl Supervisor {
     }
 
     fn restart(&mut self, id: Id, ticket: Ticket, now: Duration, out: &mut Vec<Action>) {
-        if self.refuse_while_going_down(id, ticket, out) {
+        if self.refuse(id, ticket, out) {
             return;
         }
         self.want(id, now);
@@ -237,19 +320,22 @@ impl Supervisor {
         s.waiting.push((ticket, Goal::Up { after }));
     }
 
-    fn refuse_while_going_down(&self, id: Id, ticket: Ticket, out: &mut Vec<Action>) -> bool {
-        let down = self.shutdown.is_some();
-        if down {
-            out.push(Action::Answer(ticket, id, Err("the machine is going down".to_owned())));
-        }
-        down
+    fn refuse(&self, id: Id, ticket: Ticket, out: &mut Vec<Action>) -> bool {
+        let why = match self.services.get(id.0) {
+            _ if self.shutdown.is_some() => "the machine is going down",
+            Some(s) if s.gone => "its service file was removed",
+            _ => return false,
+        };
+        out.push(Action::Answer(ticket, id, Err(why.to_owned())));
+        true
     }
 
     fn begin_shutdown(&mut self, power: Power, now: Duration, out: &mut Vec<Action>) {
         if self.shutdown.is_some() {
             return;
         }
-        self.shutdown = Some((power, now + SHUTDOWN_LIMIT));
+        let longest = self.services.iter().map(|s| s.spec.stop_timeout).max().unwrap_or_default();
+        self.shutdown = Some((power, now + SHUTDOWN_LIMIT.max(longest + Duration::from_secs(5))));
         for index in 0..self.services.len() {
             let id = Id(index);
             if let Some(s) = self.services.get_mut(index) {
@@ -261,160 +347,13 @@ impl Supervisor {
         }
     }
 
-    fn ready(&mut self, id: Id, now: Duration, out: &mut Vec<Action>) {
-        let Some(s) = self.services.get_mut(id.0) else { return };
-        if !matches!(s.phase, Phase::Starting { .. }) {
-            return;
+    fn go_down_if_all_have_ended(&mut self, now: Duration, out: &mut Vec<Action>) {
+        let Some((power, give_up)) = self.shutdown.filter(|_| !self.down) else { return };
+        let none_left = self.services.iter().all(|s| !s.phase.active());
+        if none_left || give_up <= now {
+            self.down = true;
+            let left = (0..self.services.len()).map(Id).filter(|id| self.active_run(*id).is_some()).collect();
+            out.push(Action::Down(power, left));
         }
-        s.settled = true;
-        s.unexecutable = false;
-        let took = now.saturating_sub(s.since);
-        s.go(Phase::Running, now);
-        let name = &s.spec.name;
-        out.push(Action::Say(Severity::Info, format!("{name} is ready after {} ms", took.as_millis())));
-        s.answer_up(id, out);
-    }
-
-    /// A run is over: nothing of it is left.
-    fn ended(&mut self, id: Id, success: bool, now: Duration, out: &mut Vec<Action>) {
-        let Some(s) = self.services.get_mut(id.0) else { return };
-        s.pid = None;
-        s.settled = true;
-        if let Some(why) = s.verdict.take() {
-            s.last_exit = Some(why);
-        }
-        let how = s.last_exit.clone().unwrap_or_else(|| "ended".to_owned());
-        let name = s.spec.name.clone();
-        if s.halt {
-            s.halt = false;
-            s.died = false;
-            s.go(Phase::Idle, now);
-            if !s.wanted {
-                out.push(Action::Say(Severity::Info, format!("{name} has stopped")));
-            }
-            self.settle_idle(id, now, out);
-            return;
-        }
-        if s.spec.kind == Kind::Oneshot {
-            s.go(Phase::Idle, now);
-            s.done = success;
-            s.failed = !success;
-            if success {
-                out.push(Action::Say(Severity::Info, format!("{name} has done its work")));
-                s.answer_up(id, out);
-            } else {
-                out.push(Action::Say(Severity::Warning, format!("{name} failed: {how}")));
-                s.give_up_waiting(id, &how, out);
-            }
-            return;
-        }
-        s.died = true;
-        s.failures = s.failures.saturating_add(1);
-        let pause = delay(s.failures, &mut self.random);
-        s.go(Phase::Backoff { until: now + pause }, now);
-        let again = match pause.as_millis() {
-            0 => "it is started again at once".to_owned(),
-            ms => format!("it is started again in {ms} ms"),
-        };
-        let flapping = match s.failures >= DEGRADED_AFTER {
-            true => format!(" ({} deaths in a row)", s.failures),
-            false => String::new(),
-        };
-        out.push(Action::Say(Severity::Warning, format!("{name}: {how}{flapping}; {again}")));
-        s.give_up_waiting(id, &format!("{how}; {again}"), out);
-    }
-
-    /// Deadlines that have passed.
-    fn expire(&mut self, now: Duration, out: &mut Vec<Action>) {
-        for (index, s) in self.services.iter_mut().enumerate() {
-            let Some(run) = s.run else { continue };
-            match s.phase {
-                Phase::Backoff { until } if until <= now => s.go(Phase::Idle, now),
-                Phase::Starting { deadline } if deadline <= now => {
-                    let limit = s.spec.start_timeout.as_secs_f32();
-                    s.verdict = Some(format!("was not ready within {limit} s and was killed"));
-                    s.go(Phase::Ending { kill_at: None }, now);
-                    out.push(Action::KillAll(Id(index), run));
-                }
-                Phase::Ending { kill_at: Some(at) } if at <= now => {
-                    let limit = s.spec.stop_timeout.as_secs_f32();
-                    let name = &s.spec.name;
-                    let text = format!("{name} did not end within {limit} s of SIGTERM and is killed");
-                    out.push(Action::Say(Severity::Warning, text));
-                    s.go(Phase::Ending { kill_at: None }, now);
-                    out.push(Action::KillAll(Id(index), run));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Begin the runs that may begin and end those that may end.
-    fn advance(&mut self, now: Duration, out: &mut Vec<Action>) {
-        for index in 0..self.services.len() {
-            if self.may_start(index) {
-                self.runs += 1;
-                let run = Run(self.runs);
-                let Some(s) = self.services.get_mut(index) else { continue };
-                s.restarts = s.restarts.saturating_add(u32::from(std::mem::take(&mut s.died)));
-                s.run = Some(run);
-                s.verdict = None;
-                s.go(Phase::Starting { deadline: now + s.spec.start_timeout }, now);
-                out.push(Action::Spawn(Id(index), run));
-            } else if self.may_end(index) {
-                let Some(s) = self.services.get_mut(index) else { continue };
-                let Some(run) = s.run else { continue };
-                s.go(Phase::Ending { kill_at: Some(now + s.spec.stop_timeout) }, now);
-                out.push(Action::Terminate(Id(index), run));
-            }
-        }
-        if let Some((power, give_up)) = self.shutdown
-            && !self.down
-        {
-            let left: Vec<Id> =
-                (0..self.services.len()).map(Id).filter(|id| self.active_run(*id).is_some()).collect();
-            if left.is_empty() || give_up <= now {
-                self.down = true;
-                out.push(Action::Down(power, left));
-            }
-        }
-    }
-
-    fn may_start(&self, index: usize) -> bool {
-        let Some(s) = self.services.get(index) else { return false };
-        s.phase == Phase::Idle
-            && s.wanted
-            && !s.done
-            && !s.failed
-            && self.shutdown.is_none()
-            && s.spec.requires.iter().all(|id| self.services.get(id.0).is_some_and(Service::is_up))
-            && s.spec.after.iter().all(|id| !self.may_settle(*id))
-    }
-
-    /// Whether this service has not been ready, failed or been stopped yet, and will.
-    fn may_settle(&self, id: Id) -> bool {
-        self.services.get(id.0).is_some_and(|s| !s.settled && s.wanted) && !self.blocked(id)
-    }
-
-    /// Whether a service waits for another one that nobody is going to start. Requirements form no circle.
-    fn blocked(&self, id: Id) -> bool {
-        let Some(s) = self.services.get(id.0) else { return false };
-        s.spec.requires.iter().any(|needed| {
-            let resting = |o: &Service| !o.is_up() && !o.phase.active() && (!o.wanted || o.failed);
-            self.services.get(needed.0).is_some_and(resting) || self.blocked(*needed)
-        })
-    }
-
-    fn may_end(&self, index: usize) -> bool {
-        let Some(s) = self.services.get(index) else { return false };
-        let id = Id(index);
-        s.halt
-            && matches!(s.phase, Phase::Starting { .. } | Phase::Running)
-            && self.services.iter().all(|other| {
-                let earlier = other.spec.after.contains(&id) || (s.spec.last && !other.spec.last);
-                let holds =
-                    (other.spec.requires.contains(&id) && other.halt) || (self.shutdown.is_some() && earlier);
-                !(holds && other.phase.active())
-            })
     }
 }

@@ -1,10 +1,11 @@
 //! One service: its phase, what is wanted of it, and who waits for it.
 
-use super::types::{Action, Id, Run, Spec, Ticket};
+use super::types::{Action, Id, Run, Spec, Start, Ticket};
 use aios_abi::service::ServiceState;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Phase {
     /// No process.
     Idle,
@@ -17,7 +18,7 @@ pub(super) enum Phase {
     /// Was asked or forced to end.
     Ending { kill_at: Option<Duration> },
     /// The main process is gone, the rest of its cgroup is being killed.
-    Cleaning { success: bool },
+    Cleaning { success: bool, starved: bool },
 }
 
 impl Phase {
@@ -36,9 +37,9 @@ pub(super) enum Goal {
     Down,
 }
 
-#[derive(Debug)]
-pub(super) struct Service {
-    pub(super) spec: Spec,
+/// All that init has to remember of a service when it executes itself anew.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Memory {
     pub(super) phase: Phase,
     /// Newest run.
     pub(super) run: Option<Run>,
@@ -47,6 +48,10 @@ pub(super) struct Service {
     pub(super) pid: Option<u32>,
     /// People (or the boot) want it up.
     pub(super) wanted: bool,
+    /// It is up only when its timer or its sockets call it.
+    pub(super) resting: bool,
+    /// When its timer runs it.
+    pub(super) due: Option<Duration>,
     /// The present run is to end without that being a failure.
     pub(super) halt: bool,
     /// A oneshot that succeeded.
@@ -59,41 +64,79 @@ pub(super) struct Service {
     pub(super) unexecutable: bool,
     /// The next run replaces one that died.
     pub(super) died: bool,
+    /// When it is killed for having said nothing.
+    pub(super) silent_at: Option<Duration>,
+    /// When it goes on after having been stopped by a signal.
+    pub(super) thaw_at: Option<Duration>,
     /// Deaths in a row, without a stable run in between.
     pub(super) failures: u32,
     pub(super) restarts: u32,
-    /// What [`Event::ExecFailed`] or a passed deadline said about the present run.
+    /// What [`super::Event::ExecFailed`] or a passed deadline said about the present run.
     pub(super) verdict: Option<String>,
     pub(super) last_exit: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) spec: Spec,
+    pub(super) memory: Memory,
+    /// The service was removed; its place is free when nothing of it runs.
+    pub(super) gone: bool,
     pub(super) waiting: Vec<(Ticket, Goal)>,
+    /// Something of it changed since the shell last looked.
+    pub(super) changed: bool,
+}
+
+impl std::ops::Deref for Service {
+    type Target = Memory;
+
+    fn deref(&self) -> &Memory {
+        &self.memory
+    }
+}
+
+impl std::ops::DerefMut for Service {
+    fn deref_mut(&mut self) -> &mut Memory {
+        self.changed = true;
+        &mut self.memory
+    }
 }
 
 impl Service {
     pub(super) fn new(spec: Spec) -> Self {
-        Self {
-            spec,
+        let memory = Memory {
             phase: Phase::Idle,
             run: None,
             since: Duration::ZERO,
             pid: None,
             wanted: false,
+            resting: false,
+            due: None,
             halt: false,
             done: false,
             failed: false,
             settled: false,
             unexecutable: false,
             died: false,
+            silent_at: None,
+            thaw_at: None,
             failures: 0,
             restarts: 0,
             verdict: None,
             last_exit: None,
-            waiting: Vec::new(),
-        }
+        };
+        Self { spec, memory, gone: false, waiting: Vec::new(), changed: true }
     }
 
     pub(super) fn go(&mut self, phase: Phase, now: Duration) {
         self.phase = phase;
         self.since = now;
+        if phase != Phase::Running {
+            self.silent_at = None;
+        }
+        if !matches!(phase, Phase::Starting { .. } | Phase::Running) {
+            self.thaw_at = None;
+        }
     }
 
     /// Those who require it may run.
@@ -101,10 +144,34 @@ impl Service {
         !self.halt && (self.phase == Phase::Running || self.done)
     }
 
+    /// Nobody is going to start it.
+    pub(super) fn at_rest(&self) -> bool {
+        !self.is_up() && !self.phase.active() && (!self.wanted || self.failed || self.resting)
+    }
+
+    /// Whether its sockets are to be watched for somebody who knocks.
+    pub(super) fn listens(&self) -> bool {
+        self.phase == Phase::Idle && self.wanted && self.resting && self.spec.start == Start::Socket
+    }
+
+    /// The next moment at which something has to be done about it.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let phase = match self.phase {
+            Phase::Backoff { until } if self.wanted => Some(until),
+            Phase::Starting { deadline } => Some(deadline),
+            Phase::Ending { kill_at } => kill_at,
+            Phase::Idle if self.wanted && self.resting => self.due,
+            _ => None,
+        };
+        [phase, self.silent_at, self.thaw_at].into_iter().flatten().min()
+    }
+
     pub(super) fn state(&self) -> ServiceState {
         match self.phase {
             _ if self.halt => ServiceState::Stopping,
             Phase::Idle if self.failed => ServiceState::Failed,
+            Phase::Idle if self.listens() => ServiceState::Listening,
+            Phase::Idle if self.wanted && self.resting => ServiceState::Scheduled,
             Phase::Idle if self.wanted && !self.done => ServiceState::Waiting,
             Phase::Idle => ServiceState::Stopped,
             Phase::Backoff { .. } if self.unexecutable => ServiceState::Failed,

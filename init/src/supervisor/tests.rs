@@ -1,215 +1,9 @@
-//! The supervisor under single stories and under random histories.
+//! The supervisor in single stories.
 
+use super::world::{World, daemon};
 use super::*;
 use aios_abi::service::ServiceState;
-use proptest::prelude::*;
-use std::collections::BTreeMap;
-
-fn daemon(name: &str) -> Spec {
-    Spec {
-        name: name.to_owned(),
-        kind: Kind::Daemon,
-        ready: Readiness::Notify,
-        after: Vec::new(),
-        requires: Vec::new(),
-        last: false,
-        start_timeout: Duration::from_secs(10),
-        stop_timeout: Duration::from_secs(5),
-    }
-}
-
-/// A machine that does what the supervisor says; its processes do what the story says.
-struct World {
-    supervisor: Supervisor,
-    specs: Vec<Spec>,
-    now: Duration,
-    /// Main processes that exist.
-    alive: BTreeMap<Id, Run>,
-    /// Those that were asked to end.
-    asked: Vec<Id>,
-    /// Runs that are being killed.
-    killed: Vec<(Id, Run)>,
-    /// What people want.
-    wanted: Vec<bool>,
-    ready: Vec<bool>,
-    answers: BTreeMap<u64, Result<(), String>>,
-    down: Option<Vec<Id>>,
-    spawns: usize,
-    /// The next process cannot be made.
-    refuse_spawn: bool,
-    tickets: u64,
-}
-
-impl World {
-    fn new(specs: Vec<Spec>) -> Self {
-        let count = specs.len();
-        Self {
-            supervisor: Supervisor::new(specs.clone(), 42),
-            specs,
-            now: Duration::from_secs(1),
-            alive: BTreeMap::new(),
-            asked: Vec::new(),
-            killed: Vec::new(),
-            wanted: vec![false; count],
-            ready: vec![false; count],
-            answers: BTreeMap::new(),
-            down: None,
-            spawns: 0,
-            refuse_spawn: false,
-            tickets: 0,
-        }
-    }
-
-    fn booted(specs: Vec<Spec>) -> Self {
-        let mut world = Self::new(specs);
-        world.wanted.fill(true);
-        world.tell(Event::Boot);
-        world
-    }
-
-    fn tell(&mut self, event: Event) {
-        let mut events = std::collections::VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            for action in self.supervisor.step(self.now, event) {
-                events.extend(self.perform(action));
-            }
-        }
-    }
-
-    fn perform(&mut self, action: Action) -> Option<Event> {
-        match action {
-            Action::Spawn(id, run) => {
-                assert!(!self.alive.contains_key(&id), "two main processes of one service");
-                assert!(self.wanted[id.0], "a stopped service is started");
-                assert!(self.down.is_none() && !self.supervisor.shutting_down(), "started on the way down");
-                for needed in &self.specs[id.0].requires {
-                    assert!(self.ready[needed.0], "started without what it requires");
-                }
-                self.spawns += 1;
-                if std::mem::take(&mut self.refuse_spawn) {
-                    return Some(Event::SpawnFailed(id, run, "no memory".into()));
-                }
-                self.alive.insert(id, run);
-                Some(Event::Spawned(id, run, 100))
-            }
-            Action::Terminate(id, run) => {
-                assert_eq!(self.alive.get(&id), Some(&run), "asked a process to end that does not exist");
-                for (other, spec) in self.specs.iter().enumerate() {
-                    let held = spec.requires.contains(&id) && self.supervisor.services[other].halt;
-                    assert!(!(held && self.alive.contains_key(&Id(other))), "stopped before its dependents");
-                }
-                self.asked.push(id);
-                None
-            }
-            Action::KillAll(id, run) => {
-                if self.alive.get(&id) == Some(&run) {
-                    self.killed.push((id, run));
-                    None
-                } else {
-                    Some(Event::Empty(id, run))
-                }
-            }
-            Action::Answer(ticket, _, result) => {
-                assert!(self.answers.insert(ticket.0, result).is_none(), "two answers to one request");
-                None
-            }
-            Action::Say(..) => None,
-            Action::Down(_, left) => {
-                assert!(self.down.replace(left).is_none(), "down twice");
-                None
-            }
-        }
-    }
-
-    fn ticket(&mut self) -> Ticket {
-        self.tickets += 1;
-        Ticket(self.tickets)
-    }
-
-    fn start(&mut self, id: Id) -> u64 {
-        let ticket = self.ticket();
-        let mut pending = vec![id];
-        while let Some(id) = pending.pop() {
-            self.wanted[id.0] = true;
-            pending.extend(self.specs[id.0].requires.iter().copied());
-        }
-        self.tell(Event::Start(id, ticket));
-        ticket.0
-    }
-
-    fn restart(&mut self, id: Id) -> u64 {
-        let mut pending = vec![id];
-        while let Some(id) = pending.pop() {
-            self.wanted[id.0] = true;
-            pending.extend(self.specs[id.0].requires.iter().copied());
-        }
-        let ticket = self.ticket();
-        self.tell(Event::Restart(id, ticket));
-        ticket.0
-    }
-
-    fn stop(&mut self, id: Id) -> u64 {
-        let ticket = self.ticket();
-        self.wanted[id.0] = false;
-        self.tell(Event::Stop(id, ticket));
-        ticket.0
-    }
-
-    fn say_ready(&mut self, id: Id) {
-        if let Some(run) = self.alive.get(&id).copied() {
-            let halted = self.supervisor.services[id.0].halt;
-            self.ready[id.0] = !halted;
-            self.tell(Event::Ready(id, run));
-        }
-    }
-
-    fn die(&mut self, id: Id, success: bool) {
-        let Some(run) = self.alive.remove(&id) else { return };
-        self.ready[id.0] = self.specs[id.0].kind == Kind::Oneshot && success;
-        self.asked.retain(|other| *other != id);
-        self.killed.retain(|other| *other != (id, run));
-        self.tell(Event::Exited(id, run, Ended { success, how: "died".into() }));
-    }
-
-    fn pass(&mut self, time: Duration) {
-        self.now += time;
-        self.tell(Event::Tick);
-        let next = self.supervisor.next_deadline();
-        assert!(
-            next.is_none_or(|at| at > self.now),
-            "a deadline that has passed would keep the loop spinning"
-        );
-    }
-
-    fn state(&self, id: Id) -> ServiceState {
-        self.supervisor.view(id, self.now).expect("exists").state
-    }
-
-    /// Everybody behaves until nothing more happens.
-    fn settle(&mut self) {
-        for _ in 0..200 {
-            for (id, _) in self.killed.clone() {
-                self.die(id, false);
-            }
-            for id in self.asked.clone() {
-                self.die(id, true);
-            }
-            for index in 0..self.specs.len() {
-                match self.specs[index].kind {
-                    Kind::Daemon => self.say_ready(Id(index)),
-                    Kind::Oneshot => self.die(Id(index), true),
-                    Kind::Milestone => {}
-                }
-            }
-            let busy = !self.killed.is_empty() || !self.asked.is_empty();
-            let step = match self.supervisor.next_deadline().filter(|_| !busy) {
-                Some(at) => at.saturating_sub(self.now),
-                None => Duration::ZERO,
-            };
-            self.pass(step.max(Duration::from_millis(1)));
-        }
-    }
-}
+use aios_unit::Timer;
 
 #[test]
 fn a_dead_daemon_is_started_again_at_once() {
@@ -228,10 +22,10 @@ fn a_flapping_service_is_retried_slowly_not_dropped() {
         world.pass(Duration::from_secs(60));
         assert!(world.alive.contains_key(&Id(0)), "is tried again within a minute");
     }
-    assert!(world.supervisor.view(Id(0), world.now).is_some_and(|v| v.degraded && v.restarts == 30));
+    assert!(world.supervisor.view(Id(0), world.now.boot).is_some_and(|v| v.degraded && v.restarts == 30));
     world.say_ready(Id(0));
     world.pass(Duration::from_secs(60));
-    assert!(world.supervisor.view(Id(0), world.now).is_some_and(|v| !v.degraded), "a stable run heals");
+    assert!(world.supervisor.view(Id(0), world.now.boot).is_some_and(|v| !v.degraded), "a stable run heals");
     world.die(Id(0), false);
     assert!(world.alive.contains_key(&Id(0)), "and its death is the first one again");
 }
@@ -249,7 +43,7 @@ fn a_stopped_service_stays_stopped_and_the_answer_comes_when_nothing_is_left() {
     world.die(Id(0), false);
     assert_eq!(world.answers.get(&ticket), Some(&Ok(())));
     world.pass(Duration::from_secs(3600));
-    assert_eq!((world.state(Id(0)), world.spawns), (ServiceState::Stopped, 1));
+    assert_eq!((world.state(Id(0)), world.spawns[0]), (ServiceState::Stopped, 1));
 }
 
 #[test]
@@ -263,7 +57,7 @@ fn a_restart_is_answered_by_the_new_run_only() {
     assert_eq!(world.answers.get(&ticket), None);
     world.say_ready(Id(0));
     assert_eq!(world.answers.get(&ticket), Some(&Ok(())));
-    assert_eq!(world.supervisor.view(Id(0), world.now).map(|v| v.restarts), Some(0), "nobody died");
+    assert_eq!(world.supervisor.view(Id(0), world.now.boot).map(|v| v.restarts), Some(0), "nobody died");
 }
 
 #[test]
@@ -281,8 +75,8 @@ fn a_service_that_never_becomes_ready_is_killed_and_tried_again() {
     world.pass(Duration::from_secs(10));
     assert_eq!(world.killed.len(), 1);
     world.die(Id(0), false);
-    assert_eq!(world.spawns, 2);
-    let last = world.supervisor.view(Id(0), world.now).and_then(|v| v.last_exit).unwrap_or_default();
+    assert_eq!(world.spawns.iter().sum::<usize>(), 2);
+    let last = world.supervisor.view(Id(0), world.now.boot).and_then(|v| v.last_exit).unwrap_or_default();
     assert!(last.contains("was not ready within 10 s"), "{last}");
 }
 
@@ -335,7 +129,7 @@ fn a_oneshot_runs_once_and_says_whether_it_worked() {
     world.die(Id(1), false);
     world.pass(Duration::from_secs(600));
     assert_eq!((world.state(Id(0)), world.state(Id(1))), (ServiceState::Stopped, ServiceState::Failed));
-    assert_eq!(world.spawns, 2);
+    assert_eq!(world.spawns.iter().sum::<usize>(), 2);
 }
 
 #[test]
@@ -374,143 +168,218 @@ fn late_news_of_an_older_run_is_ignored() {
     let old = world.alive[&Id(0)];
     world.die(Id(0), false);
     world.tell(Event::Ready(Id(0), old));
-    world.tell(Event::Exited(Id(0), old, Ended { success: false, how: "again".into() }));
+    world.tell(Event::Exited(Id(0), old, Ended { success: false, starved: false, how: "again".into() }));
     world.tell(Event::Empty(Id(0), old));
     world.tell(Event::SpawnFailed(Id(0), old, "late".into()));
-    assert_eq!((world.state(Id(0)), world.spawns), (ServiceState::Starting, 2));
+    assert_eq!((world.state(Id(0)), world.spawns[0]), (ServiceState::Starting, 2));
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    Start(usize),
-    Stop(usize),
-    Restart(usize),
-    Ready(usize),
-    Die(usize, bool),
-    Obey(usize),
-    RefuseSpawn,
-    Stale(usize, u64),
-    Pass(u64),
-    Shutdown,
+#[test]
+fn a_milestone_is_reached_when_what_it_requires_is_ready_and_lost_when_that_stops() {
+    let up = Spec { kind: Kind::Milestone, requires: vec![Id(0)], ..daemon("up") };
+    let late = Spec { requires: vec![Id(1)], ..daemon("late") };
+    let mut world = World::booted(vec![daemon("a"), up, late]);
+    assert_eq!(world.state(Id(1)), ServiceState::Waiting);
+    world.say_ready(Id(0));
+    assert_eq!(world.state(Id(1)), ServiceState::Running);
+    assert!(world.alive.contains_key(&Id(2)));
+    let ticket = world.stop(Id(0));
+    assert_eq!(world.asked, [Id(2)]);
+    world.die(Id(2), true);
+    assert_eq!(world.asked, [Id(0)], "the milestone ends by itself");
+    world.die(Id(0), true);
+    assert_eq!(world.answers.get(&ticket), Some(&Ok(())));
+    assert_eq!(world.state(Id(1)), ServiceState::Waiting);
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let service = 0..5usize;
-    let step = prop_oneof![
-        2 => service.clone().prop_map(Step::Start),
-        2 => service.clone().prop_map(Step::Stop),
-        2 => service.clone().prop_map(Step::Restart),
-        8 => service.clone().prop_map(Step::Ready),
-        4 => (service.clone(), any::<bool>()).prop_map(|(s, ok)| Step::Die(s, ok)),
-        4 => service.clone().prop_map(Step::Obey),
-        1 => Just(Step::RefuseSpawn),
-        1 => (service, 0..50u64).prop_map(|(s, run)| Step::Stale(s, run)),
-        4 => (1..70_000u64).prop_map(Step::Pass),
-    ];
-    proptest::collection::vec(step, 0..120)
+#[test]
+fn what_is_wanted_is_started_with_it_and_may_fail() {
+    let helper = Spec { start: Start::Manual, ..daemon("helper") };
+    let main = Spec { wants: vec![Id(0)], ..daemon("main") };
+    let mut world = World::booted(vec![helper, main, Spec { start: Start::Manual, ..daemon("other") }]);
+    assert!(world.alive.contains_key(&Id(0)) && world.alive.contains_key(&Id(1)));
+    assert!(!world.alive.contains_key(&Id(2)), "nobody wants it");
+    world.die(Id(0), false);
+    world.say_ready(Id(1));
+    assert_eq!(world.state(Id(1)), ServiceState::Running);
 }
 
-/// Five services: b requires a, c comes after b, d is a oneshot that e requires.
-fn five() -> Vec<Spec> {
-    let mut specs: Vec<Spec> = ["a", "b", "c", "d", "e"].map(daemon).into();
-    specs[1].requires = vec![Id(0)];
-    specs[2].after = vec![Id(1)];
-    specs[3].kind = Kind::Oneshot;
-    specs[4].requires = vec![Id(3)];
-    specs
-}
-
-impl World {
-    fn play(&mut self, step: Step) {
-        match step {
-            Step::Start(s) => {
-                self.start(Id(s));
-            }
-            Step::Stop(s) => {
-                self.stop(Id(s));
-            }
-            Step::Restart(s) => {
-                // A oneshot that runs again is not done any more.
-                if self.specs[s].kind == Kind::Oneshot {
-                    self.ready[s] = false;
-                }
-                self.restart(Id(s));
-            }
-            Step::Ready(s) if self.specs[s].kind == Kind::Daemon => self.say_ready(Id(s)),
-            Step::Ready(_) => {}
-            Step::Die(s, success) => self.die(Id(s), success),
-            Step::Obey(s) if self.asked.contains(&Id(s)) => self.die(Id(s), true),
-            Step::Obey(_) => {}
-            Step::RefuseSpawn => self.refuse_spawn = true,
-            Step::Stale(s, run) => {
-                if self.alive.get(&Id(s)).is_none_or(|now| now.0 > run) {
-                    let ended = Ended { success: true, how: "stale".into() };
-                    self.tell(Event::Exited(Id(s), Run(run), ended));
-                    self.tell(Event::Empty(Id(s), Run(run)));
-                    self.tell(Event::Ready(Id(s), Run(run)));
-                }
-            }
-            Step::Pass(ms) => self.pass(Duration::from_millis(ms)),
-            Step::Shutdown => {
-                self.wanted.fill(false);
-                self.tell(Event::Shutdown(Power::Reboot));
-            }
-        }
+#[test]
+fn a_service_that_says_nothing_is_killed_by_its_watchdog() {
+    let watched = Spec { watchdog: Some(Duration::from_secs(3)), ..daemon("a") };
+    let mut world = World::booted(vec![watched]);
+    world.say_ready(Id(0));
+    for _ in 0..5 {
+        world.pass(Duration::from_secs(2));
+        let run = world.alive[&Id(0)];
+        world.tell(Event::Alive(Id(0), run));
     }
+    assert!(world.killed.is_empty());
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.killed.len(), 1);
+    world.die(Id(0), false);
+    assert_eq!(world.spawns[0], 2);
+    assert!(world.said.iter().any(|s| s.contains("said nothing for 3 s")), "{:?}", world.said);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+#[test]
+fn a_service_that_is_not_well_may_ask_to_be_killed() {
+    let mut world = World::booted(vec![daemon("a")]);
+    world.say_ready(Id(0));
+    world.tell(Event::Unwell(Id(0), world.alive[&Id(0)]));
+    assert_eq!(world.killed.len(), 1);
+}
 
-    /// What must hold at each moment is asserted in `World::perform`; here is how every story ends.
-    #[test]
-    fn whatever_happens_the_wanted_services_run_in_the_end_and_the_others_do_not(history in steps()) {
-        let mut world = World::booted(five());
-        for step in history {
-            world.play(step);
-        }
-        world.refuse_spawn = false;
-        world.settle();
-        for (index, spec) in world.specs.iter().enumerate() {
-            let can_run = spec.requires.iter().all(|id| world.wanted[id.0]);
-            let state = world.state(Id(index));
-            let failed = state == ServiceState::Failed;
-            if spec.kind == Kind::Oneshot {
-                prop_assert!(matches!(state, ServiceState::Stopped | ServiceState::Failed), "{}: {state:?}", spec.name);
-            } else if !world.wanted[index] {
-                prop_assert_eq!(state, ServiceState::Stopped, "{}", &spec.name);
-            } else if can_run && !spec.requires.contains(&Id(3)) {
-                prop_assert_eq!(state, ServiceState::Running, "{}", &spec.name);
-            } else {
-                prop_assert!(matches!(state, ServiceState::Running | ServiceState::Waiting), "{}: {state:?} {failed}", spec.name);
-            }
-        }
-        for ticket in 1..=world.tickets {
-            let waits_for_failed = !world.answers.contains_key(&ticket);
-            // Only those may wait on who want something that needs a oneshot that failed or was stopped.
-            prop_assert!(!waits_for_failed || world.state(Id(4)) == ServiceState::Waiting
-                || world.state(Id(1)) == ServiceState::Waiting, "request {ticket} was never answered");
-        }
-    }
+#[test]
+fn a_stopped_process_is_continued_and_its_watchdog_does_not_count_that_time() {
+    let mut world = World::booted(vec![daemon("a")]);
+    world.say_ready(Id(0));
+    let run = world.alive[&Id(0)];
+    world.frozen.push(Id(0));
+    world.tell(Event::Frozen(Id(0), run));
+    world.tell(Event::Frozen(Id(0), run));
+    world.pass(Duration::from_secs(9));
+    assert_eq!(world.frozen, [Id(0)]);
+    world.pass(Duration::from_secs(1));
+    assert!(world.frozen.is_empty(), "was continued");
+    assert_eq!(world.supervisor.next_deadline(), None);
+}
 
-    #[test]
-    fn whatever_happened_the_machine_can_go_down(history in steps(), at in 0..60usize) {
-        let mut world = World::booted(five());
-        for (index, step) in history.into_iter().enumerate() {
-            if index == at {
-                world.play(Step::Shutdown);
-            }
-            if !matches!(step, Step::Start(_) | Step::Restart(_)) || index < at {
-                world.play(step);
-            }
-        }
-        world.play(Step::Shutdown);
-        let before = world.down.clone();
-        world.settle();
-        // Who did not end within the time is left behind; otherwise nobody is.
-        let left = world.down.clone();
-        prop_assert!(left.is_some());
-        prop_assert!(before.is_some() || left == Some(Vec::new()));
-        prop_assert!(world.alive.is_empty());
-    }
+#[test]
+fn a_start_may_ask_for_more_time() {
+    let mut world = World::booted(vec![daemon("a")]);
+    let run = world.alive[&Id(0)];
+    world.tell(Event::Extend(Id(0), run, Duration::from_secs(60)));
+    world.pass(Duration::from_secs(59));
+    assert!(world.killed.is_empty());
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.killed.len(), 1);
+}
+
+#[test]
+fn a_socket_starts_its_service_and_waits_again_when_that_has_nothing_to_do() {
+    let lazy = Spec { start: Start::Socket, ..daemon("lazy") };
+    let mut world = World::booted(vec![lazy]);
+    assert_eq!(world.state(Id(0)), ServiceState::Listening);
+    world.tell(Event::Knock(Id(0)));
+    world.tell(Event::Knock(Id(0)));
+    world.say_ready(Id(0));
+    assert_eq!((world.state(Id(0)), world.spawns[0]), (ServiceState::Running, 1));
+    world.die(Id(0), true);
+    assert_eq!((world.state(Id(0)), world.listening.as_slice()), (ServiceState::Listening, &[Id(0)][..]));
+    world.tell(Event::Knock(Id(0)));
+    world.die(Id(0), false);
+    assert!(world.alive.contains_key(&Id(0)), "a death is no rest");
+    world.stop(Id(0));
+    world.settle();
+    assert_eq!(world.state(Id(0)), ServiceState::Stopped);
+    assert!(world.listening.is_empty());
+}
+
+fn timed(timer: Timer) -> Spec {
+    Spec { kind: Kind::Oneshot, timer: Some(timer), ..daemon("timed") }
+}
+
+fn never() -> Timer {
+    Timer { after_boot: None, every: None, at: None, jitter: Duration::ZERO, catch_up: false }
+}
+
+#[test]
+fn a_timer_runs_its_oneshot_again_and_again() {
+    let minute = Duration::from_secs(60);
+    let timer = Timer { after_boot: Some(minute), every: Some(10 * minute), ..never() };
+    let mut world = World::booted(vec![timed(timer)]);
+    assert_eq!(world.state(Id(0)), ServiceState::Scheduled);
+    world.pass(minute);
+    assert!(world.alive.contains_key(&Id(0)));
+    world.pass(Duration::from_secs(5));
+    world.die(Id(0), true);
+    assert_eq!(world.state(Id(0)), ServiceState::Scheduled);
+    world.pass(10 * minute - Duration::from_secs(1));
+    assert_eq!(world.spawns[0], 1);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.spawns[0], 2);
+    world.die(Id(0), false);
+    assert_eq!(world.state(Id(0)), ServiceState::Failed, "a failure is seen until the next run");
+    world.pass(10 * minute);
+    assert_eq!(world.spawns[0], 3);
+    world.die(Id(0), true);
+    let ticket = world.start(Id(0));
+    assert_eq!((world.spawns[0], world.answers.get(&ticket)), (4, None), "at a person's request too");
+    world.die(Id(0), true);
+    assert_eq!(world.answers.get(&ticket), Some(&Ok(())));
+    world.stop(Id(0));
+    world.pass(100 * minute);
+    assert_eq!((world.state(Id(0)), world.spawns[0]), (ServiceState::Stopped, 4));
+}
+
+#[test]
+fn a_calendar_follows_the_clock_when_it_is_set() {
+    // The world begins at 10:48 UTC.
+    let timer = Timer { at: "0 12 * * *".parse().ok(), ..never() };
+    let mut world = World::booted(vec![timed(timer)]);
+    let next = |world: &World| world.supervisor.view(Id(0), world.now.boot).and_then(|v| v.next_run);
+    assert_eq!(next(&world), Some(Duration::from_secs(72 * 60)));
+    world.now.wall += Duration::from_secs(3600);
+    world.tell(Event::ClockSet);
+    assert_eq!(next(&world), Some(Duration::from_secs(12 * 60)));
+    world.now.wall -= Duration::from_secs(7200);
+    world.tell(Event::ClockSet);
+    assert_eq!(next(&world), Some(Duration::from_secs(132 * 60)));
+    assert_eq!(world.spawns[0], 0);
+}
+
+#[test]
+fn a_moment_that_was_missed_is_made_up_for() {
+    let at = "0 3 * * *".parse().ok();
+    let day = Duration::from_secs(86_400);
+    let catching = Timer { at, catch_up: true, ..never() };
+    let now = World::new(vec![]).now.wall;
+    let spec = |timer, last_run| Spec { last_run, ..timed(timer) };
+    let world = World::booted(vec![
+        spec(catching.clone(), Some(now - 2 * day)),
+        spec(catching.clone(), Some(now - Duration::from_secs(60))),
+        spec(catching, None),
+        spec(Timer { at, ..never() }, Some(now - 2 * day)),
+    ]);
+    assert_eq!(world.spawns, [1, 0, 0, 0]);
+}
+
+#[test]
+fn a_new_init_goes_on_where_the_old_one_left_off() {
+    let mut b = daemon("b");
+    b.requires = vec![Id(0)];
+    let specs = vec![daemon("a"), b, Spec { start: Start::Manual, ..daemon("c") }];
+    let mut world = World::booted(specs.clone());
+    world.say_ready(Id(0));
+    let memories = (0..3).map(Id).filter_map(|id| Some((id, world.supervisor.memory(id)?.clone()))).collect();
+    let common = world.supervisor.common();
+    world.supervisor = Supervisor::new(specs, 7);
+    world.supervisor.recall(common, memories);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.spawns, [1, 1, 0], "nothing is started twice");
+    world.say_ready(Id(1));
+    world.die(Id(0), false);
+    assert_eq!(world.spawns, [2, 1, 0]);
+    assert_eq!(world.state(Id(1)), ServiceState::Running);
+}
+
+#[test]
+fn files_that_are_read_again_start_what_is_new_and_stop_what_is_gone() {
+    let specs = vec![daemon("a"), daemon("b")];
+    let mut world = World::booted(specs.clone());
+    world.say_ready(Id(0));
+    world.say_ready(Id(1));
+    world.specs.push(daemon("c"));
+    (world.wanted, world.ready, world.spawns) =
+        (vec![true, false, true], vec![true, true, false], vec![1, 1, 0]);
+    let changed = Spec { stop_timeout: Duration::from_secs(1), ..daemon("a") };
+    let actions = world.supervisor.replace(vec![Some(changed), None, Some(daemon("c"))], world.now);
+    assert_eq!(actions, []);
+    world.pass(Duration::from_millis(1));
+    assert_eq!((world.asked.as_slice(), &world.spawns), (&[Id(1)][..], &vec![1, 1, 1]));
+    assert!(!world.supervisor.is_free(Id(1)));
+    world.die(Id(1), true);
+    assert!(world.supervisor.is_free(Id(1)));
+    assert!(world.supervisor.view(Id(1), world.now.boot).is_none());
 }

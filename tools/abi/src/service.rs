@@ -8,7 +8,7 @@ pub struct Init;
 
 impl Protocol for Init {
     type Request = InitRequest;
-    type Event = LogLine;
+    type Event = InitEvent;
     type Reply = InitReply;
     const SOCKET: &'static str = crate::paths::INIT_SOCKET;
     const SERVER: &'static str = "init";
@@ -56,6 +56,45 @@ pub enum InitRequest {
     PowerOff,
     /// The same, then start anew.
     Reboot,
+    /// Send a service the signal on which it reads its configuration again.
+    Reload {
+        /// Name of the service.
+        name: String,
+    },
+    /// Read the service files again: new services are started, removed ones stopped; a changed file counts
+    /// from the next start of its service, its limits at once.
+    Rescan,
+    /// Send an event whenever a service's state changes, until the request is cancelled; first one for each
+    /// service as it is now.
+    Watch,
+}
+
+/// What PID 1 sends before or instead of a reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InitEvent {
+    /// A line of a log that is followed.
+    Line(LogLine),
+    /// A service's state has changed.
+    Service(ServiceChange),
+}
+
+/// A service as it is now, to those who watch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceChange {
+    /// Milliseconds since 1970 (CLOCK_REALTIME).
+    pub time_ms: u64,
+    /// Name of the service.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: ServiceState,
+    /// Main process, if it runs.
+    pub pid: Option<u32>,
+    /// How often it was started again after a death, since boot.
+    pub restarts: u32,
+    /// It keeps dying and is retried slowly.
+    pub degraded: bool,
+    /// Why it last ended, in words.
+    pub last_exit: Option<String>,
 }
 
 /// The answer of PID 1.
@@ -81,6 +120,17 @@ pub enum InitReply {
     Machine(MachineStatus),
     /// It is under way.
     Accepted,
+    /// To [`InitRequest::Rescan`]: names of services, and the files that were refused.
+    Rescanned {
+        /// Services that are new.
+        added: Vec<String>,
+        /// Services whose file changed.
+        changed: Vec<String>,
+        /// Services that are gone.
+        removed: Vec<String>,
+        /// Service files that were refused: one sentence each, with file, line and cure.
+        refused: Vec<String>,
+    },
 }
 
 /// Where a service is in its life.
@@ -101,6 +151,10 @@ pub enum ServiceState {
     Backoff,
     /// A oneshot that failed, or a program that cannot be executed.
     Failed,
+    /// Is started when somebody connects to one of its sockets.
+    Listening,
+    /// Is started when its timer says so.
+    Scheduled,
 }
 
 impl ServiceState {
@@ -114,6 +168,8 @@ impl ServiceState {
             Self::Stopped => "stopped",
             Self::Backoff => "backoff",
             Self::Failed => "failed",
+            Self::Listening => "listening",
+            Self::Scheduled => "scheduled",
         }
     }
 }
@@ -145,6 +201,8 @@ pub struct ServiceStatus {
     pub cpu_usec: Option<u64>,
     /// Processes in its cgroup (`pids.current`).
     pub processes: Option<u32>,
+    /// Milliseconds until its timer runs it.
+    pub next_run_ms: Option<u64>,
 }
 
 /// Uptime, boot times and identity.
@@ -166,6 +224,8 @@ pub struct MachineStatus {
     pub console_ready_ms: Option<u64>,
     /// Where `/data` is: `disk` or `memory` (nothing survives a reboot).
     pub data: String,
+    /// How often PID 1 executed itself anew after an error of its own, since boot.
+    pub init_resumed: u32,
 }
 
 /// One line of a log.

@@ -2,7 +2,7 @@
 
 use aios_abi::call::{ClientFrame, Meta, Request, ServerFrame};
 use aios_abi::engine::{self, Decoder, EngineEvent, EngineRequest, WorkerState};
-use aios_abi::service::{InitReply, InitRequest, LogLine};
+use aios_abi::service::{InitEvent, InitReply, InitRequest};
 use aios_abi::tool::{ToolReply, ToolRequest};
 use aios_abi::{agent, audit, frame, infer};
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ proptest! {
         let _ = frame::decode::<ClientFrame<InitRequest>>(&packet);
         let _ = frame::decode::<ClientFrame<infer::InferRequest>>(&packet);
         let _ = frame::decode::<ClientFrame<agent::AgentRequest>>(&packet);
-        let _ = frame::decode::<ServerFrame<LogLine, InitReply>>(&packet);
+        let _ = frame::decode::<ServerFrame<InitEvent, InitReply>>(&packet);
         let _ = frame::decode::<ServerFrame<(), ToolReply>>(&packet);
         let _ = frame::decode::<audit::Record>(&packet);
         Decoder::default().feed::<EngineEvent>(&bytes, |_| {});

@@ -6,7 +6,7 @@ use crate::sse::{self, Source};
 use crate::state::unexpected;
 use aios_abi::CallError;
 use aios_abi::client::{Call, Next};
-use aios_abi::service::{Init, InitReply, InitRequest, LogLine};
+use aios_abi::service::{Init, InitEvent, InitReply, InitRequest, LogLine};
 use axum::extract::State;
 use axum::response::Response;
 use axum::response::sse::Event;
@@ -74,9 +74,14 @@ impl Source for Follow {
         if let Some(line) = self.last.next() {
             return Some(sse::event("line", &line));
         }
-        let next = self.call.as_mut()?.next().await;
+        let mut next = self.call.as_mut()?.next().await;
+        // Changes of services were not asked for here.
+        while let Next::Event(InitEvent::Service(_)) = next {
+            next = self.call.as_mut()?.next().await;
+        }
         match next {
-            Next::Event(line) => Some(sse::event("line", &line)),
+            Next::Event(InitEvent::Line(line)) => Some(sse::event("line", &line)),
+            Next::Event(InitEvent::Service(_)) => None,
             Next::Reply(result) => {
                 self.call = None;
                 match result {

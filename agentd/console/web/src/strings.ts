@@ -145,6 +145,8 @@ const en = {
     stopping: "stopping",
     stopped: "stopped",
     backoff: "retrying",
+    listening: "waiting for a connection",
+    scheduled: "scheduled",
     failed: "failed",
   } satisfies Record<ServiceState, string>,
 

@@ -6,7 +6,9 @@ use aios_abi::audit::{CallRecord, Entry, Head, Outcome, Record};
 use aios_abi::call::Protocol;
 use aios_abi::infer::Usage;
 use aios_abi::server::{Context, Handler, serve};
-use aios_abi::service::{Init, InitReply, InitRequest, LogLine, MachineStatus, ServiceState, ServiceStatus};
+use aios_abi::service::{
+    Init, InitEvent, InitReply, InitRequest, LogLine, MachineStatus, ServiceState, ServiceStatus,
+};
 use aios_abi::tool::{CallDone, Effect, Example, ToolInfo, ToolReply, ToolRequest, Tools};
 use aios_abi::who::Role;
 use aios_console::state::{App, Daemons};
@@ -153,6 +155,7 @@ impl Handler<Init> for FakeInit {
                     memory_bytes: Some(3 << 20),
                     cpu_usec: Some(1),
                     processes: Some(1),
+                    next_run_ms: None,
                 }],
                 refused: vec!["typo.toml:3: unknown field `reedy`".into()],
             }),
@@ -165,13 +168,14 @@ impl Handler<Init> for FakeInit {
                 init_started_ms: 1,
                 console_ready_ms: None,
                 data: "disk".into(),
+                init_resumed: 0,
             })),
             InitRequest::Logs { follow: false, .. } => {
                 Ok(InitReply::Logs { lines: vec![line(1, "a\u{1b}[2Jb")], dropped: 4 })
             }
             InitRequest::Logs { .. } => {
-                context.send(line(2, "first")).await?;
-                context.send(line(3, "second")).await?;
+                context.send(InitEvent::Line(line(2, "first"))).await?;
+                context.send(InitEvent::Line(line(3, "second"))).await?;
                 Err(CallError::unavailable("the log was ended by the test"))
             }
             _ => Err(CallError::denied("not in this test")),

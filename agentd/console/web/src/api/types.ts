@@ -23,7 +23,7 @@ export type Session = {
 
 export type ApiErrorBody = { code: string; message: string };
 
-export type ServiceState = "waiting" | "starting" | "running" | "stopping" | "stopped" | "backoff" | "failed";
+export type ServiceState = "waiting" | "starting" | "running" | "stopping" | "stopped" | "backoff" | "failed" | "listening" | "scheduled";
 
 export type ServiceStatus = {
   name: string;

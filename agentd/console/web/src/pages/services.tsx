@@ -138,6 +138,8 @@ function stateTone(service: ServiceStatus): Tone {
     stopped: "idle",
     backoff: "warn",
     failed: "bad",
+    listening: "idle",
+    scheduled: "idle",
   };
   return tones[service.state];
 }
