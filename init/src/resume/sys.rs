@@ -44,10 +44,14 @@ pub(super) fn arm(page: RawFd) -> io::Result<()> {
                 return Err(io::Error::last_os_error());
             }
         }
-        // Whoever executed us may have been in the handler, where its signal is blocked.
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        // Whoever executed us may have been in the handler, where its signal is blocked. The others stay
+        // as they are: those that a descriptor brings have to be blocked.
+        let mut fatal: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut fatal);
+        for signal in FATAL {
+            libc::sigaddset(&raw mut fatal, signal);
+        }
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const fatal, std::ptr::null_mut());
     }
     Ok(())
 }
