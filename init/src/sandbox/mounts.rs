@@ -85,5 +85,6 @@ fn made(kind: &CStr, options: &[(&CStr, &CStr)], flags: MountAttrFlags) -> Resul
 }
 
 fn attach(mount: &OwnedFd, at: &CStr) -> Result<(), Errno> {
-    move_mount(mount.as_fd(), c"", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+    move_mount(mount.as_fd(), c"", CWD, at, flags)
 }

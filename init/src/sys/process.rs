@@ -45,12 +45,12 @@ pub(crate) const REPORT_BYTES: usize = 5;
 enum Step {
     Signals,
     Descriptors,
-    Limits,
     Priority,
     Namespaces,
     Mounts,
     Directory,
     Files,
+    Limits,
     Bounding,
     User,
     Capabilities,
@@ -63,12 +63,12 @@ enum Step {
 const STEPS: [&str; 14] = [
     "resetting its signals",
     "placing its descriptors",
-    "setting its resource limits",
     "setting its priority and its oom_score_adj",
     "making its namespaces",
     "arranging its mounts",
     "entering its directory",
     "making its Landlock rules",
+    "setting its resource limits",
     "cutting its capability bounding set",
     "becoming its user",
     "setting its capabilities",
@@ -173,11 +173,7 @@ fn prepare_child(program: &Program<'_>, groups: &[Gid], high: &mut [RawFd]) -> R
     let at = |step: Step| move |errno: Errno| (step, errno);
     let _ = rustix::process::setsid();
     reset_signals().map_err(at(Step::Signals))?;
-    // First, because the limit of open files may be lower than the numbers that are used on the way.
     place_descriptors(program, high).map_err(at(Step::Descriptors))?;
-    let limit = |n| Rlimit { current: Some(n), maximum: Some(n) };
-    setrlimit(Resource::Nofile, limit(program.open_files)).map_err(at(Step::Limits))?;
-    setrlimit(Resource::Core, limit(0)).map_err(at(Step::Limits))?;
     set_priority(program).map_err(at(Step::Priority))?;
     let sandbox = program.sandbox;
     sandbox.leave_namespaces().map_err(at(Step::Namespaces))?;
@@ -185,6 +181,10 @@ fn prepare_child(program: &Program<'_>, groups: &[Gid], high: &mut [RawFd]) -> R
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o022));
     rustix::process::chdir(c"/").map_err(at(Step::Directory))?;
     let rules = sandbox.make_rules().map_err(at(Step::Files))?;
+    // Not earlier: until exec the descriptors of init are open here too, and new ones come behind them.
+    let limit = |n| Rlimit { current: Some(n), maximum: Some(n) };
+    setrlimit(Resource::Nofile, limit(program.open_files)).map_err(at(Step::Limits))?;
+    setrlimit(Resource::Core, limit(0)).map_err(at(Step::Limits))?;
     for bit in 0..64 {
         let one = CapabilitySet::from_bits_retain(1 << bit);
         if !program.capabilities.contains(one) {
