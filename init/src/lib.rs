@@ -3,8 +3,6 @@
 //! The kernel starts it as `/init` of the initramfs, from where it finds the root file system and
 //! executes itself again as `/sbin/init`. It has one thread and one place where it waits ([`poll`]);
 //! what is to become of the services is decided by a state machine without I/O ([`supervisor`]).
-//!
-//! `aios-init --check FILE…` reads service files and says what is wrong with them.
 
 #![deny(unsafe_code)]
 
@@ -36,9 +34,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-const USAGE: &str = "usage: aios-init --check [--root DIRECTORY] FILE…
-  reads service files and prints what is wrong with them, one line each
-  --root DIRECTORY   the image's root, for its etc/passwd and etc/group (default: /)";
+const USAGE: &str = "aios-init is process 1 of the machine: the kernel starts it";
 
 /// The program: PID 1 when the kernel started it, a small tool otherwise.
 pub fn main() -> ExitCode {
@@ -59,26 +55,11 @@ pub fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        ["--check", "--root", root, files @ ..] if !files.is_empty() => check(Path::new(root), files),
-        ["--check", files @ ..] if !files.is_empty() && files[0] != "--root" => check(Path::new("/"), files),
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(2)
         }
     }
-}
-
-fn check(root: &Path, files: &[&str]) -> ExitCode {
-    let users = aios_unit::Users::read(root);
-    let mut code = ExitCode::SUCCESS;
-    for file in files {
-        let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: cannot be read: {e}"));
-        if let Err(sentence) = text.and_then(|text| aios_unit::parse(Path::new(file), &text, &users)) {
-            println!("{sentence}");
-            code = ExitCode::FAILURE;
-        }
-    }
-    code
 }
 
 /// Never returns: a PID 1 that ends takes the kernel with it.

@@ -60,6 +60,16 @@ impl Handler<Init> for PlayedInit {
                 self.restarts.fetch_add(1, Ordering::Relaxed);
                 self.status(&name).map(InitReply::Status)
             }
+            InitRequest::Reload { name } if name == "inferd" => {
+                Err(CallError::failed("inferd: it has no reload_signal"))
+            }
+            InitRequest::Reload { name } => self.status(&name).map(InitReply::Status),
+            InitRequest::Rescan => Ok(InitReply::Rescanned {
+                added: vec!["web".into()],
+                changed: Vec::new(),
+                removed: vec!["old".into()],
+                refused: Vec::new(),
+            }),
             InitRequest::Logs { unit, contains, .. } => {
                 let lines =
                     [(3, "netd", "no lease"), (6, "netd", "lease renewed"), (4, "kernel", "a disk is slow")];
@@ -164,6 +174,23 @@ async fn services_and_logs_are_those_of_init() {
         (&result(&done)["pid_before"], &result(&done)["service"]["pid"]),
         (&json!(4_000_000), &json!(4_000_001))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_and_their_files_are_read_again_by_operators() {
+    let (_house, client) = served().await;
+    for tool in ["service.reload", "service.rescan"] {
+        let args = if tool == "service.reload" { json!({ "name": "netd" }) } else { json!({}) };
+        let refused = call(&client, Role::Viewer, tool, args).await.expect_err("needs an operator");
+        assert_eq!(refused.code, ErrorCode::Denied);
+    }
+    let operator = |tool, args| call(&client, Role::Operator, tool, args);
+    let done = operator("service.reload", json!({ "name": "netd" })).await.expect("reloads");
+    assert!(done.summary.starts_with("netd was told"), "{}", done.summary);
+    let deaf = operator("service.reload", json!({ "name": "inferd" })).await.expect_err("it cannot");
+    assert!(deaf.message.contains("reload_signal"), "{deaf}");
+    let done = operator("service.rescan", json!({})).await.expect("reads");
+    assert_eq!(done.summary, "new: web; gone: old");
 }
 
 #[tokio::test(flavor = "multi_thread")]
