@@ -9,7 +9,7 @@ mod services;
 
 pub(crate) use remember::fail;
 
-use crate::boot::Booted;
+use crate::boot::{Booted, recovery};
 use crate::cgroup;
 use crate::control::Control;
 use crate::device::Uevents;
@@ -20,7 +20,7 @@ use crate::poll::{Poller, Token};
 use crate::power::{self, Watchdog};
 use crate::resume::{self, Page};
 use crate::supervisor::{Event, Id, Power, Run, Supervisor, Ticket};
-use crate::sys::Signals;
+use crate::sys::{self, Signals};
 use crate::{boot::mounts, clock};
 use aios_abi::service::ServiceState;
 use aios_unit::{Loaded, Users};
@@ -66,6 +66,8 @@ pub(crate) struct Machine {
     data: &'static str,
     console_ready: Option<Duration>,
     console_watched: bool,
+    /// Memory that only the boot, or reading service files, needed has not been given back yet.
+    bulky: bool,
     /// More processes have ended than were collected in one turn.
     unreaped: bool,
     page: Option<Page>,
@@ -164,6 +166,7 @@ impl Machine {
             data,
             console_ready: None,
             console_watched: false,
+            bulky: true,
             unreaped: false,
             page: None,
             resumed: 0,
@@ -224,6 +227,10 @@ impl Machine {
     /// The loop.
     fn go_on(&mut self) -> io::Result<()> {
         while !self.ended {
+            if self.bulky && self.supervisor.next_deadline().is_none() {
+                self.bulky = false;
+                sys::give_back();
+            }
             resume::turn(false);
             let ready = self.poller.wait(self.pause())?;
             resume::turn(true);
@@ -397,7 +404,9 @@ impl Machine {
 fn load(disk: bool) -> Loaded {
     let users = Users::read(Path::new("/"));
     let directories = [Path::new("/etc/aios/services"), Path::new("/data/config/services")];
-    let mut loaded = aios_unit::load(&directories, &users);
+    let recovery = recovery::is_on();
+    // What the owner has stored may be the very thing that is broken.
+    let mut loaded = aios_unit::load(directories.get(..if recovery { 1 } else { 2 }).unwrap_or(&[]), &users);
     if disk && !loaded.units.iter().any(|unit| unit.name == LOG_KEEPER) {
         let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/sbin/init"));
         let file = Path::new("(built in)").join(format!("{LOG_KEEPER}.toml"));
@@ -406,6 +415,9 @@ fn load(disk: bool) -> Loaded {
             Err(sentence) => loaded.refused.push(sentence),
         }
         loaded.units.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    if recovery {
+        recovery::hold_back(&mut loaded.units, LOG_KEEPER);
     }
     loaded
 }

@@ -44,6 +44,7 @@ impl Machine {
             self.listen_for(id, true);
         }
         self.refused = loaded.refused;
+        self.bulky = true;
         let text = format!(
             "service files read again: {} new, {} changed, {} removed, {} refused",
             added.len(),

@@ -3,12 +3,14 @@
 
 mod process;
 mod restrict;
+mod text;
 
 pub(crate) use process::{OUT_OF_THE_WAY, Program, REPORT_BYTES, read_report, spawn};
 pub(crate) use restrict::{
     Attributes, change_mount, install_filter, landlock, refuse_write_execute, unshare,
 };
 pub(crate) use rustix::io::Errno;
+pub(crate) use text::give_back;
 
 use std::ffi::{CStr, CString, c_char};
 use std::io;
