@@ -81,6 +81,13 @@ fn the_overview_services_and_logs_are_shown_for_people_and_programs() {
     assert_eq!(list["services"][0]["pid"], 71);
     assert_eq!(list["refused"].as_array().map(Vec::len), Some(1));
 
+    assert_eq!(
+        appliance.text(&["service", "security", "netd"]),
+        "yes  is root  0.34  user\n\nnetd  1.8 OK\n"
+    );
+    let scores = appliance.json(&["service", "security"]);
+    assert_eq!(scores["services"][0]["exposure"], 1.8);
+
     let logs = appliance.json(&["logs", "--unit", "netd", "--grep", "a", "-n", "5"]);
     assert_eq!(logs["lines"][0]["text"], "a\u{1b}[2Jb");
     let text = appliance.text(&["logs"]);

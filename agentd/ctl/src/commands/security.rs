@@ -83,7 +83,7 @@ mod tests {
         let check = |open, what: &str| Check { open, what: what.into(), key: "user".into(), adds: 0.344 };
         let all = [check(true, "is root"), check(false, "mounts\u{1b}[2J")];
         let output = Output::new(false);
-        assert_eq!(row(&all[0], &all, &output), "yes  is root      0.34  user");
+        assert_eq!(row(&all[0], &all, &output), "yes  is root     0.34  user");
         assert_eq!(row(&all[1], &all, &output), "no   mounts\u{fffd}[2J        user");
     }
 }

@@ -101,6 +101,7 @@ mod tests {
             memory_bytes: None,
             cpu_usec: None,
             processes: None,
+            next_run_ms: None,
         }
     }
 

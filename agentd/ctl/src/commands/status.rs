@@ -110,7 +110,7 @@ mod tests {
         let overview = json!({
             "time_ms": 1,
             "machine": {"hostname": "box", "version": "0.1.0", "kernel": "6.12", "boot_id": "b", "uptime_ms": 61000,
-                "init_started_ms": 1, "console_ready_ms": null, "data": "memory"},
+                "init_started_ms": 1, "console_ready_ms": null, "data": "memory", "init_resumed": 0},
             "cpu": {"percent": 3.4, "load1": 0.1, "cores": 2},
             "memory": {"total": 1073741824u64, "available": 536870912},
             "disks": [{"mount": "/", "total": 1048576, "available": 0, "read_only": true}],

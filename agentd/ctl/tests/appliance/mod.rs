@@ -239,6 +239,7 @@ impl Handler<Tools> for Broker {
             ToolRequest::List => Ok(ToolReply::List(vec![
                 tool(1, "fs.read", Effect::Read),
                 tool(2, "fs.write", Effect::Reversible),
+                tool(3, "service.security", Effect::Read),
             ])),
             ToolRequest::Call { args, .. } if args.contains("/etc/shadow") => {
                 Err(CallError::denied("/etc/shadow is not for anybody"))
@@ -246,6 +247,12 @@ impl Handler<Tools> for Broker {
             ToolRequest::Call { tool: 1, args, .. } => {
                 let audit = self.append(Entry::Call { call: call("fs.read", args.clone()), outcome });
                 done(args, audit, false)
+            }
+            ToolRequest::Call { tool: 3, args, .. } => {
+                let audit = self.append(Entry::Call { call: call("service.security", args), outcome });
+                let check = r#"{"open": true, "what": "is root", "key": "user", "adds": 0.34}"#;
+                let score = r#"{"name": "netd", "exposure": 1.8, "word": "OK"}"#;
+                done(format!(r#"{{"services": [{score}], "checks": [{check}]}}"#), audit, false)
             }
             ToolRequest::Call { args, .. } => {
                 let audit = self.append(Entry::Begin { call: call("fs.write", args), undoable: true });
