@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Pid;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -152,6 +153,7 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
         let _ = self.child.wait();
+        wait_until_empty(&self.cgroup);
         remove(&self.cgroup);
     }
 }
@@ -210,7 +212,24 @@ fn field(path: &str, name: &str) -> Result<f64> {
     value.with_context(|| format!("{path} has no {name}"))
 }
 
-/// Remove a cgroup and those in it, once they are empty.
+/// A cgroup can be removed when its last process has gone, which its events file tells (cgroup-v2.rst).
+fn wait_until_empty(cgroup: &Path) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let Ok(mut events) = fs::File::open(cgroup.join("cgroup.events")) else { return };
+    let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+    loop {
+        let mut text = String::new();
+        let read = events.rewind().and_then(|()| events.read_to_string(&mut text));
+        if read.is_err() || text.contains("populated 0") {
+            return;
+        }
+        if !matches!(poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&limit)), Ok(1)) {
+            return;
+        }
+    }
+}
+
+/// Remove a cgroup and those in it.
 fn remove(cgroup: &Path) {
     for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
