@@ -115,17 +115,28 @@ pub fn memory() -> Memory {
 
 /// The file systems of the appliance that are there.
 pub fn disks() -> Vec<Disk> {
-    ["/", "/data", "/models"].iter().filter_map(|mount| disk(mount)).collect()
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    ["/", "/data", "/models"].iter().filter_map(|mount| disk(mount, &mounts)).collect()
 }
 
-fn disk(mount: &str) -> Option<Disk> {
+fn disk(mount: &str, mounts: &str) -> Option<Disk> {
     let stat = rustix::fs::statvfs(mount).ok()?;
     Some(Disk {
         mount: mount.to_owned(),
         total: stat.f_blocks.saturating_mul(stat.f_frsize),
         available: stat.f_bavail.saturating_mul(stat.f_frsize),
-        read_only: stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
+        read_only: is_read_only(mount, mounts),
     })
+}
+
+/// Whether the file system itself is read-only (`/proc/PID/mountinfo`, proc(5)): the mount that a sandboxed
+/// daemon sees is that anyway.
+fn is_read_only(mount: &str, mounts: &str) -> bool {
+    let options = mounts.lines().rev().find_map(|line| {
+        let (place, source) = line.split_once(" - ")?;
+        (place.split(' ').nth(4)? == mount).then(|| source.split(' ').nth(2))?
+    });
+    options.is_some_and(|options| options.split(',').any(|option| option == "ro"))
 }
 
 /// The host name.
@@ -172,6 +183,14 @@ mod tests {
 
     const STAT: &str = "cpu  100 0 50 800 50 0 0 0 90 0\ncpu0 50 0 25 400 25 0 0 0 0 0\ncpu1 50 0 25 400 25\n\
                         intr 1\nctxt 2\n";
+
+    #[test]
+    fn a_file_system_is_read_only_when_it_says_so_itself() {
+        let mounts = "177 155 253:0 / / ro,nosuid - erofs /dev/vda ro,user_xattr\n\
+                      183 177 253:2 / /data ro,nosuid,relatime - ext4 /dev/vdc rw\nbroken\n";
+        assert!(is_read_only("/", mounts));
+        assert!(!is_read_only("/data", mounts) && !is_read_only("/models", mounts));
+    }
 
     #[test]
     fn guest_time_is_not_counted_twice_and_waiting_for_disks_is_idle() {

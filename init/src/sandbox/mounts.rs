@@ -22,7 +22,8 @@ const TMP_FILES: &CStr = c"16384";
 pub(super) fn arrange(sandbox: &Sandbox) -> Result<(), Errno> {
     change_mount(CWD, c"/", Attributes::tree().set(READ_ONLY | NO_SETUID).private())?;
     if sandbox.own_proc {
-        let options = [(c"hidepid", c"invisible")];
+        // Not "invisible", which hides nothing from the group 0.
+        let options = [(c"hidepid", c"ptraceable")];
         attach(&made(c"proc", &options, INERT | MountAttrFlags::MOUNT_ATTR_RDONLY)?, c"/proc")?;
     }
     if sandbox.own_tmp {

@@ -6,6 +6,7 @@ mod data;
 mod disk;
 mod engines;
 mod faults;
+mod sandbox;
 mod services;
 
 /// A JSON string without its quotes; anything else as JSON.

@@ -11,6 +11,7 @@ mod files;
 mod memory;
 mod pid1;
 mod processes;
+mod sandbox;
 mod services;
 mod sockets;
 #[allow(unsafe_code)]
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         ["clock", seconds] => clock::jump(seconds.parse().unwrap_or(0)),
         ["signal", name, count] => pid1::signal(name, number(count)),
         ["seize"] => pid1::seize(),
+        ["escape"] => sandbox::escape(),
         ["idle"] => services::idle(),
         ["kill", prefix, count] => services::kill(prefix, number(count)),
         _ => Err(std::io::Error::other("unknown fault")),

@@ -88,6 +88,10 @@ fn run(ctx: &Ctx, args: Args) -> Result<Usage, CallError> {
         if wanted.is_some_and(|wanted| wanted != mount.mnt_id) || !seen.insert(mount.mount_point.clone()) {
             continue;
         }
+        // A part of a file system that is mounted elsewhere as well is no file system of its own.
+        if wanted.is_none() && mount.root != "/" {
+            continue;
+        }
         let Ok(facts) = rustix::fs::statvfs(&mount.mount_point) else { continue };
         if facts.f_blocks == 0 && !args.all && wanted.is_none() {
             continue;
@@ -105,7 +109,8 @@ fn run(ctx: &Ctx, args: Args) -> Result<Usage, CallError> {
             used_percent: percent(used, used.saturating_add(available)),
             inodes_used_percent: (facts.f_files > 0)
                 .then(|| percent(facts.f_files.saturating_sub(facts.f_ffree), facts.f_files)),
-            read_only: facts.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
+            // Of the file system: this daemon's own view is read-only in most places.
+            read_only: mount.super_options.contains_key("ro"),
         });
     }
     file_systems.sort_by(|a, b| a.mount.cmp(&b.mount));
