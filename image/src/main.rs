@@ -14,6 +14,7 @@ mod kernel;
 mod models;
 mod modules;
 mod package;
+mod recovery;
 mod root;
 mod stage;
 mod stamp;
@@ -50,6 +51,9 @@ enum Verb {
         /// One more program for `/usr/bin` of the image; may be given several times.
         #[arg(long)]
         program: Vec<PathBuf>,
+        /// The public half of the recovery key; without it one is made in `target/cache`.
+        #[arg(long)]
+        recovery: Option<PathBuf>,
     },
 }
 
@@ -94,27 +98,35 @@ fn run(cli: &Cli) -> Result<()> {
     let checkout = Checkout::at(&cli.root);
     match &cli.command {
         Verb::Models => models::fetch(&checkout).map(|_| ()),
-        Verb::Build { model, out, program } => {
+        Verb::Build { model, out, program, recovery } => {
             let out = out.clone().unwrap_or_else(|| cli.root.join("target/image"));
-            build(&checkout, model.as_deref(), program, &out)
+            build(&checkout, model.as_deref(), program, recovery.as_deref(), &out)
         }
     }
 }
 
-fn build(checkout: &Checkout, model: Option<&Path>, extra: &[PathBuf], out: &Path) -> Result<()> {
+fn build(
+    checkout: &Checkout,
+    model: Option<&Path>,
+    extra: &[PathBuf],
+    recovery: Option<&Path>,
+    out: &Path,
+) -> Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("{} cannot be made", out.display()))?;
     let begun = Instant::now();
-    let kernel = kernel::fetch(&checkout.cache)?;
-    let fsck = fsck::fetch(&checkout.cache)?;
-    let models = models::choose(checkout, model)?;
-    let lists = modules::Lists::read(&checkout.board)?;
+    let content = root::Content {
+        kernel: kernel::fetch(&checkout.cache)?,
+        fsck: fsck::fetch(&checkout.cache)?,
+        lists: modules::Lists::read(&checkout.board)?,
+        models: models::choose(checkout, model)?,
+        extra: extra.to_vec(),
+        recovery: recovery::public(recovery, &checkout.cache)?,
+    };
+    let root::Content { kernel, lists, models, .. } = &content;
     let parts = [
         ("vmlinuz", kernel.copy(&out.join("vmlinuz"))?),
-        ("initramfs.cpio", initramfs::build(checkout, &kernel, &lists, &out.join("initramfs.cpio"))?),
-        (
-            "root.erofs",
-            root::build(checkout, &kernel, &fsck, &lists, &models, extra, &out.join("root.erofs"))?,
-        ),
+        ("initramfs.cpio", initramfs::build(checkout, kernel, lists, &out.join("initramfs.cpio"))?),
+        ("root.erofs", root::build(checkout, &content, &out.join("root.erofs"))?),
         ("models.erofs", models.build(&checkout.cache, &out.join("models.erofs"))?),
     ];
     if parts.iter().all(|(_, built)| !built) {

@@ -16,13 +16,14 @@ const LICENCE: &str = "MIT OR Apache-2.0";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The daemons: program and place in the image.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("aios-init", "sbin/init"),
     ("aios-toold", "usr/bin/aios-toold"),
     ("aios-netd", "usr/bin/aios-netd"),
     ("aios-inferd", "usr/bin/aios-inferd"),
     ("aios-agentd", "usr/bin/aios-agentd"),
     ("aios-console", "usr/bin/aios-console"),
+    ("aios-rescue", "usr/bin/aios-rescue"),
 ];
 
 /// The engine workers.
@@ -43,16 +44,21 @@ struct Program {
     licence: &'static str,
 }
 
+/// What goes into the root besides our own programs and `board/rootfs`.
+pub(crate) struct Content {
+    pub(crate) kernel: Kernel,
+    pub(crate) fsck: Fsck,
+    pub(crate) lists: Lists,
+    pub(crate) models: Models,
+    /// More programs for `/usr/bin`.
+    pub(crate) extra: Vec<PathBuf>,
+    /// The line of `/etc/aios/recovery.pub`.
+    pub(crate) recovery: String,
+}
+
 /// Build it unless it is what it would be. True when it was built.
-pub(crate) fn build(
-    checkout: &Checkout,
-    kernel: &Kernel,
-    fsck: &Fsck,
-    lists: &Lists,
-    models: &Models,
-    extra: &[PathBuf],
-    image: &Path,
-) -> Result<bool> {
+pub(crate) fn build(checkout: &Checkout, content: &Content, image: &Path) -> Result<bool> {
+    let Content { kernel, fsck, lists, models, extra, recovery } = content;
     let programs = programs(checkout, fsck, extra)?;
     let mut inputs = Inputs::new()?;
     for program in &programs {
@@ -61,6 +67,7 @@ pub(crate) fn build(
     inputs.tree(&checkout.board)?;
     inputs.file(&kernel.image)?;
     inputs.text(&serde_json::to_string(&models.components)?);
+    inputs.text(recovery);
     let stamp = inputs.stamp(image, &checkout.cache)?;
     if stamp.holds() {
         return Ok(false);
@@ -79,6 +86,7 @@ pub(crate) fn build(
     components.sort_by(|a, b| a.name.cmp(&b.name));
     let manifest = aios_abi::paths::MANIFEST.trim_start_matches('/');
     stage.write(manifest, &serde_json::to_vec_pretty(&components)?)?;
+    stage.write(aios_rescue::key::BUILDERS.trim_start_matches('/'), recovery.as_bytes())?;
     let release = format!("NAME=aiOS\nID=aios\nVERSION_ID={VERSION}\nPRETTY_NAME=\"aiOS {VERSION}\"\n");
     stage.write("etc/os-release", release.as_bytes())?;
     erofs(stage.path(), image, "a1050000-0000-4000-8000-00000000000a", true)?;

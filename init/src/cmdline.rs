@@ -11,6 +11,8 @@ pub(crate) struct Cmdline {
     pub(crate) models: Option<Disk>,
     /// `aios.data=`: mounted on /data.
     pub(crate) data: Option<Disk>,
+    /// `aios.rescue`: recovery mode.
+    pub(crate) recovery: bool,
     /// Specifications that were not understood: one sentence each.
     pub(crate) faults: Vec<String>,
 }
@@ -58,6 +60,7 @@ impl std::fmt::Display for Disk {
 pub(crate) fn parse(text: &str) -> Cmdline {
     let mut found = Cmdline::default();
     for word in text.split_ascii_whitespace() {
+        found.recovery |= word == "aios.rescue";
         let Some((key, value)) = word.split_once('=') else { continue };
         let target = match key {
             "root" => &mut found.root,
@@ -92,6 +95,12 @@ mod tests {
         assert_eq!(found.models, Some(Disk::Name("vdb".into())));
         assert_eq!(found.data, Some(Disk::Label("data".into())));
         assert!(found.faults.is_empty());
+    }
+
+    #[test]
+    fn recovery_mode_is_a_word_of_its_own() {
+        assert!(parse("quiet aios.rescue panic=10").recovery);
+        assert!(!parse("quiet xaios.rescue aios.rescue=0 --aios.rescue").recovery);
     }
 
     #[test]

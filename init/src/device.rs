@@ -118,7 +118,8 @@ pub(crate) fn wait_for_disk(disk: &Disk, uevents: &Uevents, limit: Duration) -> 
     }
 }
 
-fn find_disk(wanted: &Disk) -> Option<PathBuf> {
+/// This disk, if it is there.
+pub(crate) fn find_disk(wanted: &Disk) -> Option<PathBuf> {
     let found = disks().into_iter().find(|found| match wanted {
         Disk::Name(name) => found.name == *name,
         Disk::Serial(serial) => found.serial.as_deref() == Some(serial),

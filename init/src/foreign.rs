@@ -13,6 +13,7 @@ pub const FOREIGN: &[(&str, Parser)] = &[
     ("cmdline", |bytes| drop(crate::cmdline::parse(&String::from_utf8_lossy(bytes)))),
     ("control", |bytes| drop(aios_abi::frame::decode::<ClientFrame<InitRequest>>(bytes))),
     ("ext4", |bytes| drop(crate::boot::ext4::Superblock::parse(bytes))),
+    ("order", |bytes| drop(crate::boot::order::Order::parse(bytes))),
     ("kmsg", |bytes| drop(crate::logs::kernel_record(bytes))),
     ("service-file", |bytes| {
         let (file, users) =

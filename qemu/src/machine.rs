@@ -10,10 +10,11 @@ use crate::serial::Serial;
 use crate::{children, disk};
 use anyhow::{Context, Result, ensure};
 use std::fs::File;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, absolute};
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::time::Duration;
 
 /// A machine that runs. Dropping it pulls the plug; nothing is left behind but disks and logs.
@@ -24,6 +25,8 @@ pub struct Machine {
     qemu: Child,
     handle: OwnedFd,
     serial: Serial,
+    /// The keyboard at the other end of the serial line.
+    keyboard: ChildStdin,
     /// How far [`Machine::wait_ready`] has read.
     read: usize,
     workers: Vec<(Kind, Worker)>,
@@ -58,13 +61,14 @@ impl Machine {
         let workers = if outside { workers(&config, sockets.path())? } else { Vec::new() };
         let mut command = command::qemu(&config, probe.accel, port, outside, sockets.path())?;
         let log = File::create(config.run.join("qemu.log"))?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut qemu = children::start(command, 0)
             .context("qemu-system-x86_64 cannot be started; scripts/deps.sh installs it")?;
+        let keyboard = qemu.stdin.take().context("QEMU has no input")?;
         let output = qemu.stdout.take().context("QEMU has no output")?;
         let serial = Serial::collect(output, File::create(config.serial_log())?);
         let handle = children::handle(&qemu)?;
-        Ok(Self { config, probe, port, qemu, handle, serial, read: 0, workers, sockets })
+        Ok(Self { config, probe, port, qemu, handle, serial, keyboard, read: 0, workers, sockets })
     }
 
     /// Address of the console, without a slash at its end.
@@ -85,6 +89,11 @@ impl Machine {
     /// What the guest says.
     pub fn serial(&self) -> &Serial {
         &self.serial
+    }
+
+    /// Type a line on the serial line, as somebody who stands before the machine.
+    pub fn type_line(&mut self, line: &str) -> Result<()> {
+        self.keyboard.write_all(format!("{line}\n").as_bytes()).context("nobody listens on the serial line")
     }
 
     /// What it was started with.

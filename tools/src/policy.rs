@@ -106,6 +106,8 @@ impl Policy {
             secret,
             kept: paths(&[
                 "/data/netd",
+                // What is ordered there is done to the whole disk at the next start.
+                "/data/init",
                 "/data/log",
                 "/data/lost+found",
                 "/data/machine-id",

@@ -69,6 +69,9 @@ pub(crate) enum Command {
     },
     /// How the machine is
     Status,
+    /// The key of its owner for recovery mode, which the machine asks for on its own terminal
+    #[command(subcommand)]
+    Recovery(Recovery),
     /// Print the completions of a shell
     Completion(Completion),
 }
@@ -187,6 +190,26 @@ pub(crate) struct Lint {
     /// The root of the image that they are for: its users and services are known then
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+}
+
+/// `recovery`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Recovery {
+    /// Make a key on this computer, and show the half that the machine gets
+    New {
+        /// A file that is not there yet
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Sign what the machine shows: good for this machine until it restarts
+    Sign {
+        /// The file with the key
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// What stands behind "challenge:" on the machine's terminal
+        #[arg(value_name = "CHALLENGE")]
+        challenge: String,
+    },
 }
 
 /// `logs`

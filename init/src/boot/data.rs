@@ -5,11 +5,13 @@
 
 use super::child::{self, End};
 use super::ext4::{self, Superblock};
+use super::order::{self, Order};
 use super::{groups, mounts, sys};
 use crate::clock;
 use crate::device::line;
 use crate::logs::{INIT, Logs};
 use crate::power::Watchdog;
+use rustix::mount::{UnmountFlags, unmount};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -63,6 +65,7 @@ pub(super) fn mount(
         doctor.check("called itself clean but cannot be mounted", "-fp", &[])?;
         mounts::data(device, at)?;
     }
+    doctor.obey()?;
     grow(device, at, logs);
     Ok(())
 }
@@ -181,6 +184,26 @@ struct Doctor<'a> {
 }
 
 impl Doctor<'_> {
+    /// Do what the owner ordered on the console of recovery mode, if anything, while `/data` is mounted
+    /// and nobody uses it yet.
+    fn obey(&mut self) -> Result<(), String> {
+        let data = Path::new(self.at);
+        let failed = |e: std::io::Error| format!("what was ordered for {}: {e}", data.display());
+        match order::waiting(data) {
+            None => Ok(()),
+            Some(Order::Reset(record)) => order::reset(data, &record, self.logs).or_else(|e| {
+                self.logs.warn(&failed(e));
+                Ok(())
+            }),
+            Some(Order::Check) => {
+                order::forget(data).map_err(failed)?;
+                unmount(data, UnmountFlags::empty()).map_err(|e| failed(e.into()))?;
+                self.check("is to be checked, as its owner ordered", "-fp", &[])?;
+                mounts::data(self.device, self.at)
+            }
+        }
+    }
+
     /// Check and repair what can be repaired without a decision; then, if something is left, answer
     /// every question with yes, once: there is nobody to ask. The error says why it must not be mounted.
     fn check(&mut self, need: &str, mode: &str, copy: &[&str]) -> Result<(), String> {

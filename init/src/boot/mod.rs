@@ -12,7 +12,9 @@ mod identity;
 mod initramfs;
 pub(crate) mod mounts;
 mod network;
+pub(crate) mod order;
 mod place;
+pub(crate) mod recovery;
 #[allow(unsafe_code)]
 mod sys;
 
@@ -104,6 +106,7 @@ fn system(cmdline: &Cmdline, mut logs: Logs, started_ms: u64, watchdog: &mut Opt
         index.coldplug().iter().for_each(|fault| logs.push(crate::logs::INIT, 4, fault));
     }
     device::link_virtio_ports();
+    recovery::begin(cmdline, &mut logs);
     identity::restore_seed();
     let hostname = identity::hostname(&mut logs);
     Booted { logs, uevents, modules: index, started_ms, hostname, data }

@@ -5,6 +5,7 @@ mod audit;
 mod lint;
 mod login;
 mod logs;
+mod recovery;
 mod security;
 mod services;
 mod status;
@@ -53,6 +54,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Outcome {
         Command::Audit(command) => audit::run(machine, command, output).await,
         Command::Undo { audit, why } => tools::undo(&machine()?, audit, why, output).await,
         Command::Status => status::run(&machine()?, output).await,
+        Command::Recovery(command) => recovery::run(command, output),
         Command::Completion(completion) => complete(&completion, output),
     }
 }
