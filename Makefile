@@ -59,6 +59,7 @@ web: deps $(WEB)/dist/index.html ## Build the console's pages
 build: web ## Build the daemons and aiosctl
 	@echo "build: programs"
 	@cargo build --release --bins
+	@cargo build --profile pid1 -p aios-init --bin aios-init
 	$(call next,build,make image)
 
 engines: deps ## Build the engine workers (llama.cpp and candle: minutes the first time)

@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// Build it unless it is what it would be. True when it was built.
 pub(crate) fn build(checkout: &Checkout, kernel: &Kernel, lists: &Lists, archive: &Path) -> Result<bool> {
-    let init = checkout.programs.join("aios-init");
+    let init = checkout.program("aios-init");
     require_static(&init)?;
     let mut inputs = Inputs::new()?;
     inputs.file(&init)?;

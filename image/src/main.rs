@@ -62,7 +62,9 @@ pub(crate) struct Checkout {
     /// `image/board`
     pub(crate) board: PathBuf,
     /// The daemons' executables.
-    pub(crate) programs: PathBuf,
+    programs: PathBuf,
+    /// That of PID 1, which has a profile of its own.
+    pid1: PathBuf,
     /// The engine workers' executables.
     pub(crate) engines: PathBuf,
     /// The models that come with the image.
@@ -77,9 +79,18 @@ impl Checkout {
         Self {
             board: root.join("image/board"),
             programs: target.join("x86_64-unknown-linux-gnu/release"),
+            pid1: target.join("x86_64-unknown-linux-gnu/pid1/aios-init"),
             engines: target.join("engines/x86_64-unknown-linux-gnu/release"),
             models: target.join("models"),
             cache: target.join("cache"),
+        }
+    }
+
+    /// The executable with this name.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        match name {
+            "aios-init" => self.pid1.clone(),
+            _ => self.programs.join(name),
         }
     }
 }

@@ -102,7 +102,7 @@ fn programs(checkout: &Checkout, fsck: &Fsck, extra: &[PathBuf]) -> Result<Vec<P
         version: VERSION.to_owned(),
         licence: LICENCE,
     };
-    let daemons = PROGRAMS.iter().map(|(name, place)| ours(checkout.programs.join(name), name, place));
+    let daemons = PROGRAMS.iter().map(|(name, place)| ours(checkout.program(name), name, place));
     let engines = ENGINES.iter().map(|(name, place)| ours(checkout.engines.join(name), name, place));
     let mut programs: Vec<Program> = daemons.chain(engines).collect();
     programs.push(Program {

@@ -98,6 +98,10 @@ pub(crate) fn spawn(
     faults.extend(missing);
     let score = unit.resources.oom_score;
     let oom_score = (score != 0).then(|| score.to_string());
+    let stamp = match &unit.timer {
+        Some(_) => text(vec![crate::boot::stamp_of(&unit.name)])?.pop(),
+        None => None,
+    };
     let program = Program {
         argv: &argv,
         environment: &environment,
@@ -113,6 +117,7 @@ pub(crate) fn spawn(
         oom_score: oom_score.as_deref(),
         nice: unit.resources.nice,
         sandbox: &sandbox,
+        stamp: stamp.as_deref(),
     };
     let (pid, pidfd) = sys::spawn(&program).map_err(system("no new process"))?;
     Ok(Spawned { pid, pidfd, output, report, ready, faults })

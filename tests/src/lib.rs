@@ -24,7 +24,9 @@ pub fn root() -> PathBuf {
 
 /// A program that was built for the image's machine.
 pub fn program(name: &str) -> PathBuf {
-    root().join("target/x86_64-unknown-linux-gnu/release").join(name)
+    // PID 1 has a profile of its own.
+    let profile = if name == "aios-init" { "pid1" } else { "release" };
+    root().join("target/x86_64-unknown-linux-gnu").join(profile).join(name)
 }
 
 /// The image under test: the one that `make test-machine` built, or the folder that `AIOS_TEST_IMAGE` names.

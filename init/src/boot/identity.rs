@@ -59,9 +59,14 @@ pub(crate) fn version() -> String {
     version.map_or_else(|| env!("CARGO_PKG_VERSION").to_owned(), |v| v.trim_matches('"').to_owned())
 }
 
+/// The file whose time says when the timer of a service last ran it.
+pub(crate) fn stamp_of(service: &str) -> String {
+    format!("{STAMPS}/{service}")
+}
+
 /// When the timer of a service last ran it, in this boot or an earlier one (since 1970).
 pub(crate) fn last_run(service: &str) -> Option<std::time::Duration> {
-    let stamp = std::fs::metadata(Path::new(STAMPS).join(service)).and_then(|m| m.modified()).ok()?;
+    let stamp = std::fs::metadata(stamp_of(service)).and_then(|m| m.modified()).ok()?;
     stamp.duration_since(std::time::UNIX_EPOCH).ok()
 }
 

@@ -26,7 +26,7 @@ use crate::modules::{self, Index};
 use crate::power::Watchdog;
 use std::time::Duration;
 
-pub(crate) use identity::{last_run, save_seed, version};
+pub(crate) use identity::{last_run, save_seed, stamp_of, version};
 pub(crate) use place::Place;
 
 /// Carries the time of the first instruction from the first stage to the second.

@@ -4,7 +4,7 @@ use super::{Errno, last_errno, pointers};
 use crate::sandbox::Sandbox;
 use rustix::process::{Gid, Pid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -31,6 +31,8 @@ pub(crate) struct Program<'a> {
     pub(crate) oom_score: Option<&'a str>,
     pub(crate) nice: i32,
     pub(crate) sandbox: &'a Sandbox,
+    /// The file whose time says when a timer last ran it.
+    pub(crate) stamp: Option<&'a CStr>,
 }
 
 /// Descriptors from this number on do not collide with those that a program is given.
@@ -169,12 +171,26 @@ fn run_child(
     }
 }
 
+/// Here and not in init, because a disk may hang. Without the stamp a missed run is not made up for.
+fn leave_stamp(stamp: &CStr) {
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+    for directory in [c"/data/init", c"/data/init/timers"] {
+        // It is there after the first time.
+        let _ = mkdirat(CWD, directory, Mode::from_bits_truncate(0o755));
+    }
+    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
+    let _ = openat(CWD, stamp, flags, Mode::from_bits_truncate(0o644));
+}
+
 fn prepare_child(program: &Program<'_>, groups: &[Gid], high: &mut [RawFd]) -> Result<(), Failure> {
     let at = |step: Step| move |errno: Errno| (step, errno);
     let _ = rustix::process::setsid();
     reset_signals().map_err(at(Step::Signals))?;
     place_descriptors(program, high).map_err(at(Step::Descriptors))?;
     set_priority(program).map_err(at(Step::Priority))?;
+    if let Some(stamp) = program.stamp {
+        leave_stamp(stamp);
+    }
     let sandbox = program.sandbox;
     sandbox.leave_namespaces().map_err(at(Step::Namespaces))?;
     sandbox.arrange_mounts().map_err(at(Step::Mounts))?;

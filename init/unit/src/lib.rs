@@ -18,7 +18,7 @@ mod values;
 pub use calendar::Calendar;
 pub use exposure::{Exposure, Finding, exposure};
 pub use lint::{Linted, Remark, Weight, lint};
-pub use load::{Loaded, load};
+pub use load::{DISABLED, INDISPENSABLE, Loaded, load};
 pub use parse::{MAX_DESCRIPTORS, instances, parse, parse_instance};
 pub use values::{Users, signal_name};
 

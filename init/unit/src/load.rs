@@ -1,7 +1,7 @@
 //! All service files together: which one of two with the same name counts, and whether what they
 //! require of each other can be had.
 
-use super::{Unit, Users, instances, parse, parse_instance};
+use super::{Start, Unit, Users, instances, parse, parse_instance};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,14 @@ pub struct Loaded {
     pub units: Vec<Unit>,
     /// Files that were refused: one sentence each.
     pub refused: Vec<String>,
+    /// Services that a person has disabled: the boot does not start them.
+    pub disabled: Vec<String>,
 }
+
+/// The file of a directory that names disabled services, one a line.
+pub const DISABLED: &str = "disabled";
+/// Without these nobody could enable anything again.
+pub const INDISPENSABLE: &[&str] = &["console", "log", "toold"];
 
 /// A valid file and where it came from.
 #[derive(Debug, Clone)]
@@ -39,8 +46,39 @@ pub fn load(directories: &[&Path], users: &Users) -> Loaded {
             }
         }
     }
-    let units = settle(candidates, &mut refused);
-    Loaded { units, refused }
+    let mut units = settle(candidates, &mut refused);
+    let disabled = disabled(directories, &units, &mut refused);
+    for unit in units.iter_mut().filter(|unit| disabled.contains(&unit.name)) {
+        unit.start = Start::Manual;
+    }
+    Loaded { units, refused, disabled }
+}
+
+/// The names in the lists of disabled services. A line that cannot be followed is refused alone.
+fn disabled(directories: &[&Path], units: &[Unit], refused: &mut Vec<String>) -> Vec<String> {
+    let mut disabled = Vec::new();
+    for file in directories.iter().map(|directory| directory.join(DISABLED)).filter(|file| file.exists()) {
+        let text = text_of(&file).unwrap_or_else(|why| {
+            refused.push(format!("{}: {why}; correct or remove the file", file.display()));
+            String::new()
+        });
+        let lines = text.lines().map(str::trim).enumerate();
+        for (number, name) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+            let why = match units.iter().any(|unit| unit.name == name) {
+                _ if INDISPENSABLE.contains(&name) => {
+                    "cannot be disabled: without it nobody could enable it again"
+                }
+                true => {
+                    disabled.push(name.to_owned());
+                    continue;
+                }
+                false => "is no service",
+            };
+            let name: String = name.chars().filter(|c| !c.is_control()).take(60).collect();
+            refused.push(format!("{}:{}: \"{name}\" {why}; remove this line", file.display(), number + 1));
+        }
+    }
+    disabled
 }
 
 /// The service of a file, or those of a template.
@@ -207,6 +245,23 @@ mod tests {
             all.contains("d.toml: requires = \"gone\"") && all.contains("c.toml: requires = \"d\""),
             "{all}"
         );
+    }
+
+    #[test]
+    fn disabled_services_are_there_and_not_started_at_boot() {
+        let directories = Directories::new(&[("etc/a.toml", ""), ("etc/b.toml", ""), ("etc/toold.toml", "")]);
+        let list = directories.0.path().join("etc/disabled");
+        std::fs::write(list, "# nothing\n\nb\ntoold\ngone\n").expect("written");
+        let loaded = directories.load();
+        let starts: Vec<Start> = loaded.units.iter().map(|u| u.start).collect();
+        assert_eq!(starts, [Start::Boot, Start::Manual, Start::Boot]);
+        assert_eq!(loaded.disabled, ["b"]);
+        assert!(
+            loaded.refused[0].contains("disabled:4: \"toold\" cannot be disabled"),
+            "{:?}",
+            loaded.refused
+        );
+        assert!(loaded.refused[1].contains("disabled:5: \"gone\" is no service"), "{:?}", loaded.refused);
     }
 
     #[test]
