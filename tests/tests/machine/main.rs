@@ -6,6 +6,7 @@ mod data;
 mod disk;
 mod engines;
 mod faults;
+mod recovery;
 mod sandbox;
 mod services;
 
