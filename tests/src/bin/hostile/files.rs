@@ -7,6 +7,8 @@ use std::io::{PipeWriter, Read};
 /// Open files with so many processes, each as many as it may, and hold them.
 pub(crate) fn open_all(processes: u32) -> Outcome {
     let (mut done, said) = std::io::pipe()?;
+    // Later there is no descriptor for it.
+    let mut count = File::open("/proc/sys/fs/file-nr")?;
     for _ in 0..processes {
         if sys::fork()?.is_none() {
             return hold(said);
@@ -15,7 +17,8 @@ pub(crate) fn open_all(processes: u32) -> Outcome {
     drop(said);
     // Ends when the last of them has all it can get.
     let _ = done.read(&mut [0])?;
-    let total = std::fs::read_to_string("/proc/sys/fs/file-nr")?;
+    let mut total = String::new();
+    count.read_to_string(&mut total)?;
     println!("hostile: open: all hold what they could get; file-nr: {}", total.trim().replace('\t', " "));
     sys::pause();
     Ok(())

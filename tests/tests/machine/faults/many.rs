@@ -64,6 +64,10 @@ fn wait_for(appliance: &Appliance, running: usize, restarted: usize) -> Result<D
         if (now, again) == (running, restarted) {
             return Ok(took);
         }
-        ensure!(Instant::now() < until, "{now} of {running} run, {again} of {restarted} were started again");
+        ensure!(
+            Instant::now() < until,
+            "{now} of {running} run, {again} of {restarted} were started again; one of them: {:?}",
+            many().find(|s| s["state"] != "running")
+        );
     }
 }

@@ -47,14 +47,32 @@ pub(crate) fn start(appliance: &Appliance, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Wait for a line in the log of a unit.
+/// Wait for a line in the log of a unit. A stream that ends is asked for again: its server may have died.
 pub(crate) fn said(appliance: &Appliance, unit: &str, wanted: &str) -> Result<String> {
-    // PID 1 does the searching: of a flood a follower does not get every line.
-    let mut log = appliance.follow(&["logs", "--unit", unit, "--grep", wanted, "-n", "1", "--follow"])?;
-    let line = log.wait_for(|line| line.contains(wanted));
-    let line = line.with_context(|| format!("{unit} did not say {wanted:?}"))?;
-    log.end();
-    Ok(line.trim().to_owned())
+    let until = Instant::now() + PATIENCE;
+    loop {
+        // PID 1 does the searching: of a flood a follower does not get every line.
+        let mut log = appliance.follow(&["logs", "--unit", unit, "--grep", wanted, "-n", "1", "--follow"])?;
+        let line = log.wait_for(|line| line.contains(wanted));
+        log.end();
+        match line {
+            Ok(line) => return Ok(line.trim().to_owned()),
+            Err(error) if Instant::now() > until => {
+                let status = appliance.service(unit).map_or_else(|e| e.to_string(), |s| s.to_string());
+                return Err(error).with_context(|| {
+                    format!("{unit} did not say {wanted:?}; it is {status}; {}", last_words(appliance))
+                });
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// The end of what the machine said on its serial line.
+fn last_words(appliance: &Appliance) -> String {
+    let text = appliance.machine.serial().text();
+    let lines: Vec<&str> = text.lines().collect();
+    format!("the machine's last lines:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
 }
 
 /// Kill the main process of a service, with which all that it made ends.
