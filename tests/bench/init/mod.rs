@@ -110,3 +110,33 @@ impl Measured {
 fn pss(figures: &Figures, services: usize) -> f64 {
     median(figures.pss.get(&services).cloned().unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(scale: f64) -> Figures {
+        Figures {
+            first: vec![scale; 3],
+            second: vec![10.0 * scale; 3],
+            pss: [(1, vec![scale]), (SOME, vec![2.0 * scale]), (MANY, vec![1000.0 * scale])].into(),
+            start: vec![5.0 * scale],
+            wakeups: scale - 100.0,
+            shutdown: vec![scale],
+        }
+    }
+
+    #[test]
+    fn rows_name_the_best_peer_and_the_table_has_everybody() {
+        let all = [(Supervisor::Aios, 100.0), (Supervisor::S6, 100.0), (Supervisor::Runit, 200.0)];
+        let measured = Measured(all.map(|(supervisor, scale)| (supervisor, figures(scale))).into());
+        let json = serde_json::to_value(measured.rows().expect("rows")).expect("JSON");
+        let row =
+            |id: &str| json.as_array().and_then(|rows| rows.iter().find(|row| row["id"] == id)).cloned();
+        let first = row("init.restart_first").expect("a row");
+        assert_eq!((&first["peer"], &first["ratio"]), (&"s6".into(), &1.0.into()));
+        let wakeups = row("init.wakeups").expect("a row");
+        assert_eq!((&wakeups["ratio"], &wakeups["holds"]), (&serde_json::Value::Null, &true.into()));
+        assert_eq!(measured.table().lines().count(), 4);
+    }
+}
