@@ -16,5 +16,6 @@ pub mod file;
 pub mod policy;
 pub mod redact;
 pub mod serve;
+mod switch;
 pub mod tool;
 pub mod undo;
