@@ -16,6 +16,7 @@ pub mod file;
 pub mod policy;
 pub mod redact;
 pub mod serve;
+mod stored;
 mod switch;
 pub mod tool;
 pub mod undo;

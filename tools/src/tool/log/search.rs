@@ -2,12 +2,15 @@
 
 use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Look};
+use crate::stored;
 use crate::tool::service::shared::logs;
+use aios_abi::service::LogLine;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Lines in one answer.
 const MAX: u32 = 1_000;
@@ -32,6 +35,9 @@ pub struct Args {
     /// Only the last so many minutes.
     #[serde(default)]
     minutes: Option<u32>,
+    /// Also lines of this many boots before the present one, from the data disk.
+    #[serde(default)]
+    earlier_boots: u32,
     /// At most this many lines, the newest ones.
     #[serde(default = "default_limit")]
     #[schemars(range(min = 1, max = 1_000))]
@@ -75,7 +81,7 @@ pub struct Lines {
     lines: Vec<Line>,
     /// There may be older lines that fit.
     truncated: bool,
-    /// Lines that the logs have dropped since boot.
+    /// Lines that the logs have dropped since boot; of earlier boots, lines that cannot be read any more.
     dropped: u64,
 }
 
@@ -90,6 +96,8 @@ pub struct Line {
     priority: u8,
     /// The text.
     text: String,
+    /// How many boots ago: 0 is the present one.
+    boot: u32,
 }
 
 /// The tool.
@@ -98,7 +106,7 @@ pub static TOOL: &Declaration = &Declaration {
     name: "log.search",
     summary: "Search the logs of services, init and the kernel",
     effect: Effect::Read,
-    touches: &["the logs that init keeps"],
+    touches: &["the logs that init keeps", "/data/log"],
     role: Role::Viewer,
     timeout_ms: 5_000,
     examples: &[
@@ -111,6 +119,7 @@ pub static TOOL: &Declaration = &Declaration {
         ("find log messages about out of memory", r#"{"contains":"out of memory"}"#),
         ("what happened in the last hour?", r#"{"minutes":60}"#),
         ("show the last 20 lines of the log of console", r#"{"unit":"console","limit":20}"#),
+        ("show the log lines of the last 2 boots", r#"{"earlier_boots":2}"#),
         ("what went wrong recently?", r#"{"level":"warning","minutes":60}"#),
     ],
     code: &Look { run, summary },
@@ -120,12 +129,14 @@ fn run(ctx: &Ctx, args: Args) -> Result<Lines, CallError> {
     if args.limit == 0 || args.limit > MAX {
         return Err(CallError::invalid(format!("`limit` must be 1 to {MAX} lines")));
     }
+    if args.earlier_boots > 0 {
+        return from_disk(&args);
+    }
     // init filters by unit and text; what is filtered here needs more lines than are shown.
     let filters_here = args.level != Level::All || args.minutes.is_some();
     let fetch = if filters_here { FETCH } else { args.limit };
+    let since = since(&args);
     let (found, dropped) = logs(ctx, args.unit, args.contains, fetch)?;
-    let since =
-        args.minutes.map_or(0, |minutes| crate::audit::now_ms().saturating_sub(u64::from(minutes) * 60_000));
     let fetched = found.len();
     let mut lines: Vec<_> = found
         .into_iter()
@@ -136,16 +147,39 @@ fn run(ctx: &Ctx, args: Args) -> Result<Lines, CallError> {
     Ok(Lines {
         truncated: more || fetched >= fetch as usize,
         dropped,
-        lines: lines
-            .into_iter()
-            .map(|line| Line {
-                time: time(line.time_ms),
-                unit: line.unit,
-                priority: line.priority,
-                text: line.text.chars().take(MAX_LINE).collect(),
-            })
-            .collect(),
+        lines: lines.into_iter().map(|line| shown(0, line)).collect(),
     })
+}
+
+/// The rings hold the present boot alone.
+fn from_disk(args: &Args) -> Result<Lines, CallError> {
+    let since = since(args);
+    let contains = args.contains.as_ref().map(|text| text.to_lowercase());
+    let wanted = |line: &LogLine| {
+        line.priority <= args.level.priority()
+            && line.time_ms >= since
+            && args.unit.as_ref().is_none_or(|unit| *unit == line.unit)
+            && contains.as_ref().is_none_or(|text| line.text.to_lowercase().contains(text))
+    };
+    let directory = Path::new(stored::DIRECTORY);
+    let found = stored::read(directory, args.earlier_boots, args.limit as usize, wanted)
+        .map_err(|e| CallError::unavailable(format!("the stored logs cannot be read: {e}")))?;
+    let lines = found.lines.into_iter().map(|(boot, line)| shown(boot, line)).collect();
+    Ok(Lines { lines, truncated: found.more, dropped: found.unreadable })
+}
+
+fn since(args: &Args) -> u64 {
+    args.minutes.map_or(0, |minutes| crate::audit::now_ms().saturating_sub(u64::from(minutes) * 60_000))
+}
+
+fn shown(boot: u32, line: LogLine) -> Line {
+    Line {
+        time: time(line.time_ms),
+        unit: line.unit,
+        priority: line.priority,
+        text: line.text.chars().take(MAX_LINE).collect(),
+        boot,
+    }
 }
 
 fn time(ms: u64) -> String {
