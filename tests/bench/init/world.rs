@@ -154,7 +154,14 @@ impl Drop for World {
         let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
         let _ = self.child.wait();
         wait_until_empty(&self.cgroup);
-        remove(&self.cgroup);
+        // The last processes may still be on their way out, and nothing tells when they are.
+        for _ in 0..100 {
+            if remove(&self.cgroup).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        eprintln!("bench: {} could not be removed", self.cgroup.display());
     }
 }
 
@@ -230,11 +237,12 @@ fn wait_until_empty(cgroup: &Path) {
 }
 
 /// Remove a cgroup and those in it.
-fn remove(cgroup: &Path) {
-    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
-        if entry.path().is_dir() {
-            remove(&entry.path());
+fn remove(cgroup: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(cgroup)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove(&path)?;
         }
     }
-    let _ = fs::remove_dir(cgroup);
+    fs::remove_dir(cgroup)
 }
