@@ -12,7 +12,12 @@ pub const FOREIGN: &[(&str, Parser)] = &[
     ("uevent", |bytes| drop(crate::device::parse(bytes))),
     ("cmdline", |bytes| drop(crate::cmdline::parse(&String::from_utf8_lossy(bytes)))),
     ("control", |bytes| drop(aios_abi::frame::decode::<ClientFrame<InitRequest>>(bytes))),
-    ("ext4", |bytes| drop(crate::boot::ext4::Superblock::parse(bytes))),
+    ("ext4", |bytes| {
+        if let Some(found) = crate::boot::ext4::Superblock::parse(bytes) {
+            let rest = bytes.get(crate::boot::ext4::LENGTH..).unwrap_or_default();
+            let _ = (crate::boot::groups::place(&found, 0), crate::boot::groups::sound(&found, rest));
+        }
+    }),
     ("order", |bytes| drop(crate::boot::order::Order::parse(bytes))),
     ("kmsg", |bytes| drop(crate::logs::kernel_record(bytes))),
     ("service-file", |bytes| {

@@ -7,7 +7,7 @@
 mod child;
 mod data;
 pub(crate) mod ext4;
-mod groups;
+pub(crate) mod groups;
 mod identity;
 mod initramfs;
 pub(crate) mod mounts;
