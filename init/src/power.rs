@@ -5,6 +5,7 @@ use crate::device::line;
 use crate::logs::Logs;
 use crate::supervisor::Power;
 use rustix::system::RebootCommand;
+use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -113,12 +114,28 @@ pub(crate) fn go_down(power: Power, logs: &mut Logs) {
     let (command, word) = match power {
         Power::Off => (RebootCommand::PowerOff, "off"),
         Power::Reboot => (RebootCommand::Restart, "restarting"),
+        Power::Kexec => (RebootCommand::Kexec, "starting the loaded kernel"),
     };
     logs.info(&format!("disks are clean; {word}"));
     logs.flush_for(Duration::from_secs(1));
     if let Err(e) = rustix::system::reboot(command) {
         logs.warn(&format!("the kernel refuses: {e}"));
     }
+}
+
+/// Load a kernel that [`Power::Kexec`] starts. An empty command line stands for the present one.
+pub(crate) fn load_kernel(kernel: &str, initramfs: Option<&str>, cmdline: &str) -> Result<(), String> {
+    let open = |path: &str| match path.starts_with('/') {
+        true => File::open(path).map_err(|e| format!("{path}: {e}")),
+        false => Err(format!("\"{path}\" is not an absolute path; begin it with /")),
+    };
+    let image = open(kernel)?;
+    let initramfs = initramfs.map(open).transpose()?;
+    let present = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let cmdline = if cmdline.is_empty() { present.trim() } else { cmdline };
+    let line = CString::new(cmdline).map_err(|_| "the command line holds a NUL character".to_owned())?;
+    crate::sys::load_kernel(&image, initramfs.as_ref(), &line)
+        .map_err(|e| format!("{kernel} cannot be loaded: {e}"))
 }
 
 /// Where people and the kernel's log see it, past everything that may be broken.

@@ -19,7 +19,6 @@ const SEED_BYTES: usize = 512;
 const SYSCTLS: &[(&str, &str)] = &[
     ("kernel/dmesg_restrict", "1"),
     ("kernel/kptr_restrict", "2"),
-    ("kernel/kexec_load_disabled", "1"),
     ("kernel/perf_event_paranoid", "3"),
     ("kernel/sysrq", "0"),
     ("kernel/unprivileged_bpf_disabled", "1"),

@@ -321,7 +321,11 @@ impl Machine {
 
     fn begin_shutdown(&mut self, power: Power, why: &str) {
         if !self.supervisor.shutting_down() {
-            let what = if power == Power::Off { "switching off" } else { "restarting" };
+            let what = match power {
+                Power::Off => "switching off",
+                Power::Reboot => "restarting",
+                Power::Kexec => "starting another kernel",
+            };
             self.logs.info(&format!("{what} ({why}): stopping {} services", self.services.len()));
             self.happened(Event::Shutdown(power));
         }

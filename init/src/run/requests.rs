@@ -6,6 +6,7 @@ use crate::clock::{self, milliseconds};
 use crate::control::Incoming;
 use crate::device::line;
 use crate::logs::Filter;
+use crate::power;
 use crate::supervisor::{Event, Id, Power, Ticket};
 use aios_abi::call::Meta;
 use aios_abi::service::{InitReply, InitRequest, MachineStatus, ServiceChange, ServiceStatus};
@@ -115,6 +116,11 @@ impl Machine {
                 None
             }
             InitRequest::PowerOff => self.go_down_for(peer, connection, id, Power::Off)?,
+            InitRequest::Kexec { kernel, initramfs, cmdline } => {
+                only_root(peer)?;
+                power::load_kernel(&kernel, initramfs.as_deref(), &cmdline).map_err(CallError::failed)?;
+                self.go_down_for(peer, connection, id, Power::Kexec)?
+            }
             InitRequest::Reboot => self.go_down_for(peer, connection, id, Power::Reboot)?,
         })
     }

@@ -32,6 +32,8 @@ pub(crate) enum Power {
     Off,
     /// Start anew.
     Reboot,
+    /// Start the kernel that was loaded.
+    Kexec,
 }
 
 /// What the supervisor needs to know of a service.

@@ -13,8 +13,9 @@ pub(crate) use rustix::io::Errno;
 pub(crate) use text::give_back;
 
 use std::ffi::{CStr, CString, c_char};
+use std::fs::File;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 fn last_errno() -> Errno {
@@ -23,6 +24,26 @@ fn last_errno() -> Errno {
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// kexec_file_load(2): what reboot(2) with `LINUX_REBOOT_CMD_KEXEC` starts.
+pub(crate) fn load_kernel(kernel: &File, initramfs: Option<&File>, cmdline: &CStr) -> io::Result<()> {
+    // KEXEC_FILE_NO_INITRAMFS
+    let flags: libc::c_ulong = if initramfs.is_some() { 0 } else { 4 };
+    let line = cmdline.to_bytes_with_nul();
+    let initramfs = initramfs.map_or(-1, AsRawFd::as_raw_fd);
+    // SAFETY: two descriptors that are open, and a string of this length, its NUL included, that lives.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_kexec_file_load,
+            kernel.as_raw_fd(),
+            initramfs,
+            line.len(),
+            line.as_ptr(),
+            flags,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Execute a program in place of this one, with our environment and one more variable. Comes back

@@ -6,6 +6,7 @@ mod data;
 mod disk;
 mod engines;
 mod faults;
+mod kexec;
 mod recovery;
 mod sandbox;
 mod services;

@@ -67,6 +67,16 @@ pub enum InitRequest {
     /// Send an event whenever a service's state changes, until the request is cancelled; first one for each
     /// service as it is now.
     Watch,
+    /// Load a kernel, stop all services, unmount, and start it in place of the present one, without the
+    /// firmware (kexec_file_load(2)). Refused, with everything as it was, when it cannot be loaded.
+    Kexec {
+        /// Absolute path of a kernel image.
+        kernel: String,
+        /// Absolute path of its initramfs.
+        initramfs: Option<String>,
+        /// Its command line; the present one if empty.
+        cmdline: String,
+    },
 }
 
 /// What PID 1 sends before or instead of a reply.

@@ -42,6 +42,17 @@ pub(crate) fn strange_packets() -> Outcome {
     Ok(())
 }
 
+/// Have PID 1 start another kernel.
+pub(crate) fn kexec(kernel: &str, initramfs: &str) -> std::io::Result<()> {
+    let body = InitRequest::Kexec {
+        kernel: kernel.to_owned(),
+        initramfs: Some(initramfs.to_owned()),
+        cmdline: String::new(),
+    };
+    println!("<5>kexec: {}", answer(aios_abi::paths::INIT_SOCKET, &request(body)));
+    Ok(())
+}
+
 fn request<T: serde::Serialize>(body: T) -> Vec<u8> {
     let frame = ClientFrame::Request(Request { id: 1, meta: Meta::why("because I say so"), body });
     frame::encode(&frame).unwrap_or_default()
