@@ -7,7 +7,7 @@ pub(super) const STABLE: Duration = Duration::from_secs(60);
 /// Deaths in a row from which on a service counts as flapping.
 pub(super) const DEGRADED_AFTER: u32 = 5;
 /// The second death in a row waits this long, each further one twice as long as the one before.
-const FIRST: Duration = Duration::from_millis(100);
+const FIRST: Duration = Duration::from_millis(25);
 /// No pause is longer.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -54,8 +54,8 @@ mod tests {
         let mut random = Random::new(7);
         assert_eq!(delay(1, false, &mut random), Duration::ZERO);
         let second = delay(2, false, &mut random);
-        assert!((75..=100).contains(&second.as_millis()), "{second:?}");
-        for failures in 12..200 {
+        assert!((18..=25).contains(&second.as_millis()), "{second:?}");
+        for failures in 14..200 {
             let pause = delay(failures, false, &mut random);
             assert!((45..=60).contains(&pause.as_secs()), "{pause:?}");
         }

@@ -127,11 +127,8 @@ impl Supervisor {
     /// Deadlines that have passed.
     pub(super) fn expire(&mut self, wall: Now, out: &mut Vec<Action>) {
         let now = wall.boot;
-        for index in 0..self.services.len() {
+        for index in self.services.overdue(now) {
             let Some(s) = self.services.get_mut(index) else { continue };
-            if s.deadline().is_none_or(|at| at > now) {
-                continue;
-            }
             self.moved = true;
             let id = Id(index);
             if s.thaw_at.is_some_and(|at| at <= now) {
@@ -221,12 +218,7 @@ impl Supervisor {
             let other = self.services.get(id.0);
             other.is_some_and(|o| !o.settled && o.wanted && !o.resting) && blocked.get(id.0) != Some(&true)
         };
-        s.phase == Phase::Idle
-            && s.wanted
-            && !s.resting
-            && !s.done
-            && !s.failed
-            && !s.gone
+        s.waits()
             && self.shutdown.is_none()
             && s.spec.requires.iter().all(|id| self.services.get(id.0).is_some_and(Service::is_up))
             && !s.spec.after.iter().any(settles)

@@ -16,12 +16,7 @@ pub(crate) struct Common {
 impl Supervisor {
     /// Services whose memory changed since the last call.
     pub(crate) fn take_changed(&mut self) -> Vec<Id> {
-        let changed = |s: &mut Service| std::mem::take(&mut s.changed);
-        self.services
-            .iter_mut()
-            .enumerate()
-            .filter_map(|(index, s)| changed(s).then_some(Id(index)))
-            .collect()
+        self.services.take_changed().into_iter().map(Id).collect()
     }
 
     /// What has to be remembered of a service.
@@ -43,9 +38,9 @@ impl Supervisor {
             self.runs = self.runs.max(memory.run.map_or(0, |run| run.0));
             if let Some(s) = self.services.get_mut(id.0) {
                 s.memory = memory;
-                s.changed = true;
             }
         }
+        self.services.settle();
     }
 
     /// Sockets that have to be watched for somebody who knocks.
@@ -98,6 +93,7 @@ impl Supervisor {
             self.halt_with_dependents(id);
             self.settle_idle(id, now.boot, &mut out);
         }
+        self.services.settle();
         self.moved = true;
         out
     }

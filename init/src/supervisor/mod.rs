@@ -13,6 +13,7 @@ mod memory;
 mod service;
 #[cfg(test)]
 mod simulation;
+mod table;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -26,6 +27,7 @@ pub(crate) use memory::Common;
 pub(crate) use service::Memory;
 use service::{Goal, Phase, Service};
 use std::time::Duration;
+use table::Table;
 pub(crate) use types::{
     Action, Ended, Event, Id, Kind, Now, Power, Readiness, Run, Severity, Spec, Start, Ticket, View,
 };
@@ -40,7 +42,7 @@ const FROZEN_LIMIT: Duration = Duration::from_secs(10);
 /// All services and what is to become of them.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
-    services: Vec<Service>,
+    services: Table,
     graph: Graph,
     runs: u64,
     random: Random,
@@ -76,11 +78,19 @@ impl Supervisor {
         if clock_set {
             self.reschedule(now);
         }
+        self.services.settle();
         self.expire(now, &mut out);
+        self.services.settle();
         // Ending one service may let another one start, and the other way round.
         while std::mem::take(&mut self.moved) {
-            self.end_those_that_may(now, &mut out);
-            self.start_those_that_may(now, &mut out);
+            if self.services.counts().halting > 0 {
+                self.end_those_that_may(now, &mut out);
+                self.services.settle();
+            }
+            if self.services.counts().waiting > 0 {
+                self.start_those_that_may(now, &mut out);
+                self.services.settle();
+            }
         }
         self.go_down_if_all_have_ended(now.boot, &mut out);
         out
@@ -89,7 +99,7 @@ impl Supervisor {
     /// When [`Event::Tick`] is due at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let give_up = self.shutdown.filter(|_| !self.down).map(|(_, at)| at);
-        self.services.iter().filter_map(Service::deadline).chain(give_up).min()
+        self.services.deadline().into_iter().chain(give_up).min()
     }
 
     /// The service as people see it.
@@ -220,9 +230,14 @@ impl Supervisor {
                 self.want(Id(index), now.boot);
             }
         }
-        for s in self.services.iter_mut().filter(|s| s.spec.start == Start::Socket && !s.wanted) {
-            s.wanted = true;
-            s.resting = true;
+        let waits = |s: &Service| s.spec.start == Start::Socket && !s.wanted;
+        for index in 0..self.services.len() {
+            if self.services.get(index).is_some_and(waits)
+                && let Some(s) = self.services.get_mut(index)
+            {
+                s.wanted = true;
+                s.resting = true;
+            }
         }
     }
 
@@ -349,7 +364,7 @@ impl Supervisor {
 
     fn go_down_if_all_have_ended(&mut self, now: Duration, out: &mut Vec<Action>) {
         let Some((power, give_up)) = self.shutdown.filter(|_| !self.down) else { return };
-        let none_left = self.services.iter().all(|s| !s.phase.active());
+        let none_left = self.services.counts().active == 0;
         if none_left || give_up <= now {
             self.down = true;
             let left = (0..self.services.len()).map(Id).filter(|id| self.active_run(*id).is_some()).collect();

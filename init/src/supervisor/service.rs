@@ -83,8 +83,6 @@ pub(super) struct Service {
     /// The service was removed; its place is free when nothing of it runs.
     pub(super) gone: bool,
     pub(super) waiting: Vec<(Ticket, Goal)>,
-    /// Something of it changed since the shell last looked.
-    pub(super) changed: bool,
 }
 
 impl std::ops::Deref for Service {
@@ -97,7 +95,6 @@ impl std::ops::Deref for Service {
 
 impl std::ops::DerefMut for Service {
     fn deref_mut(&mut self) -> &mut Memory {
-        self.changed = true;
         &mut self.memory
     }
 }
@@ -125,7 +122,7 @@ impl Service {
             verdict: None,
             last_exit: None,
         };
-        Self { spec, memory, gone: false, waiting: Vec::new(), changed: true }
+        Self { spec, memory, gone: false, waiting: Vec::new() }
     }
 
     pub(super) fn go(&mut self, phase: Phase, now: Duration) {
@@ -142,6 +139,11 @@ impl Service {
     /// Those who require it may run.
     pub(super) fn is_up(&self) -> bool {
         !self.halt && (self.phase == Phase::Running || self.done)
+    }
+
+    /// It has no run and is to have one.
+    pub(super) fn waits(&self) -> bool {
+        self.phase == Phase::Idle && self.wanted && !self.resting && !self.done && !self.failed && !self.gone
     }
 
     /// Nobody is going to start it.

@@ -143,16 +143,19 @@ fn play(world: &mut World, dice: &mut Dice) {
 fn renew(world: &mut World) {
     let ids = (0..world.specs.len()).map(Id);
     let memories = ids.filter_map(|id| Some((id, world.supervisor.memory(id)?.clone()))).collect();
-    let waiting: Vec<_> =
-        world.supervisor.services.iter_mut().map(|s| std::mem::take(&mut s.waiting)).collect();
+    let count = world.specs.len();
+    let mut take = |n| world.supervisor.services.get_mut(n).map(|s| std::mem::take(&mut s.waiting));
+    let waiting: Vec<_> = (0..count).filter_map(&mut take).collect();
     let common = world.supervisor.common();
     world.supervisor = Supervisor::new(world.specs.clone(), 9);
     world.supervisor.recall(common, memories);
     // The new one leads the machine down again, should the old one have failed while doing that.
     world.down = None;
     // Connections do not survive it; to end this history well, those who waited go on waiting.
-    for (s, waiting) in world.supervisor.services.iter_mut().zip(waiting) {
-        s.waiting = waiting;
+    for (index, waiting) in waiting.into_iter().enumerate() {
+        if let Some(s) = world.supervisor.services.get_mut(index) {
+            s.waiting = waiting;
+        }
     }
 }
 
@@ -180,7 +183,7 @@ fn history(seed: u64) {
     world.settle();
     for (index, spec) in world.specs.iter().enumerate() {
         let (id, state) = (Id(index), world.state(Id(index)));
-        let up = |id: &Id| world.supervisor.services[id.0].is_up();
+        let up = |id: &Id| world.supervisor.service(*id).is_up();
         let expected: &[ServiceState] = match (spec.kind, spec.start) {
             _ if !world.wanted[index] => &[ServiceState::Stopped],
             _ if !spec.requires.iter().all(up) => &[
@@ -205,7 +208,7 @@ fn history(seed: u64) {
             _ => &[ServiceState::Running],
         };
         assert!(expected.contains(&state), "{} is {state:?}, not one of {expected:?}", spec.name);
-        let s = &world.supervisor.services[id.0];
+        let s = world.supervisor.service(id);
         let served = s.waiting.is_empty() || state == ServiceState::Waiting;
         assert!(served, "{}: {:?} wait for ever while it is {state:?}", spec.name, s.waiting);
     }

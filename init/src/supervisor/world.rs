@@ -53,6 +53,12 @@ pub(super) struct World {
     pub(super) tickets: u64,
 }
 
+impl Supervisor {
+    pub(super) fn service(&self, id: Id) -> &Service {
+        self.services.get(id.0).expect("exists")
+    }
+}
+
 impl World {
     pub(super) fn new(specs: Vec<Spec>) -> Self {
         let count = specs.len();
@@ -136,7 +142,7 @@ impl World {
             Action::Terminate(id, run) => {
                 assert_eq!(self.alive.get(&id), Some(&run), "asked a process to end that does not exist");
                 for (other, spec) in self.specs.iter().enumerate() {
-                    let held = spec.requires.contains(&id) && self.supervisor.services[other].halt;
+                    let held = spec.requires.contains(&id) && self.supervisor.service(Id(other)).halt;
                     assert!(!(held && self.alive.contains_key(&Id(other))), "stopped before its dependents");
                 }
                 self.frozen.retain(|other| *other != id);
@@ -182,7 +188,7 @@ impl World {
 
     fn is_up(&self, id: Id) -> bool {
         match self.specs[id.0].kind {
-            Kind::Milestone => self.supervisor.services[id.0].is_up(),
+            Kind::Milestone => self.supervisor.service(id).is_up(),
             _ => self.ready[id.0],
         }
     }
@@ -240,7 +246,7 @@ impl World {
             return;
         }
         if let Some(run) = self.alive.get(&id).copied() {
-            let s = &self.supervisor.services[id.0];
+            let s = self.supervisor.service(id);
             if !s.halt && matches!(s.phase, Phase::Starting { .. } | Phase::Running) {
                 self.ready[id.0] = true;
             }
