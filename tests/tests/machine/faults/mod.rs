@@ -36,7 +36,7 @@ pub(crate) fn machine(
     let files: Vec<(&str, &[u8])> =
         services.iter().map(|(path, text)| (path.as_str(), text.as_slice())).collect();
     let appliance = Appliance::boot(&files, change)?;
-    appliance.claim()?;
+    appliance.claim().with_context(|| last_words(&appliance))?;
     Ok(appliance)
 }
 
