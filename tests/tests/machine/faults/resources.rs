@@ -61,10 +61,10 @@ fn a_service_that_eats_all_memory_is_killed_named_and_started_again_later() -> R
     let took = begun.elapsed().as_secs();
     let status = wait_until(&appliance, "eat", |s| s["state"] == "running")?;
     let last = text(&status["last_exit"]);
+    before.same(&appliance, "eat")?;
     println!(
         "fault eat: the machine was out of memory three times in {took} s; eat: {last}; nobody else died"
     );
-    before.same(&appliance, "eat")?;
     ensure!(last.contains("out of memory"), "the reason is not told: {status}");
     ensure!(status["restarts"] == 3, "it was not started again after each: {status}");
     let lines = appliance.json(&["logs", "--unit", "init", "--grep", "eat: killed", "-n", "50"])?;
