@@ -262,17 +262,22 @@ fn reset_signals() -> Result<(), Errno> {
     Ok(())
 }
 
-/// How the scheduler and the kernel's search for memory look at it.
+/// How the scheduler and the kernel's search for memory look at it. In a container init may lack the power to
+/// prefer it; that keeps no service from starting.
 fn set_priority(program: &Program<'_>) -> Result<(), Errno> {
+    let unless_forbidden = |outcome: Result<(), Errno>| match outcome {
+        Err(Errno::ACCESS | Errno::PERM) => Ok(()),
+        other => other,
+    };
     if let Some(score) = program.oom_score {
         use rustix::fs::{CWD, Mode, OFlags, openat};
         let path = c"/proc/self/oom_score_adj";
         let file = openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-        rustix::io::write(&file, score.as_bytes())?;
+        unless_forbidden(rustix::io::write(&file, score.as_bytes()).map(drop))?;
     }
     match program.nice {
         0 => Ok(()),
-        nice => rustix::process::setpriority_process(None, nice),
+        nice => unless_forbidden(rustix::process::setpriority_process(None, nice)),
     }
 }
 
