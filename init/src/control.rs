@@ -16,7 +16,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Connections at once; the next one is closed at once.
-const MAX_CONNECTIONS: usize = 128;
+const MAX_CONNECTIONS: usize = 512;
+/// Those of all but root together: toold always finds a place.
+const MAX_OF_OTHERS: usize = 384;
+/// Those of one user other than root.
+const MAX_OF_ONE: usize = 64;
 /// Requests of one connection that may be under way.
 const MAX_OPEN: usize = 64;
 /// Packets that wait for a client that does not read; log lines beyond that are left out.
@@ -93,7 +97,7 @@ impl Control {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         while let Ok(fd) = accept_with(&self.listener, flags) {
             let Ok(credentials) = sockopt::socket_peercred(&fd) else { continue };
-            if self.connections.len() >= MAX_CONNECTIONS {
+            if !self.has_place(credentials.uid.as_raw()) {
                 continue;
             }
             self.last = self.last.wrapping_add(1);
@@ -111,6 +115,13 @@ impl Control {
                 self.connections.insert(self.last, connection);
             }
         }
+    }
+
+    fn has_place(&self, uid: u32) -> bool {
+        let of_others = self.connections.values().filter(|c| c.peer.uid != 0).count();
+        let own = self.connections.values().filter(|c| c.peer.uid == uid).count();
+        let fair = uid == 0 || (of_others < MAX_OF_OTHERS && own < MAX_OF_ONE);
+        fair && self.connections.len() < MAX_CONNECTIONS
     }
 
     /// A connection can be read or written.

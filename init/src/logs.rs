@@ -48,6 +48,8 @@ pub(crate) struct Logs {
     seq: u64,
     dropped: u64,
     console: Option<File>,
+    /// The console is written to at the end of a turn of the loop, not while something more urgent waits.
+    deferred: bool,
     /// What the console has not taken yet.
     unsaid: Vec<u8>,
     /// Lines since [`Logs::take_new`], for those who follow.
@@ -67,7 +69,9 @@ impl Logs {
         if self.unsaid.len() < MAX_UNSAID {
             self.unsaid.extend_from_slice(format!("aios: {text}\n").as_bytes());
         }
-        self.flush();
+        if !self.deferred {
+            self.flush();
+        }
         self.push(INIT, priority, text);
     }
 
@@ -99,6 +103,11 @@ impl Logs {
             }
             self.flush();
         }
+    }
+
+    /// From now on somebody calls [`Logs::flush`] soon after each line.
+    pub(crate) fn defer(&mut self) {
+        self.deferred = true;
     }
 
     /// Whether the console has not taken everything.

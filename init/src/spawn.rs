@@ -26,7 +26,6 @@ pub(crate) struct Spawned {
     /// Closes without a word when the program is executed, else says why it was not.
     pub(crate) report: OwnedFd,
     /// Where it writes a line when it is ready, if that is how it says so.
-    #[allow(dead_code)]
     pub(crate) ready: Option<OwnedFd>,
     /// What is missing without being fatal.
     pub(crate) faults: Vec<String>,

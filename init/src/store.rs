@@ -4,7 +4,7 @@
 use crate::sys::Signals;
 use aios_abi::call::{ClientFrame, Meta, Request, ServerFrame};
 use aios_abi::service::{InitEvent, InitReply, InitRequest, LogLine};
-use aios_abi::{CallError, frame, paths};
+use aios_abi::{CallError, ErrorCode, frame, paths};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
@@ -49,21 +49,19 @@ network = false
 /// Follow the logs until SIGTERM, or until init goes away or the disk fails.
 pub(crate) fn run(directory: &Path) -> Result<(), CallError> {
     let signals = Signals::open(&[libc::SIGTERM])?;
-    let mut keeper = Keeper { store: Store::open(directory, FILE_BYTES)?, early: Some(Vec::new()) };
-    let socket = connect().map_err(std::io::Error::from)?;
-    // First the new lines, then those from before: so none is missed in between.
-    ask(&socket, FOLLOW, InitRequest::Logs { unit: None, contains: None, limit: 0, follow: true })?;
-    ask(&socket, EARLIER, InitRequest::Logs { unit: None, contains: None, limit: u32::MAX, follow: false })?;
-    loop {
-        let mut fds = [PollFd::new(&socket, PollFlags::IN), PollFd::new(signals.fd(), PollFlags::IN)];
-        poll(&mut fds, None).map_err(std::io::Error::from)?;
-        let told_to_end = !fds[1].revents().is_empty();
-        while keeper.receive(&socket)? {}
-        if told_to_end {
-            // What was sent before is stored now.
-            return Ok(keeper.store.file.sync_data()?);
-        }
-    }
+    let mut keeper = Keeper { store: Store::open(directory, FILE_BYTES)?, early: None };
+    while keeper.follow(&signals)? == End::Init {}
+    // What was sent before is stored now.
+    Ok(keeper.store.file.sync_data()?)
+}
+
+/// Why a connection to init is of no use any more.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// The keeper was told to end.
+    Own,
+    /// Init executed itself anew; its socket is the same.
+    Init,
 }
 
 fn connect() -> rustix::io::Result<OwnedFd> {
@@ -88,6 +86,34 @@ struct Keeper {
 }
 
 impl Keeper {
+    /// Store what comes over one connection.
+    fn follow(&mut self, signals: &Signals) -> Result<End, CallError> {
+        self.early = Some(Vec::new());
+        let socket = connect().map_err(std::io::Error::from)?;
+        // First the new lines, then those from before: so none is missed in between.
+        ask(&socket, FOLLOW, InitRequest::Logs { unit: None, contains: None, limit: 0, follow: true })?;
+        let all = InitRequest::Logs { unit: None, contains: None, limit: u32::MAX, follow: false };
+        ask(&socket, EARLIER, all)?;
+        let mut heard = false;
+        loop {
+            let mut fds = [PollFd::new(&socket, PollFlags::IN), PollFd::new(signals.fd(), PollFlags::IN)];
+            poll(&mut fds, None).map_err(std::io::Error::from)?;
+            let told_to_end = !fds[1].revents().is_empty();
+            loop {
+                match self.receive(&socket) {
+                    Ok(true) => heard = true,
+                    Ok(false) => break,
+                    // One that never answered would be asked again for ever.
+                    Err(error) if error.code == ErrorCode::Unavailable && heard => return Ok(End::Init),
+                    Err(error) => return Err(error),
+                }
+            }
+            if told_to_end {
+                return Ok(End::Own);
+            }
+        }
+    }
+
     /// Take one packet, if one waits.
     fn receive(&mut self, socket: &OwnedFd) -> Result<bool, CallError> {
         let mut buffer = vec![0; frame::MAX_PACKET];
@@ -98,6 +124,9 @@ impl Keeper {
         let length = match recvmsg(socket, &mut parts, &mut control, flags) {
             Ok(message) => message.bytes,
             Err(rustix::io::Errno::AGAIN) => return Ok(false),
+            Err(rustix::io::Errno::CONNRESET) => {
+                return Err(CallError::unavailable("init closed the connection"));
+            }
             Err(e) => return Err(std::io::Error::from(e).into()),
         };
         if length == 0 {

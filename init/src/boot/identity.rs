@@ -23,6 +23,8 @@ const SYSCTLS: &[(&str, &str)] = &[
     ("kernel/sysrq", "0"),
     ("kernel/unprivileged_bpf_disabled", "1"),
     ("kernel/yama/ptrace_scope", "1"),
+    // One service must not use up the table of files for all: each has a limit of its own, and its memory pays.
+    ("fs/file-max", "9223372036854775807"),
     ("net/core/bpf_jit_harden", "2"),
     ("fs/protected_fifos", "2"),
     ("fs/protected_hardlinks", "1"),

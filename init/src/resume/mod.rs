@@ -21,6 +21,8 @@ const RECORD: u64 = 4096;
 pub(crate) const TOO_MANY: u32 = 4;
 /// A turn of the loop that takes longer does not end.
 const TURN_SECONDS: u32 = 30;
+/// Reading everything again takes longer than a turn.
+const RESUME_SECONDS: u32 = 120;
 
 /// What init knows besides services.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,6 +129,11 @@ impl Page {
         let body = rest.get(..u32::from_le_bytes(*length) as usize)?;
         (checksum(body) == u32::from_le_bytes(*sum)).then(|| postcard::from_bytes(body).ok())?
     }
+}
+
+/// Init is being executed anew: that has to end, too.
+pub(crate) fn resuming() {
+    sys::alarm(RESUME_SECONDS);
 }
 
 /// While one turn of the loop is under way its time is limited; while init waits it is not.

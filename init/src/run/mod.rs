@@ -26,7 +26,7 @@ use aios_abi::service::ServiceState;
 use aios_unit::{Loaded, Users};
 use held::Held;
 use rustix::time::{TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -70,6 +70,9 @@ pub(crate) struct Machine {
     bulky: bool,
     /// More processes have ended than were collected in one turn.
     unreaped: bool,
+    /// Runs that begin in a later turn, because this one has begun enough.
+    to_spawn: VecDeque<(Id, Run)>,
+    spawned: usize,
     page: Option<Page>,
     resumed: u32,
     ended: bool,
@@ -168,6 +171,8 @@ impl Machine {
             console_watched: false,
             bulky: true,
             unreaped: false,
+            to_spawn: VecDeque::new(),
+            spawned: 0,
             page: None,
             resumed: 0,
             ended: false,
@@ -226,6 +231,7 @@ impl Machine {
 
     /// The loop.
     fn go_on(&mut self) -> io::Result<()> {
+        self.logs.defer();
         while !self.ended {
             if self.bulky && self.supervisor.next_deadline().is_none() {
                 self.bulky = false;
@@ -244,6 +250,7 @@ impl Machine {
                 self.serve(token);
             }
             self.happened(Event::Tick);
+            self.spawn_those_that_wait();
             self.expire_tickets();
             self.serve_console();
             self.publish_changes();
@@ -257,7 +264,7 @@ impl Machine {
 
     /// How long nothing has to be done if nothing happens.
     fn pause(&self) -> Option<Duration> {
-        if self.unreaped {
+        if self.unreaped || !self.to_spawn.is_empty() {
             return Some(Duration::ZERO);
         }
         let tickets = self.tickets.values().filter_map(|asked| asked.deadline);
@@ -291,6 +298,7 @@ impl Machine {
 
     /// Wait for the console only while something is left to be written to it.
     fn serve_console(&mut self) {
+        self.logs.flush();
         let pending = self.logs.pending();
         if pending == self.console_watched {
             return;

@@ -75,7 +75,7 @@ impl Machine {
     /// Go on after an error, with the processes, sockets and pipes of the init that had it.
     pub(crate) fn resume(fd: RawFd) -> Result<Self, Fatal> {
         let mut logs = Logs::with_console();
-        resume::turn(true);
+        resume::resuming();
         let (page, crash) = match Page::inherit(fd) {
             Ok(inherited) => inherited,
             Err(e) => return Err(Box::new((logs, format!("the state page is lost: {e}")))),

@@ -10,6 +10,8 @@ use crate::{clock, notify, socket, spawn};
 use rustix::process::{Signal, WaitOptions, pidfd_send_signal};
 use std::collections::VecDeque;
 
+/// Processes that are made before others have their turn: a thousand services at once are not one turn.
+const MAX_SPAWNED: usize = 16;
 /// Processes that are collected before others have their turn.
 const MAX_REAPED: usize = 512;
 
@@ -24,6 +26,18 @@ impl Machine {
         }
     }
 
+    /// Begin the runs that an earlier turn had no time for.
+    pub(super) fn spawn_those_that_wait(&mut self) {
+        self.spawned = 0;
+        while self.spawned < MAX_SPAWNED
+            && let Some((id, run)) = self.to_spawn.pop_front()
+        {
+            self.spawned += 1;
+            let event = self.spawn(id, run);
+            self.happened(event);
+        }
+    }
+
     /// Do what the supervisor says, and tell it what became of that.
     pub(super) fn perform_all(&mut self, actions: Vec<Action>) {
         for action in actions {
@@ -35,7 +49,15 @@ impl Machine {
 
     fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Spawn(id, run) => return Some(self.spawn(id, run)),
+            Action::Spawn(id, run) if self.spawned < MAX_SPAWNED => {
+                self.spawned += 1;
+                return Some(self.spawn(id, run));
+            }
+            Action::Spawn(id, run) => self.to_spawn.push_back((id, run)),
+            Action::Terminate(id, run) | Action::KillAll(id, run) if self.to_spawn.contains(&(id, run)) => {
+                self.to_spawn.retain(|waiting| *waiting != (id, run));
+                return Some(Event::SpawnFailed(id, run, "was ended before it began".to_owned()));
+            }
             Action::Terminate(id, run) => {
                 let signal = self.services.get(id.0).map_or(libc::SIGTERM, |held| held.unit.stop_signal);
                 let _ = self.signal(id, run, signal);

@@ -120,6 +120,12 @@ impl Pids {
         Ok(Self(pids))
     }
 
+    /// The same without this one.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
+
     /// They are the same as before: none was harmed.
     pub(crate) fn same(&self, appliance: &Appliance, fault: &str) -> Result<()> {
         let now = Self::now(appliance).with_context(|| format!("after {fault}"))?;
