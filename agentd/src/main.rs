@@ -50,7 +50,7 @@ fn run(arguments: &Arguments) -> Result<(), CallError> {
             Client::at(at(paths::INFERD_SOCKET)),
         );
         let server = Arc::new(Server { agent, room: tokio::sync::Semaphore::new(QUESTIONS) });
-        aios_abi::sys::notify("READY=1");
+        aios_abi::daemon::ready();
         Ok(aios_abi::server::serve(listener, server).await?)
     })
 }

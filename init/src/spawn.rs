@@ -1,14 +1,15 @@
 //! From a service file to a process.
 
-use crate::sys::{self, OUT_OF_THE_WAY, Program};
+use crate::sys::{self, Directory, OUT_OF_THE_WAY, Program};
 use crate::{cgroup::Cgroup, sandbox, socket};
 use aios_unit::{Readiness, Unit};
-use rustix::fs::{Gid, Mode, Uid, chmod, chown};
+use rustix::fs::{Gid, Uid, chown};
 use rustix::process::Pid;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Programs of the image are in these places.
@@ -43,9 +44,6 @@ pub(crate) fn spawn(
         if !sockets.iter().any(|(name, _)| *name == wanted.name) {
             sockets.push((wanted.name.clone(), socket::make(unit, wanted)?));
         }
-    }
-    for directory in unit.state_directory.iter().chain(&unit.runtime_directory) {
-        own_directory(directory, unit).map_err(|e| format!("{}: {e}", directory.display()))?;
     }
     unit.devices.iter().for_each(|device| give_device(device, unit));
     let mut opened = Vec::new();
@@ -101,6 +99,7 @@ pub(crate) fn spawn(
         Some(_) => text(vec![crate::boot::stamp_of(&unit.name)])?.pop(),
         None => None,
     };
+    let directories = directories(unit);
     let program = Program {
         argv: &argv,
         environment: &environment,
@@ -116,6 +115,7 @@ pub(crate) fn spawn(
         oom_score: oom_score.as_deref(),
         nice: unit.resources.nice,
         sandbox: &sandbox,
+        directories: &directories,
         stamp: stamp.as_deref(),
     };
     let (pid, pidfd) = sys::spawn(&program).map_err(system("no new process"))?;
@@ -144,12 +144,20 @@ fn environment(unit: &Unit, names: &[&str], notify: &str) -> Vec<String> {
     variables
 }
 
-/// A directory that belongs to the service alone.
-fn own_directory(path: &Path, unit: &Unit) -> io::Result<()> {
-    std::fs::create_dir_all(path)?;
-    chown(path, Some(Uid::from_raw(unit.user.uid)), Some(Gid::from_raw(unit.user.gid)))?;
-    chmod(path, Mode::from_bits_truncate(0o700))?;
-    Ok(())
+/// The service's own directories and those between them and the mount that they are on.
+fn directories(unit: &Unit) -> Vec<Directory> {
+    let own = unit.state_directory.iter().chain(&unit.runtime_directory);
+    let mut all = Vec::new();
+    for directory in own {
+        // `/data` and `/run` are there.
+        let mut above: Vec<&Path> = directory.ancestors().filter(|p| p.components().count() > 2).collect();
+        above.reverse();
+        all.extend(above.into_iter().filter_map(|path| {
+            let own = path == directory.as_path();
+            Some(Directory { path: CString::new(path.as_os_str().as_bytes()).ok()?, own })
+        }));
+    }
+    all
 }
 
 /// Give a device to the service's user. One that is not there is given when it appears.

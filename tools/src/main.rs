@@ -78,7 +78,7 @@ async fn run(options: Options) -> Result<(), String> {
     let server = Arc::new(Server::new(broker.clone(), Box::new(identify)));
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| format!("no signals: {e}"))?;
     tracing::info!("{} tools are served", aios_toold::tool::all().len());
-    aios_abi::sys::notify("READY=1");
+    aios_abi::daemon::ready();
     tokio::select! {
         ended = aios_abi::server::serve(listener, server) => ended.map_err(|e| format!("the socket failed: {e}")),
         _ = terminate.recv() => {

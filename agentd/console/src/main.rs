@@ -81,7 +81,7 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
         let daemons = Daemons::at(&arguments.run);
         let app = App::new(store, daemons, identity.fingerprint.clone(), screen)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        aios_abi::sys::notify("READY=1");
+        aios_abi::daemon::ready();
         let shown = address::current(port);
         app.show(format!("aios: console ready https://{shown}/"));
         app.show(format!("aios: certificate sha256 {}", identity.fingerprint));

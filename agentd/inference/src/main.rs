@@ -64,7 +64,7 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
         let text = engine(Kind::Text, &arguments.text_socket);
         let embed = engine(Kind::Embed, &arguments.embed_socket);
         // Ready means that questions are answered, if only with "still loading".
-        aios_abi::sys::notify("READY=1");
+        aios_abi::daemon::ready();
         let mut end = signal(SignalKind::terminate())?;
         tokio::select! {
             result = aios_abi::server::serve(listener, Arc::new(Server::new(text, embed))) => Ok(result?),

@@ -7,13 +7,15 @@ mod seccomp;
 mod syscalls;
 
 use crate::sys::{self, Errno};
-use aios_unit::{Sandbox as Wanted, Unit};
+use aios_unit::{Family, Sandbox as Wanted, SyscallGroup, Unit};
 use libc::sock_filter;
 use rustix::thread::UnshareFlags;
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether it has been said that the kernel lacks Landlock.
@@ -31,7 +33,33 @@ pub(crate) struct Sandbox {
     /// The device nodes that it gets where Landlock does not bar the others.
     only_devices: Option<Vec<CString>>,
     write_execute: bool,
-    filter: Vec<sock_filter>,
+    filter: Rc<[sock_filter]>,
+}
+
+/// What a filter is made from.
+type Wishes = (Vec<SyscallGroup>, Vec<Family>);
+
+/// Distinct filters that are kept; services with the same wishes share one.
+const FILTERS: usize = 32;
+
+thread_local! {
+    /// Making a filter takes as long as all other preparations together, and PID 1 has one thread.
+    static MADE: RefCell<Vec<(Wishes, Rc<[sock_filter]>)>> = const { RefCell::new(Vec::new()) };
+}
+
+fn filter(wanted: &Wanted) -> Rc<[sock_filter]> {
+    MADE.with_borrow_mut(|made| {
+        let same =
+            |(syscalls, families): &Wishes| *syscalls == wanted.syscalls && *families == wanted.families;
+        if let Some((_, filter)) = made.iter().find(|(wishes, _)| same(wishes)) {
+            return Rc::clone(filter);
+        }
+        let filter: Rc<[sock_filter]> = seccomp::filter(wanted).into();
+        if made.len() < FILTERS {
+            made.push(((wanted.syscalls.clone(), wanted.families.clone()), Rc::clone(&filter)));
+        }
+        filter
+    })
 }
 
 /// Prepare the sandbox of a service. The second value says what its file names in vain.
@@ -56,7 +84,7 @@ pub(crate) fn prepare(unit: &Unit) -> (Sandbox, Vec<String>) {
         rules,
         only_devices: barred.then(|| unit.devices.iter().filter_map(c_path).collect()),
         write_execute: wanted.write_execute,
-        filter: seccomp::filter(wanted),
+        filter: filter(wanted),
     };
     (sandbox, faults)
 }

@@ -5,7 +5,7 @@ mod process;
 mod restrict;
 mod text;
 
-pub(crate) use process::{OUT_OF_THE_WAY, Program, REPORT_BYTES, read_report, spawn};
+pub(crate) use process::{Directory, OUT_OF_THE_WAY, Program, REPORT_BYTES, read_report, spawn};
 pub(crate) use restrict::{
     Attributes, change_mount, install_filter, landlock, refuse_write_execute, unshare,
 };

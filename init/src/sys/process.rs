@@ -31,8 +31,18 @@ pub(crate) struct Program<'a> {
     pub(crate) oom_score: Option<&'a str>,
     pub(crate) nice: i32,
     pub(crate) sandbox: &'a Sandbox,
+    /// Directories that are made for it, those above first.
+    pub(crate) directories: &'a [Directory],
     /// The file whose time says when a timer last ran it.
     pub(crate) stamp: Option<&'a CStr>,
+}
+
+/// A directory on the way to one of its own, or that one.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    pub(crate) path: CString,
+    /// It belongs to the service alone.
+    pub(crate) own: bool,
 }
 
 /// Descriptors from this number on do not collide with those that a program is given.
@@ -48,6 +58,7 @@ enum Step {
     Signals,
     Descriptors,
     Priority,
+    Directories,
     Namespaces,
     Mounts,
     Directory,
@@ -62,10 +73,11 @@ enum Step {
 }
 
 /// The steps in words, in their order.
-const STEPS: [&str; 14] = [
+const STEPS: [&str; 15] = [
     "resetting its signals",
     "placing its descriptors",
     "setting its priority and its oom_score_adj",
+    "making its own directories",
     "making its namespaces",
     "arranging its mounts",
     "entering its directory",
@@ -171,7 +183,25 @@ fn run_child(
     }
 }
 
-/// Here and not in init, because a disk may hang. Without the stamp a missed run is not made up for.
+/// Here and not in init, because a disk may hang. A link on the way could lead into what is not the service's.
+fn make_directories(program: &Program<'_>) -> Result<(), Errno> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fchmod, fchown, mkdirat, openat2};
+    for Directory { path, own } in program.directories {
+        match mkdirat(CWD, path, Mode::from_bits_truncate(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e),
+        }
+        if *own {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
+            fchown(&directory, Some(Uid::from_raw(program.uid)), Some(Gid::from_raw(program.gid)))?;
+            fchmod(&directory, Mode::from_bits_truncate(0o700))?;
+        }
+    }
+    Ok(())
+}
+
+/// Here and not in init, for the same reason. Without the stamp a missed run is not made up for.
 fn leave_stamp(stamp: &CStr) {
     use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
     for directory in [c"/data/init", c"/data/init/timers"] {
@@ -188,6 +218,7 @@ fn prepare_child(program: &Program<'_>, groups: &[Gid], high: &mut [RawFd]) -> R
     reset_signals().map_err(at(Step::Signals))?;
     place_descriptors(program, high).map_err(at(Step::Descriptors))?;
     set_priority(program).map_err(at(Step::Priority))?;
+    make_directories(program).map_err(at(Step::Directories))?;
     if let Some(stamp) = program.stamp {
         leave_stamp(stamp);
     }

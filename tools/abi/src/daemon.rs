@@ -3,6 +3,7 @@
 use crate::error::CallError;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 use tokio_seqpacket::UnixSeqpacketListener;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -47,6 +48,30 @@ where
     }
 }
 
+/// Tell PID 1 that the daemon is ready, and from then on that it is alive, as often as PID 1 wants to hear it
+/// (sd_watchdog_enabled(3)). To be called inside the runtime: one that makes no progress says nothing.
+pub fn ready() {
+    crate::sys::notify("READY=1");
+    let variable = |name| std::env::var(name).ok();
+    let limit = watchdog(variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"), std::process::id());
+    if let Some(limit) = limit {
+        tokio::spawn(async move {
+            let mut tick = tokio::time::interval(limit / 2);
+            loop {
+                tick.tick().await;
+                crate::sys::notify("WATCHDOG=1");
+            }
+        });
+    }
+}
+
+/// The longest silence, if it is asked of this process.
+fn watchdog(usec: Option<String>, pid: Option<String>, own: u32) -> Option<Duration> {
+    let ours = pid.is_none_or(|pid| pid.parse() == Ok(own));
+    let usec = usec.filter(|_| ours)?.parse().ok().filter(|usec| *usec >= 2);
+    usec.map(Duration::from_micros)
+}
+
 /// The listening socket that PID 1 passed under this name or, for a daemon that is started by hand, a
 /// new one at `path`.
 pub fn listener(name: &str, path: Option<&Path>) -> Result<UnixSeqpacketListener, CallError> {
@@ -63,5 +88,21 @@ pub fn listener(name: &str, path: Option<&Path>) -> Result<UnixSeqpacketListener
         (None, None) => Err(CallError::invalid(format!(
             "no socket named {name} was inherited; give one with --socket PATH"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_process_that_is_meant_is_asked_to_say_that_it_lives() {
+        let text = |t: &str| Some(t.to_owned());
+        assert_eq!(watchdog(text("2000000"), text("7"), 7), Some(Duration::from_secs(2)));
+        assert_eq!(watchdog(text("2000000"), None, 7), Some(Duration::from_secs(2)));
+        assert_eq!(watchdog(text("2000000"), text("8"), 7), None);
+        assert_eq!(watchdog(text("0"), None, 7), None);
+        assert_eq!(watchdog(text("soon"), None, 7), None);
+        assert_eq!(watchdog(None, text("7"), 7), None);
     }
 }

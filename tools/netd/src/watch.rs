@@ -68,7 +68,7 @@ pub(crate) async fn run(config: Config, resolver: Resolver) -> Result<(), String
     let (resolver, links, tasks) = (Arc::new(resolver), BTreeMap::new(), JoinSet::new());
     let mut watch = Watch { config, resolver, handle, links, tasks };
     watch.survey().await?;
-    aios_abi::sys::notify("READY=1");
+    aios_abi::daemon::ready();
     loop {
         tokio::select! {
             message = messages.next() => {
