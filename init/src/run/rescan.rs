@@ -2,8 +2,8 @@
 
 use super::held::{Held, specs};
 use super::{LOG_KEEPER, Machine};
-use crate::clock;
 use crate::supervisor::{Event, Id};
+use crate::{clock, resume};
 use aios_abi::service::InitReply;
 use aios_unit::{Start, Unit};
 
@@ -22,6 +22,8 @@ impl Machine {
             }
         }
         for unit in loaded.units {
+            // Thousands of new services take longer than a turn of the loop may.
+            resume::turn(true);
             let name = unit.name.clone();
             match self.services.iter().position(|held| !held.gone && held.unit.name == name) {
                 Some(index) => {

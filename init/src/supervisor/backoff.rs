@@ -6,6 +6,10 @@ use std::time::Duration;
 pub(super) const STABLE: Duration = Duration::from_secs(60);
 /// Deaths in a row from which on a service counts as flapping.
 pub(super) const DEGRADED_AFTER: u32 = 5;
+/// A run that was called by a socket and ended sooner has probably left the caller where he was.
+pub(super) const IDLE_RUN: Duration = Duration::from_secs(1);
+/// So many of them in a row are an error: the caller would call it for ever.
+pub(super) const IDLE_RUNS: u32 = 20;
 /// The second death in a row waits this long, each further one twice as long as the one before.
 const FIRST: Duration = Duration::from_millis(25);
 /// No pause is longer.

@@ -1,6 +1,6 @@
 //! The life of a run: it begins, becomes ready, is killed, ends.
 
-use super::backoff::{DEGRADED_AFTER, STABLE, delay};
+use super::backoff::{DEGRADED_AFTER, IDLE_RUN, IDLE_RUNS, STABLE, delay};
 use super::service::{Phase, Service};
 use super::types::{Action, Ended, Id, Kind, Now, Run, Severity, Start};
 use super::{FROZEN_LIMIT, Supervisor};
@@ -98,7 +98,9 @@ impl Supervisor {
             self.rest(id, wall, out);
             return;
         }
-        if success && s.spec.start == Start::Socket {
+        let idle = now.saturating_sub(s.began) < IDLE_RUN;
+        s.idle_runs = if idle { s.idle_runs.saturating_add(1) } else { 0 };
+        if success && s.spec.start == Start::Socket && s.idle_runs < IDLE_RUNS {
             s.go(Phase::Idle, now);
             out.push(Action::Say(
                 Severity::Note,
@@ -198,6 +200,7 @@ impl Supervisor {
             let died = std::mem::take(&mut s.died);
             s.restarts = s.restarts.saturating_add(u32::from(died));
             s.run = Some(run);
+            s.began = now;
             s.verdict = None;
             if s.spec.kind == Kind::Milestone {
                 s.go(Phase::Running, now);

@@ -68,6 +68,10 @@ pub(crate) struct Memory {
     pub(super) silent_at: Option<Duration>,
     /// When it goes on after having been stopped by a signal.
     pub(super) thaw_at: Option<Duration>,
+    /// When the present run began.
+    pub(super) began: Duration,
+    /// Runs in a row that a socket called and that had nothing to do.
+    pub(super) idle_runs: u32,
     /// Deaths in a row, without a stable run in between.
     pub(super) failures: u32,
     pub(super) restarts: u32,
@@ -117,6 +121,8 @@ impl Service {
             died: false,
             silent_at: None,
             thaw_at: None,
+            began: Duration::ZERO,
+            idle_runs: 0,
             failures: 0,
             restarts: 0,
             verdict: None,

@@ -276,6 +276,18 @@ fn a_socket_starts_its_service_and_waits_again_when_that_has_nothing_to_do() {
     assert!(world.listening.is_empty());
 }
 
+#[test]
+fn a_service_that_leaves_its_callers_waiting_is_not_called_for_ever() {
+    let mut world = World::booted(vec![Spec { start: Start::Socket, ..daemon("lazy") }]);
+    for _ in 0..100 {
+        world.tell(Event::Knock(Id(0)));
+        world.die(Id(0), true);
+        world.pass(Duration::from_millis(1));
+    }
+    assert!(world.spawns[0] < 40, "{} runs", world.spawns[0]);
+    assert!(matches!(world.state(Id(0)), ServiceState::Backoff), "{:?}", world.state(Id(0)));
+}
+
 fn timed(timer: Timer) -> Spec {
     Spec { kind: Kind::Oneshot, timer: Some(timer), ..daemon("timed") }
 }
