@@ -192,9 +192,11 @@ mod tests {
     fn a_worker_that_is_killed_is_started_again_and_dropping_ends_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let script = folder.path().join("worker");
-        std::fs::write(&script, "#!/bin/sh\nexec sleep 60\n").expect("writes");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&script, mode).expect("executable");
+        // Written by a process of its own: a descriptor that a fork of another test has inherited meanwhile
+        // would make it "text file busy".
+        let write = "printf '#!/bin/sh\\nexec sleep 60\\n' > \"$0\" && chmod 755 \"$0\"";
+        let written = Command::new("/bin/sh").arg("-c").arg(write).arg(&script).status().expect("a shell");
+        assert!(written.success());
         let worker = Worker::start(order(&folder, &script.to_string_lossy())).expect("starts");
         let first = worker.pid().expect("runs");
         worker.kill();

@@ -9,6 +9,7 @@ use aios_abi::service::{Init, InitReply, InitRequest, MachineStatus};
 use aios_rescue::challenge::Challenge;
 use aios_rescue::session::{Action, Change, HELP, Session};
 use aios_rescue::{key, order};
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -49,7 +50,7 @@ fn run() -> Result<()> {
         OpenOptions::new().read(true).write(true).custom_flags(flags).open(CONSOLE).map_err(at)?;
     let mut lines = BufReader::new(console.try_clone().map_err(at)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let rescue = Rescue { runtime: runtime.map_err(|e| format!("no runtime: {e}"))? };
+    let rescue = Rescue { runtime: runtime.map_err(|e| format!("no runtime: {e}"))?, after: Cell::new(None) };
     let machine = rescue.machine()?;
     let id = first_line("/data/machine-id").unwrap_or_default();
     let challenge = Challenge::new(&id).map_err(|e| format!("no random numbers: {e}"))?;
@@ -72,11 +73,17 @@ fn run() -> Result<()> {
         let said = said.trim_end();
         let end = if said.is_empty() { "" } else { "\n" };
         write!(console, "{said}{end}rescue> ").map_err(at)?;
+        // Said before it is done: init stops this console as well.
+        if let Some(Err(why)) = rescue.after.take().map(|request| rescue.ask(request)) {
+            write!(console, "Failed: {why}\nrescue> ").map_err(at)?;
+        }
     }
 }
 
 struct Rescue {
     runtime: tokio::runtime::Runtime,
+    /// What is asked of init when the person has read the answer.
+    after: Cell<Option<InitRequest>>,
 }
 
 impl Rescue {
@@ -107,9 +114,14 @@ impl Rescue {
                 let record = record(session, machine).ok_or("it is not unlocked")?;
                 self.order(order::RESET, record, machine)
             }
-            Action::Reboot => self.ask(InitRequest::Reboot).map(|_| "Restarting.".to_owned()),
-            Action::PowerOff => self.ask(InitRequest::PowerOff).map(|_| "Switching off.".to_owned()),
+            Action::Reboot => Ok(self.soon(InitRequest::Reboot, "Restarting.".to_owned())),
+            Action::PowerOff => Ok(self.soon(InitRequest::PowerOff, "Switching off.".to_owned())),
         }
+    }
+
+    fn soon(&self, request: InitRequest, text: String) -> String {
+        self.after.set(Some(request));
+        text
     }
 
     fn status(&self) -> Result<String> {
@@ -170,8 +182,8 @@ impl Rescue {
             return Err("there is no data disk; the log of init says why".to_owned());
         }
         order::write(Path::new(order::ORDER), kind, &record).map_err(|e| format!("{}: {e}", order::ORDER))?;
-        self.ask(InitRequest::Reboot)?;
-        Ok(format!("Restarting; {kind} is done before /data is used again."))
+        let text = format!("Restarting; {kind} is done before /data is used again.");
+        Ok(self.soon(InitRequest::Reboot, text))
     }
 }
 

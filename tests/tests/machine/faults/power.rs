@@ -30,7 +30,7 @@ fn power_that_fails_at_random_moments_leaves_a_sound_disk_and_readable_logs() ->
     disk::format(&config.data)?;
     let mut files = vec![service("inferd", "aios-inferd", &["idle"], "")];
     for name in ["scribble-a", "scribble-b"] {
-        let more = format!("state_directory = \"/data/{name}\"\n");
+        let more = format!("state_directory = \"/data/{name}\"\ndevices = [\"/dev/console\"]\n");
         let (path, text) = service(name, "root", &["scribble"], &more);
         // These two begin with the boot.
         files.push((path, String::from_utf8(text)?.replace("start = \"manual\"\n", "").into_bytes()));
