@@ -186,6 +186,10 @@ impl Store {
         // After a restart within one boot the rings bring lines that are on the disk already.
         let text = std::fs::read(directory.join("current.log")).unwrap_or_default();
         store.stored = last_of_boot(&String::from_utf8_lossy(&text), &boot);
+        // Power may have gone in the middle of a line.
+        if text.last().is_some_and(|byte| *byte != b'\n') {
+            store.write(b"\n")?;
+        }
         if store.stored == 0 {
             store.write(format!("--- boot {boot}\n").as_bytes())?;
         }
@@ -294,6 +298,16 @@ mod tests {
             .collect();
         assert_eq!(sizes.len(), FILES as usize);
         assert!(sizes.iter().all(|bytes| *bytes < 2200), "{sizes:?}");
+    }
+
+    #[test]
+    fn a_line_that_was_torn_by_a_power_cut_does_not_swallow_the_next_boot() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("current.log");
+        std::fs::write(&file, "--- boot x\n2026-11-21T07:10").expect("written");
+        drop(Store::open(directory.path(), 1 << 20).expect("opens"));
+        let text = std::fs::read_to_string(file).expect("reads");
+        assert!(text.starts_with("--- boot x\n2026-11-21T07:10\n--- boot "), "{text}");
     }
 
     #[test]
