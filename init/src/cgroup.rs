@@ -1,9 +1,11 @@
 //! One cgroup a service: its limits, its death, its consumption (cgroup-v2.rst).
 
 use aios_unit::{Resources, Unit};
-use rustix::fs::{CWD, Mode, OFlags, openat};
-use std::fs::File;
-use std::io::{Read, Seek};
+use rustix::fs::{CWD, Mode, OFlags, inotify, openat};
+use rustix::process::Pid;
+use std::collections::HashMap;
+use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +16,7 @@ const OWN: &str = "init";
 /// What is not taken from PID 1 when memory is short: its program and all that it has to remember.
 const OWN_MEMORY: u64 = 24 << 20;
 /// Processes and threads of a service that says nothing else.
-const PIDS_MAX: u32 = 1024;
+const PIDS_MAX: &str = "1024";
 
 /// Make the place in which all services live. `protected` is the sum of what they are guaranteed.
 pub(crate) fn make_slice(protected: u64) -> Result<(), String> {
@@ -25,7 +27,7 @@ pub(crate) fn make_slice(protected: u64) -> Result<(), String> {
         let _ = std::fs::write(root.join("cgroup.subtree_control"), format!("+{controller}"));
     }
     match std::fs::create_dir(&slice) {
-        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
             return Err(format!("{} cannot be made: {e}; is cgroup2 mounted?", slice.display()));
         }
         _ => {}
@@ -65,12 +67,73 @@ pub(crate) fn kill_strangers(known: &[&str]) -> Vec<String> {
     killed
 }
 
+/// Which cgroups became empty or got their first process: inotify(7) for the `cgroup.events` of all of them.
+/// One descriptor instead of one a service: what is open in PID 1 is copied into each new process.
+#[derive(Debug)]
+pub(crate) struct Events {
+    inotify: OwnedFd,
+    /// Numbers of services by that of the watch.
+    watches: HashMap<i32, u32>,
+}
+
+/// Notes that are read in one turn; more wait.
+const NOTES: usize = 4096;
+
+/// What [`Events`] told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// Those of these services.
+    These(Vec<u32>),
+    /// There were more notes than the kernel keeps: any.
+    Any,
+}
+
+impl Events {
+    pub(crate) fn open() -> io::Result<Self> {
+        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+        Ok(Self { inotify: inotify::init(flags)?, watches: HashMap::new() })
+    }
+
+    /// For the event loop.
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.inotify
+    }
+
+    /// Tell when this cgroup, which is that of the service with this number, changes. A removed one is
+    /// forgotten by itself.
+    pub(crate) fn watch(&mut self, cgroup: &Cgroup, number: u32) -> io::Result<()> {
+        let path = cgroup.path.join("cgroup.events");
+        let watch = inotify::add_watch(&self.inotify, path, inotify::WatchFlags::MODIFY)?;
+        self.watches.insert(watch, number);
+        Ok(())
+    }
+
+    /// What changed since the last call.
+    pub(crate) fn changed(&mut self) -> Changed {
+        let mut buffer = [MaybeUninit::uninit(); NOTES];
+        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        let mut changed = Vec::new();
+        while let Ok(event) = reader.next() {
+            if event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW) {
+                return Changed::Any;
+            }
+            if event.events().contains(inotify::ReadFlags::IGNORED) {
+                self.watches.remove(&event.wd());
+            } else if let Some(number) = self.watches.get(&event.wd()) {
+                changed.push(*number);
+            }
+            if reader.is_buffer_empty() {
+                break;
+            }
+        }
+        Changed::These(changed)
+    }
+}
+
 /// A service's cgroup.
 #[derive(Debug)]
 pub(crate) struct Cgroup {
     path: PathBuf,
-    directory: OwnedFd,
-    events: File,
 }
 
 /// What a service uses.
@@ -85,22 +148,23 @@ impl Cgroup {
     /// Make it, with the limits of its service. The second value says what could not be set.
     pub(crate) fn make(unit: &Unit) -> Result<(Self, Vec<String>), String> {
         let path = Path::new(ROOT).join(SLICE).join(&unit.name);
-        let fail = |e: std::io::Error| format!("{}: {e}", path.display());
-        match std::fs::create_dir(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(fail(e)),
-            _ => {}
-        }
-        let mut faults = limit(&path, &unit.resources);
-        faults.extend(limit_disk(&path, &unit.resources));
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let directory = openat(CWD, &path, flags, Mode::empty()).map_err(|e| fail(e.into()))?;
-        let events = File::open(path.join("cgroup.events")).map_err(fail)?;
-        Ok((Self { path, directory, events }, faults))
+        let fresh = match std::fs::create_dir(&path) {
+            Ok(()) => true,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(e) => return Err(format!("{}: {e}", path.display())),
+        };
+        let this = Self { path };
+        let faults = this.set(&unit.resources, fresh);
+        Ok((this, faults))
     }
 
     /// Set the limits anew, as the service file has them now. Returns what could not be set.
     pub(crate) fn limit(&self, resources: &Resources) -> Vec<String> {
-        let mut faults = limit(&self.path, resources);
+        self.set(resources, false)
+    }
+
+    fn set(&self, resources: &Resources, fresh: bool) -> Vec<String> {
+        let mut faults = limit(&self.path, resources, fresh);
         faults.extend(limit_disk(&self.path, resources));
         faults
     }
@@ -116,25 +180,26 @@ impl Cgroup {
         u32::try_from(text.lines().count()).ok()
     }
 
+    /// Whether this process is in it, and no other.
+    pub(crate) fn holds_only(&self, pid: Pid) -> bool {
+        let text = std::fs::read_to_string(self.path.join("cgroup.procs"));
+        text.is_ok_and(|text| text.trim_end().parse() == Ok(pid.as_raw_nonzero().get()))
+    }
+
     /// For making a process in it.
-    pub(crate) fn directory(&self) -> &OwnedFd {
-        &self.directory
+    pub(crate) fn open(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(openat(CWD, &self.path, flags, Mode::empty())?)
     }
 
-    /// Reports EPOLLPRI when the last process has gone or the first one has come.
-    pub(crate) fn events(&self) -> &File {
-        &self.events
-    }
-
-    /// Whether a process is left. Reading it re-arms [`Cgroup::events`].
-    pub(crate) fn populated(&mut self) -> bool {
-        let mut text = String::new();
-        let read = self.events.rewind().and_then(|()| self.events.read_to_string(&mut text));
-        read.is_ok() && text.lines().any(|line| line == "populated 1")
+    /// Whether a process is left.
+    pub(crate) fn populated(&self) -> bool {
+        let text = std::fs::read_to_string(self.path.join("cgroup.events"));
+        text.is_ok_and(|text| text.lines().any(|line| line == "populated 1"))
     }
 
     /// Kill every process in it at once.
-    pub(crate) fn kill(&self) -> std::io::Result<()> {
+    pub(crate) fn kill(&self) -> io::Result<()> {
         std::fs::write(self.path.join("cgroup.kill"), "1")
     }
 
@@ -160,29 +225,32 @@ fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
-fn limit(path: &Path, resources: &Resources) -> Vec<String> {
-    let text = |n: Option<u64>, default: &str| n.map_or_else(|| default.to_owned(), |n| n.to_string());
-    // Defaults are written as well: the group may be left over from an earlier init.
-    let settings = [
-        ("memory.min", text(resources.memory_min, "0")),
-        ("memory.high", text(resources.memory_high, "max")),
-        ("memory.max", text(resources.memory_max, "max")),
-        ("memory.swap.max", text(resources.swap_max, "max")),
-        // A service that lost one of its processes to want of memory is broken in ways that nobody tested.
-        ("memory.oom.group", "1".to_owned()),
-        ("pids.max", resources.pids_max.unwrap_or(PIDS_MAX).to_string()),
-        ("cpu.weight", text(resources.cpu_weight.map(u64::from), "100")),
-        ("cpu.max", resources.cpu_max.map_or_else(|| "max".to_owned(), |n| format!("{}000 100000", n))),
-        ("io.weight", text(resources.io_weight.map(u64::from), "100")),
+/// What the kernel has as a default needs no word in a group that was just made.
+fn limit(path: &Path, resources: &Resources, fresh: bool) -> Vec<String> {
+    let text = |n: Option<u64>| n.map(|n| n.to_string());
+    let weight = |n: Option<u32>| text(n.map(u64::from));
+    let kernel_has = [
+        ("memory.min", text(resources.memory_min), "0"),
+        ("memory.high", text(resources.memory_high), "max"),
+        ("memory.max", text(resources.memory_max), "max"),
+        ("memory.swap.max", text(resources.swap_max), "max"),
+        ("cpu.weight", weight(resources.cpu_weight), "100"),
+        ("cpu.max", resources.cpu_max.map(|n| format!("{n}000 100000")), "max"),
+        ("io.weight", weight(resources.io_weight), "100"),
     ];
-    settings
-        .iter()
-        .filter_map(|(name, value)| {
-            let error = std::fs::write(path.join(name), value).err()?;
+    let needed = kernel_has.into_iter().filter(|(_, wanted, _)| !fresh || wanted.is_some());
+    let ours = [
+        // A service that lost one of its processes to want of memory is broken in ways that nobody tested.
+        ("memory.oom.group", None, "1"),
+        ("pids.max", weight(resources.pids_max), PIDS_MAX),
+    ];
+    needed
+        .chain(ours)
+        .filter_map(|(name, wanted, default)| {
+            let error = std::fs::write(path.join(name), wanted.as_deref().unwrap_or(default)).err()?;
             // What was not asked for is not missed on a kernel that cannot do it.
-            let default =
-                matches!(value.as_str(), "0" | "1" | "max" | "100") || value == &PIDS_MAX.to_string();
-            (!default).then(|| format!("{}/{name} = {value}: {error}", path.display()))
+            let value = wanted?;
+            Some(format!("{}/{name} = {value}: {error}", path.display()))
         })
         .collect()
 }
@@ -194,7 +262,7 @@ fn limit_disk(path: &Path, resources: &Resources) -> Option<String> {
         return None;
     }
     let text = |n: Option<u64>| n.map_or_else(|| "max".to_owned(), |n| n.to_string());
-    let set = || -> std::io::Result<()> {
+    let set = || -> io::Result<()> {
         let disk = rustix::fs::stat("/data")?.st_dev;
         let (major, minor) = (rustix::fs::major(disk), rustix::fs::minor(disk));
         let value = format!("{major}:{minor} rbps={} wbps={}", text(read), text(write));

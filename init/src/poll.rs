@@ -23,8 +23,8 @@ pub(crate) enum Token {
     Output(u32),
     /// A service's report about its start.
     Report(u32),
-    /// A service's `cgroup.events`.
-    Cgroup(u32),
+    /// The `cgroup.events` of some services.
+    Cgroups,
     /// Where a service writes a line when it is ready.
     Ready(u32),
     /// A socket of a service that somebody may knock at.
@@ -46,7 +46,7 @@ impl Token {
             Self::Button(n) => (6, n),
             Self::Output(n) => (7, n),
             Self::Report(n) => (8, n),
-            Self::Cgroup(n) => (9, n),
+            Self::Cgroups => (9, 0),
             Self::Ready(n) => (11, n),
             Self::Knock(n) => (12, n),
             Self::Clock => (13, 0),
@@ -66,7 +66,7 @@ impl Token {
             6 => Self::Button(index),
             7 => Self::Output(index),
             8 => Self::Report(index),
-            9 => Self::Cgroup(index),
+            9 => Self::Cgroups,
             10 => Self::Console,
             11 => Self::Ready(index),
             12 => Self::Knock(index),
@@ -90,11 +90,6 @@ impl Poller {
     /// Report when this can be read. Closing the descriptor ends it.
     pub(crate) fn readable(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token.encode()), EventFlags::IN)?)
-    }
-
-    /// Report changes of a file that the kernel notifies about, as `cgroup.events`.
-    pub(crate) fn notified(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token.encode()), EventFlags::PRI)?)
     }
 
     /// Report also, or no longer, when this can be written.
