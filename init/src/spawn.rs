@@ -1,6 +1,6 @@
 //! From a service file to a process.
 
-use crate::sys::{self, Directory, OUT_OF_THE_WAY, Program};
+use crate::sys::{self, Directory, OUT_OF_THE_WAY, Program, REPORT_BYTES};
 use crate::{cgroup::Cgroup, sandbox, socket};
 use aios_unit::{Readiness, Unit};
 use rustix::fs::{Gid, Uid, chown};
@@ -21,7 +21,6 @@ const OPEN_FILES: u32 = 4096;
 #[derive(Debug)]
 pub(crate) struct Spawned {
     pub(crate) pid: Pid,
-    pub(crate) pidfd: OwnedFd,
     /// What the service writes to its standard output and error.
     pub(crate) output: OwnedFd,
     /// Closes without a word when the program is executed, else says why it was not.
@@ -32,12 +31,23 @@ pub(crate) struct Spawned {
     pub(crate) faults: Vec<String>,
 }
 
-/// Make the process of a service. The sockets are made at the first call and kept.
+impl Spawned {
+    /// Why the program was not executed, if that is so and known already.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let mut report = [0; REPORT_BYTES];
+        let whole = rustix::io::read(&self.report, &mut report[..]) == Ok(REPORT_BYTES);
+        whole.then(|| sys::read_report(report))
+    }
+}
+
+/// Make the process of a service. The sockets are made at the first call and kept. One that `waits` does not
+/// begin its program before [`sys::begin`].
 pub(crate) fn spawn(
     unit: &Unit,
     cgroup: &Cgroup,
     sockets: &mut Vec<(String, OwnedFd)>,
     notify: &str,
+    waits: bool,
 ) -> Result<Spawned, String> {
     let mut faults = Vec::new();
     for wanted in &unit.sockets {
@@ -100,13 +110,14 @@ pub(crate) fn spawn(
         None => None,
     };
     let directories = directories(unit);
+    let place = cgroup.open().map_err(system("its cgroup"))?;
     let program = Program {
         argv: &argv,
         environment: &environment,
         pid_variables,
         descriptors: &descriptors,
         report: reporter.as_fd(),
-        cgroup: cgroup.directory().as_fd(),
+        cgroup: place.as_fd(),
         uid: unit.user.uid,
         gid: unit.user.gid,
         groups: &unit.user.groups,
@@ -117,9 +128,10 @@ pub(crate) fn spawn(
         sandbox: &sandbox,
         directories: &directories,
         stamp: stamp.as_deref(),
+        waits,
     };
-    let (pid, pidfd) = sys::spawn(&program).map_err(system("no new process"))?;
-    Ok(Spawned { pid, pidfd, output, report, ready, faults })
+    let pid = sys::spawn(&program).map_err(system("no new process"))?;
+    Ok(Spawned { pid, output, report, ready, faults })
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {

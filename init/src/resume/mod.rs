@@ -52,6 +52,8 @@ pub(crate) struct Record {
     pub(crate) status: Option<String>,
     /// The sockets that are held for it, by name.
     pub(crate) sockets: Vec<(String, RawFd)>,
+    /// The process that waits to take over.
+    pub(crate) standby: Option<i32>,
     /// The pipe that its output comes through.
     pub(crate) output: Option<RawFd>,
     /// The pipe by which it says that it is ready.

@@ -1,23 +1,23 @@
 //! What the shell holds for a service.
 
+use super::standby::Standby;
 use crate::boot;
 use crate::cgroup::Cgroup;
 use crate::logs::{Lines, Logs};
 use crate::supervisor::{Ended, Id, Run, Spec};
+use crate::sys::Change;
 use aios_unit::Unit;
-use rustix::process::WaitStatus;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
 /// Bytes that are read from one service's output before the others have their turn.
 const TURN: usize = 64 * 1024;
 
-/// The process of a run.
-#[derive(Debug)]
+/// The process of a run. It is our child: until it is reaped, and then this goes, its number is nobody else's.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Process {
     pub(super) run: Run,
     pub(super) pid: rustix::process::Pid,
-    pub(super) pidfd: OwnedFd,
 }
 
 /// A service and what belongs to it.
@@ -29,6 +29,7 @@ pub(super) struct Held {
     pub(super) cgroup: Option<Cgroup>,
     pub(super) sockets: Vec<(String, OwnedFd)>,
     pub(super) process: Option<Process>,
+    pub(super) standby: Option<Standby>,
     pub(super) output: Option<OwnedFd>,
     pub(super) lines: Lines,
     pub(super) report: Option<OwnedFd>,
@@ -50,6 +51,7 @@ impl Held {
             cgroup: None,
             sockets: Vec::new(),
             process: None,
+            standby: None,
             output: None,
             lines: Lines::default(),
             report: None,
@@ -103,11 +105,11 @@ impl Held {
     }
 
     /// How a run ended, in words.
-    pub(super) fn describe(&mut self, status: WaitStatus) -> Ended {
-        let mut how = match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => format!("exited with status {code}"),
-            (None, Some(number)) => format!("killed by {}", aios_unit::signal_name(number)),
-            (None, None) => "ended".to_owned(),
+    pub(super) fn describe(&mut self, change: Change) -> Ended {
+        let mut how = match change {
+            Change::Exited(status) => format!("exited with status {status}"),
+            Change::Killed(signal) => format!("killed by {}", aios_unit::signal_name(signal)),
+            _ => "ended".to_owned(),
         };
         let kills = self.cgroup.as_ref().map_or(0, Cgroup::oom_kills);
         let killed = kills > self.oom_before;
@@ -126,7 +128,7 @@ impl Held {
                 oom.map_or_else(String::new, |oom| format!(" (the kernel killed {} {})", oom.task, oom.pid));
             how = format!("{how}: out of memory, {limit}{who}");
         }
-        Ended { success: status.exit_status() == Some(0), starved, how }
+        Ended { success: change == Change::Exited(0), starved, how }
     }
 }
 

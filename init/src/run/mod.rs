@@ -6,6 +6,7 @@ mod remember;
 mod requests;
 mod rescan;
 mod services;
+mod standby;
 
 pub(crate) use remember::fail;
 
@@ -59,6 +60,7 @@ pub(crate) struct Machine {
     watchdog: Option<Watchdog>,
     /// Becomes readable when somebody sets the clock.
     clock: Option<OwnedFd>,
+    cgroups: Option<cgroup::Events>,
     tickets: HashMap<Ticket, Asked>,
     last_ticket: u64,
     started_ms: u64,
@@ -73,6 +75,8 @@ pub(crate) struct Machine {
     /// Runs that begin in a later turn, because this one has begun enough.
     to_spawn: VecDeque<(Id, Run)>,
     spawned: usize,
+    /// Services that want a standby.
+    standbys: VecDeque<Id>,
     page: Option<Page>,
     resumed: u32,
     ended: bool,
@@ -162,6 +166,7 @@ impl Machine {
             buttons: HashMap::new(),
             watchdog,
             clock: clock_that_tells().ok(),
+            cgroups: cgroup::Events::open().ok(),
             tickets: HashMap::new(),
             last_ticket: 0,
             started_ms,
@@ -173,6 +178,7 @@ impl Machine {
             unreaped: false,
             to_spawn: VecDeque::new(),
             spawned: 0,
+            standbys: VecDeque::new(),
             page: None,
             resumed: 0,
             ended: false,
@@ -213,6 +219,12 @@ impl Machine {
         if let Some(clock) = &self.clock {
             self.poller.readable(clock, Token::Clock)?;
         }
+        match &self.cgroups {
+            Some(cgroups) => self.poller.readable(cgroups.fd(), Token::Cgroups)?,
+            None => {
+                self.logs.warn("cgroups cannot be watched: what a service leaves behind is not seen to end")
+            }
+        }
         for index in 0..self.services.len() {
             self.watch_cgroup(index);
         }
@@ -222,8 +234,8 @@ impl Machine {
 
     fn watch_cgroup(&mut self, index: usize) {
         let cgroup = self.services.get(index).and_then(|held| held.cgroup.as_ref());
-        if let (Some(cgroup), Ok(number)) = (cgroup, u32::try_from(index))
-            && let Err(e) = self.poller.notified(cgroup.events(), Token::Cgroup(number))
+        if let (Some(events), Some(cgroup), Ok(number)) = (&mut self.cgroups, cgroup, u32::try_from(index))
+            && let Err(e) = events.watch(cgroup, number)
         {
             self.logs.warn(&format!("a cgroup cannot be watched: {e}"));
         }
@@ -251,6 +263,7 @@ impl Machine {
             }
             self.happened(Event::Tick);
             self.spawn_those_that_wait();
+            self.make_standby();
             self.expire_tickets();
             self.serve_console();
             self.publish_changes();
@@ -264,7 +277,7 @@ impl Machine {
 
     /// How long nothing has to be done if nothing happens.
     fn pause(&self) -> Option<Duration> {
-        if self.unreaped || !self.to_spawn.is_empty() {
+        if self.unreaped || !self.to_spawn.is_empty() || self.may_make_standby() {
             return Some(Duration::ZERO);
         }
         let tickets = self.tickets.values().filter_map(|asked| asked.deadline);
@@ -288,7 +301,7 @@ impl Machine {
             Token::Button(key) => self.button(key),
             Token::Output(index) => self.output(index),
             Token::Report(index) => self.report(index),
-            Token::Cgroup(index) => self.cgroup_changed(index),
+            Token::Cgroups => self.cgroups_changed(),
             Token::Ready(index) => self.ready_line(index),
             Token::Knock(index) => self.happened(Event::Knock(Id(index as usize))),
             Token::Clock => self.clock_was_set(),

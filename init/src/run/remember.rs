@@ -12,7 +12,7 @@ use crate::poll::Token;
 use crate::power::{self, Watchdog};
 use crate::resume::{self, Crash, Header, Page, Record};
 use crate::supervisor::{Ended, Event, Id};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -31,12 +31,13 @@ impl Machine {
             if let Some(change) = self.change(*id).filter(|_| watched) {
                 self.control.announce(&change, &self.poller);
             }
+            self.consider_standby(*id);
             self.remember(*id);
         }
         self.remember_common();
     }
 
-    fn remember(&mut self, id: Id) {
+    pub(super) fn remember(&mut self, id: Id) {
         let (Some(page), Some(held)) = (&self.page, self.services.get(id.0)) else { return };
         let Some(memory) = self.supervisor.memory(id) else { return };
         let record = Record {
@@ -44,6 +45,7 @@ impl Machine {
             memory: memory.short(MAX_TEXT),
             status: held.status.as_ref().map(|text| text.chars().take(MAX_TEXT).collect()),
             sockets: held.sockets.iter().map(|(name, fd)| (name.clone(), fd.as_raw_fd())).collect(),
+            standby: held.standby.as_ref().map(|standby| standby.pid().as_raw_nonzero().get()),
             output: held.output.as_ref().map(AsRawFd::as_raw_fd),
             ready: held.ready.as_ref().map(AsRawFd::as_raw_fd),
         };
@@ -130,6 +132,10 @@ impl Machine {
             let Some(at) = records.iter().position(|record| record.name == held.unit.name) else { continue };
             let record = records.swap_remove(at);
             held.status = record.status;
+            // The pipe that it would speak through is not known any more.
+            if let Some(pid) = record.standby.and_then(Pid::from_raw).filter(is_child) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
             held.sockets = record
                 .sockets
                 .into_iter()
@@ -140,8 +146,7 @@ impl Machine {
             held.oom_before = held.cgroup.as_ref().map_or(0, |cgroup| cgroup.oom_kills());
             if let Some((run, number)) = record.memory.process() {
                 let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
-                let opened = pid.and_then(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?)));
-                held.process = opened.map(|(pid, pidfd)| Process { run, pid, pidfd });
+                held.process = pid.filter(is_child).map(|pid| Process { run, pid });
             }
             memories.push((Id(index), record.memory));
         }
@@ -171,6 +176,7 @@ impl Machine {
             }
         }
         self.catch_up();
+        (0..self.services.len()).for_each(|index| self.consider_standby(Id(index)));
         for id in self.supervisor.listening() {
             self.listen_for(id, true);
         }
@@ -193,7 +199,7 @@ impl Machine {
         }
         self.reap();
         for index in 0..self.services.len() {
-            self.cgroup_changed(u32::try_from(index).unwrap_or(u32::MAX));
+            self.cgroup_changed(index);
         }
         self.happened(Event::Tick);
     }
@@ -201,6 +207,12 @@ impl Machine {
     fn running(&self) -> usize {
         self.services.iter().filter(|held| held.process.is_some()).count()
     }
+}
+
+/// The turn that failed may have reaped it, and its number may be another's by now.
+fn is_child(pid: &Pid) -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(*pid), look).is_ok()
 }
 
 fn describe(crash: Crash) -> String {

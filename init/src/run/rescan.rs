@@ -69,6 +69,8 @@ impl Machine {
             held.sockets.iter().for_each(|(_, socket)| drop(self.poller.forget(socket)));
         }
         held.unit = unit;
+        held.drop_standby();
+        self.standbys.push_back(Id(index));
         match &held.cgroup {
             Some(cgroup) => cgroup.limit(&held.unit.resources).iter().for_each(|fault| self.logs.warn(fault)),
             None => {

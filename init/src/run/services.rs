@@ -2,12 +2,13 @@
 
 use super::Machine;
 use super::held::{Held, Process};
+use crate::cgroup::{self, Changed};
 use crate::logs::INIT;
 use crate::poll::Token;
 use crate::supervisor::{Action, Event, Id, Run, Severity};
-use crate::sys::{self, REPORT_BYTES};
-use crate::{clock, notify, socket, spawn};
-use rustix::process::{Signal, WaitOptions, pidfd_send_signal};
+use crate::sys::{self, Change, REPORT_BYTES};
+use crate::{clock, socket};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::collections::VecDeque;
 
 /// Processes that are made before others have their turn: a thousand services at once are not one turn.
@@ -59,6 +60,8 @@ impl Machine {
                 return Some(Event::SpawnFailed(id, run, "was ended before it began".to_owned()));
             }
             Action::Terminate(id, run) => {
+                // Gone before the main process is, so that the cgroup is empty when that ends.
+                self.services.get_mut(id.0).into_iter().for_each(Held::drop_standby);
                 let signal = self.services.get(id.0).map_or(libc::SIGTERM, |held| held.unit.stop_signal);
                 let _ = self.signal(id, run, signal);
                 // One that was stopped could not take notice.
@@ -85,7 +88,7 @@ impl Machine {
         let process = self.services.get(id.0).and_then(|held| held.process.as_ref());
         let signal = Signal::from_named_raw(number);
         let of_run = process.filter(|p| p.run == run).zip(signal);
-        of_run.is_some_and(|(process, signal)| pidfd_send_signal(&process.pidfd, signal).is_ok())
+        of_run.is_some_and(|(process, signal)| kill_process(process.pid, signal).is_ok())
     }
 
     /// Send a ready service the signal on which it reads its configuration again.
@@ -111,7 +114,9 @@ impl Machine {
                 false => self.poller.forget(socket),
             };
             // One that was not watched cannot be forgotten, which is as well.
-            if let Err(e) = done.as_ref().err().filter(|_| on).map_or(Ok(()), Err) {
+            if let Err(e) = done
+                && on
+            {
                 self.logs.warn(&format!("{}: a socket cannot be watched: {e}", held.unit.name));
             }
         }
@@ -123,10 +128,7 @@ impl Machine {
         };
         held.drain(&mut self.logs);
         held.status = None;
-        let Some(cgroup) = &held.cgroup else {
-            return Event::SpawnFailed(id, run, "could not be started: it has no cgroup".to_owned());
-        };
-        let spawned = match spawn::spawn(&held.unit, cgroup, &mut held.sockets, notify::SOCKET) {
+        let spawned = match held.begin() {
             Ok(spawned) => spawned,
             Err(why) => return Event::SpawnFailed(id, run, format!("could not be started: {why}")),
         };
@@ -149,14 +151,18 @@ impl Machine {
         held.report = Some(spawned.report);
         held.ready = spawned.ready;
         let pid = spawned.pid.as_raw_nonzero().get().unsigned_abs();
-        held.process = Some(Process { run, pid: spawned.pid, pidfd: spawned.pidfd });
+        held.process = Some(Process { run, pid: spawned.pid });
         Event::Spawned(id, run, pid)
     }
 
     fn kill_all(&mut self, id: Id, run: Run) -> Option<Event> {
         let held = self.services.get_mut(id.0)?;
         let main_is_gone = held.process.is_none();
-        let cgroup = held.cgroup.as_mut()?;
+        if main_is_gone && held.only_standby() {
+            return Some(Event::Empty(id, run));
+        }
+        held.drop_standby();
+        let cgroup = held.cgroup.as_ref()?;
         if !cgroup.populated() {
             return Some(Event::Empty(id, run));
         }
@@ -173,32 +179,45 @@ impl Machine {
     /// Collect processes that have ended, ours and those whose parents did not wait for them, and hear of
     /// main processes that were stopped or go on.
     pub(super) fn reap(&mut self) {
-        let options = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
         for _ in 0..MAX_REAPED {
-            let Ok(Some((pid, status))) = rustix::process::wait(options) else { return };
-            let main = |held: &Held| held.process.as_ref().is_some_and(|p| p.pid == pid);
-            let Some(index) = self.services.iter().position(main) else { continue };
-            let id = Id(index);
-            let Some(run) = self.services.get(index).and_then(|held| held.process.as_ref()).map(|p| p.run)
-            else {
-                continue;
-            };
-            if status.stopped() || status.continued() {
-                let event = if status.stopped() { Event::Frozen(id, run) } else { Event::Thawed(id, run) };
-                self.happened(event);
-                continue;
+            let Some((pid, change)) = sys::changed_child() else { return };
+            // Collecting takes the kernel longer than a standby needs to begin. A new process has to wait until the
+            // old one does not count any more.
+            let later = self.services.iter().any(|held| held.is_main(pid) && held.standby.is_some());
+            if !later {
+                collect(pid, change);
             }
-            // What it said last, why it could not be executed, and what the kernel said come before its end.
-            self.report(u32::try_from(index).unwrap_or(u32::MAX));
-            self.kernel_spoke();
-            let Some(held) = self.services.get_mut(index) else { continue };
-            held.drain(&mut self.logs);
-            held.process = None;
-            held.ready = None;
-            let ended = held.describe(status);
-            self.happened(Event::Exited(id, run, ended));
+            self.child_changed(pid, change);
+            if later {
+                collect(pid, change);
+            }
         }
         self.unreaped = true;
+    }
+
+    fn child_changed(&mut self, pid: Pid, change: Change) {
+        let Some(index) = self.services.iter().position(|held| held.is_main(pid)) else {
+            self.standby_changed(pid, change);
+            return;
+        };
+        let id = Id(index);
+        let Some(run) = self.services.get(index).and_then(|held| held.process).map(|p| p.run) else { return };
+        match change {
+            Change::Stopped => self.happened(Event::Frozen(id, run)),
+            Change::Continued => self.happened(Event::Thawed(id, run)),
+            Change::Trapped(_) => {}
+            Change::Exited(_) | Change::Killed(_) => {
+                // What it said last, why it could not be executed, and what the kernel said come before its end.
+                self.report(u32::try_from(index).unwrap_or(u32::MAX));
+                self.kernel_spoke();
+                let Some(held) = self.services.get_mut(index) else { return };
+                held.drain(&mut self.logs);
+                held.process = None;
+                held.ready = None;
+                let ended = held.describe(change);
+                self.happened(Event::Exited(id, run, ended));
+            }
+        }
     }
 
     /// A service wrote to the descriptor by which it says that it is ready.
@@ -249,20 +268,42 @@ impl Machine {
         }
     }
 
-    /// The last process of a service has gone, or the first one has come.
-    pub(super) fn cgroup_changed(&mut self, index: u32) {
-        let id = Id(index as usize);
-        let Some(cgroup) = self.services.get_mut(id.0).and_then(|held| held.cgroup.as_mut()) else { return };
-        if cgroup.populated() {
-            return;
+    /// The last process of some services has gone, or the first one has come.
+    pub(super) fn cgroups_changed(&mut self) {
+        match self.cgroups.as_mut().map(cgroup::Events::changed) {
+            Some(Changed::These(numbers)) => {
+                numbers.into_iter().for_each(|n| self.cgroup_changed(n as usize))
+            }
+            Some(Changed::Any) => (0..self.services.len()).for_each(|index| self.cgroup_changed(index)),
+            None => {}
         }
-        if let Some(run) = self.supervisor.active_run(id) {
+    }
+
+    pub(super) fn cgroup_changed(&mut self, index: usize) {
+        let id = Id(index);
+        let Some(cgroup) = self.services.get(index).and_then(|held| held.cgroup.as_ref()) else { return };
+        let Some(run) = self.supervisor.active_run(id) else { return };
+        if !cgroup.populated() {
             self.happened(Event::Empty(id, run));
         }
     }
 }
 
+/// Take this news of a child from the kernel, and no later one; a child that has ended is gone then.
+fn collect(pid: Pid, change: Change) {
+    let kind = match change {
+        Change::Exited(_) | Change::Killed(_) => WaitIdOptions::EXITED,
+        Change::Stopped | Change::Trapped(_) => WaitIdOptions::STOPPED,
+        Change::Continued => WaitIdOptions::CONTINUED,
+    };
+    let _ = waitid(WaitId::Pid(pid), kind | WaitIdOptions::NOHANG);
+}
+
 impl Held {
+    fn is_main(&self, pid: Pid) -> bool {
+        self.process.is_some_and(|process| process.pid == pid)
+    }
+
     /// Make the sockets that are not there yet.
     fn make_sockets(&mut self) -> Result<(), String> {
         for wanted in &self.unit.sockets {

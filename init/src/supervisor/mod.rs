@@ -122,6 +122,13 @@ impl Supervisor {
         self.services.get(id.0).filter(|s| s.phase.active()).and_then(|s| s.run)
     }
 
+    /// Whether a service is being started that is not ready yet.
+    pub(crate) fn starting(&self) -> bool {
+        let starts =
+            |index| self.services.get(index).is_some_and(|s| matches!(s.phase, Phase::Starting { .. }));
+        (0..self.services.len()).any(starts)
+    }
+
     /// Whether the machine is on its way down.
     pub(crate) fn shutting_down(&self) -> bool {
         self.shutdown.is_some()

@@ -5,7 +5,9 @@ mod process;
 mod restrict;
 mod text;
 
-pub(crate) use process::{Directory, OUT_OF_THE_WAY, Program, REPORT_BYTES, read_report, spawn};
+pub(crate) use process::{
+    Change, Directory, OUT_OF_THE_WAY, Program, REPORT_BYTES, begin, changed_child, read_report, spawn,
+};
 pub(crate) use restrict::{
     Attributes, change_mount, install_filter, landlock, refuse_write_execute, unshare,
 };

@@ -6,7 +6,7 @@ use rustix::process::{Gid, Pid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::ffi::{CStr, CString, c_char};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// Everything that a new process needs, prepared before it exists: between clone and exec nothing is
 /// allocated and nothing can panic.
@@ -35,6 +35,8 @@ pub(crate) struct Program<'a> {
     pub(crate) directories: &'a [Directory],
     /// The file whose time says when a timer last ran it.
     pub(crate) stamp: Option<&'a CStr>,
+    /// It stops in front of its program's first instruction, and waits for [`begin`].
+    pub(crate) waits: bool,
 }
 
 /// A directory on the way to one of its own, or that one.
@@ -68,12 +70,13 @@ enum Step {
     User,
     Capabilities,
     Privileges,
+    Waiting,
     Closing,
     Executing,
 }
 
 /// The steps in words, in their order.
-const STEPS: [&str; 15] = [
+const STEPS: [&str; 16] = [
     "resetting its signals",
     "placing its descriptors",
     "setting its priority and its oom_score_adj",
@@ -87,6 +90,7 @@ const STEPS: [&str; 15] = [
     "becoming its user",
     "setting its capabilities",
     "forbidding new privileges",
+    "arranging to wait (ptrace)",
     "closing its sandbox (Landlock, write-execute, system calls)",
     "executing its program",
 ];
@@ -116,8 +120,8 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Make a process in its cgroup that becomes this program. Returns it and its pidfd.
-pub(crate) fn spawn(program: &Program<'_>) -> io::Result<(Pid, OwnedFd)> {
+/// Make a process in its cgroup that becomes this program.
+pub(crate) fn spawn(program: &Program<'_>) -> io::Result<Pid> {
     let argv: Vec<*const c_char> = pointers(program.argv);
     // The process fills its own id into these; the width fits every pid.
     let own_id = |name: &&str| format!("{name}=0000000000\0").into_bytes();
@@ -126,13 +130,10 @@ pub(crate) fn spawn(program: &Program<'_>) -> io::Result<(Pid, OwnedFd)> {
     environment.extend(pointers(program.environment));
     let groups: Vec<Gid> = program.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let mut high: Vec<RawFd> = vec![-1; program.descriptors.len()];
-    let mut pidfd: RawFd = -1;
-    const CLONE_PIDFD: u64 = 0x1000;
     const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let args = CloneArgs {
-        flags: CLONE_PIDFD | CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP,
-        pidfd: (&raw mut pidfd) as u64,
+        flags: CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP,
         exit_signal: libc::SIGCHLD as u64,
         cgroup: u64::try_from(program.cgroup.as_raw_fd()).unwrap_or(0),
         ..CloneArgs::default()
@@ -152,10 +153,65 @@ pub(crate) fn spawn(program: &Program<'_>) -> io::Result<(Pid, OwnedFd)> {
         unsafe { libc::_exit(127) }
     }
     let pid = i32::try_from(result).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
-    let Some(pid) = pid else { return Err(io::Error::last_os_error()) };
-    // SAFETY: clone3 succeeded with CLONE_PIDFD, so the kernel stored a new descriptor that nobody owns.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok((pid, pidfd))
+    pid.ok_or_else(io::Error::last_os_error)
+}
+
+/// What became of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It ended with this status.
+    Exited(i32),
+    /// It was killed by this signal.
+    Killed(i32),
+    /// It was stopped by a signal.
+    Stopped,
+    /// It goes on after that.
+    Continued,
+    /// A signal reached it that waits for [`begin`].
+    Trapped(i32),
+}
+
+/// A child of which there is something to tell (waitid(2)), and what. It stays so until it is collected.
+pub(crate) fn changed_child() -> Option<(Pid, Change)> {
+    let options = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: an all-zero siginfo_t is valid, and the call fills it; si_pid and si_status are what the kernel
+    // stores there for children.
+    let (pid, code, status) = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        if libc::waitid(libc::P_ALL, 0, &raw mut info, options) != 0 {
+            return None;
+        }
+        (info.si_pid(), info.si_code, info.si_status())
+    };
+    let change = match code {
+        libc::CLD_EXITED => Change::Exited(status),
+        libc::CLD_KILLED | libc::CLD_DUMPED => Change::Killed(status),
+        libc::CLD_STOPPED => Change::Stopped,
+        libc::CLD_CONTINUED => Change::Continued,
+        _ => Change::Trapped(status),
+    };
+    Some((Pid::from_raw(pid)?, change))
+}
+
+/// Let a process begin its program that was made to wait. ESRCH when it is gone, or does not wait yet.
+pub(crate) fn begin(pid: Pid) -> Result<(), Errno> {
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: PTRACE_DETACH reads and writes no memory of ours; its last two arguments are numbers.
+    match unsafe { libc::ptrace(libc::PTRACE_DETACH, pid.as_raw_nonzero().get(), none, none) } {
+        -1 => Err(last_errno()),
+        _ => Ok(()),
+    }
+}
+
+/// In the new process: its parent is told when it has executed its program (ptrace(2), PTRACE_TRACEME), and it
+/// stands still until that lets it go.
+fn wait_after_exec() -> Result<(), Errno> {
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: PTRACE_TRACEME ignores its other arguments.
+    match unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, none, none) } {
+        -1 => Err(last_errno()),
+        _ => Ok(()),
+    }
 }
 
 type Failure = (Step, Errno);
@@ -260,6 +316,9 @@ fn prepare_child(program: &Program<'_>, groups: &[Gid], high: &mut [RawFd]) -> R
         }
     }
     rustix::thread::set_no_new_privs(true).map_err(at(Step::Privileges))?;
+    if program.waits {
+        wait_after_exec().map_err(at(Step::Waiting))?;
+    }
     sandbox.close(rules.as_ref()).map_err(at(Step::Closing))
 }
 

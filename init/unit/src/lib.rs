@@ -60,6 +60,8 @@ pub struct Unit {
     pub reload_signal: Option<i32>,
     /// It has to send `WATCHDOG=1` at least this often.
     pub watchdog: Option<Duration>,
+    /// A second process waits, executed but not begun, to take over when the first one dies.
+    pub standby: bool,
     /// When a oneshot is run again.
     pub timer: Option<Timer>,
     /// A directory below `/data/` of its own.

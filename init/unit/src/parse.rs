@@ -138,6 +138,13 @@ fn check(name: String, raw: Raw, users: &Users) -> Result<Unit, Fault> {
         let what = "a watchdog needs ready = \"notify\" and at least 1s; write watchdog = \"30s\"";
         return Err((watchdog_at, what.into()));
     }
+    let standby = match raw.standby {
+        Some(standby) if *standby.get_ref() && raw.kind != Kind::Daemon => {
+            let what = "a standby takes over from a daemon; remove standby or set kind to daemon";
+            return Err((standby.span().start, what.into()));
+        }
+        standby => standby.is_some_and(Spanned::into_inner),
+    };
     let user = match raw.user {
         Some(name) => value(name, |name| users.find(name))?,
         None if milestone => Account { name: "root".into(), uid: 0, gid: 0, groups: Vec::new() },
@@ -161,6 +168,7 @@ fn check(name: String, raw: Raw, users: &Users) -> Result<Unit, Fault> {
         stop_signal: optional(raw.stop_signal, signal)?.unwrap_or(15),
         reload_signal: optional(raw.reload_signal, signal)?,
         watchdog,
+        standby,
         timer: timer(raw.timer, raw.kind)?,
         state_directory: optional(raw.state_directory, |p| below(p, "/data/"))?,
         runtime_directory: optional(raw.runtime_directory, |p| below(p, "/run/"))?,
@@ -423,6 +431,7 @@ mod tests {
             ("ready = \"soon\"", "web.toml:4: unknown variant `soon`"),
             ("state_directory = \"/data/../etc\"", "web.toml:4: \"/data/../etc\" is not allowed here; write"),
             ("state_directory = \"/etc\"", "below /data/"),
+            ("kind = \"oneshot\"\nstandby = true", "web.toml:5: a standby takes over from a daemon; remove"),
             ("start_timeout = \"soon\"", "web.toml:4: \"soon\" is not a duration; write"),
             ("[resources]\nmemory_max = \"lots\"", "web.toml:5: \"lots\" is not a size; write"),
             ("[resources]\npids_max = 0", "web.toml:5: 0 is out of range; write a number from 1"),

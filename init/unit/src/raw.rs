@@ -104,6 +104,13 @@ pub(crate) struct Raw {
     ///
     /// Example: `watchdog = "30s"` with `ready = "notify"`.
     pub(crate) watchdog: Option<TimeSpan>,
+    /// A second process is kept that has executed the program and waits in front of its first instruction: when
+    /// the first one dies, the second goes on at once. For daemons; what it costs is an idle process of the
+    /// service. Asked to restart, the service gets a fresh process all the same; so does one whose program was
+    /// replaced in the meantime.
+    ///
+    /// Example: `standby = true`.
+    pub(crate) standby: Option<Spanned<bool>>,
     /// Of a template: its instances.
     ///
     /// Example: `instances = ["a", "b"]`.

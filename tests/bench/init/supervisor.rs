@@ -17,13 +17,15 @@ const SERVICES: &str = "services";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Supervisor {
     Aios,
+    /// Each service with a standby.
+    Standby,
     S6,
     Runit,
     Systemd,
 }
 
-pub(super) const ALL: [Supervisor; 4] =
-    [Supervisor::Aios, Supervisor::S6, Supervisor::Runit, Supervisor::Systemd];
+pub(super) const ALL: [Supervisor; 5] =
+    [Supervisor::Aios, Supervisor::Standby, Supervisor::S6, Supervisor::Runit, Supervisor::Systemd];
 
 /// The name of a service by its number.
 pub(super) fn name(number: usize) -> String {
@@ -34,6 +36,7 @@ impl Supervisor {
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Aios => "aiOS",
+            Self::Standby => "standby",
             Self::S6 => "s6",
             Self::Runit => "runit",
             Self::Systemd => "systemd",
@@ -49,7 +52,7 @@ impl Supervisor {
     /// Program and arguments of PID 1.
     pub(super) fn command(self) -> &'static [&'static str] {
         match self {
-            Self::Aios => &["/sbin/init"],
+            Self::Aios | Self::Standby => &["/sbin/init"],
             Self::S6 => &["/usr/bin/s6-svscan", "-c", "2000", "/services"],
             Self::Runit => &["/usr/bin/runsvdir", "/services"],
             Self::Systemd => {
@@ -61,7 +64,7 @@ impl Supervisor {
     /// Write down this many services below a root.
     pub(super) fn prepare(self, root: &Path, count: usize) -> Result<()> {
         match self {
-            Self::Aios => {
+            Self::Aios | Self::Standby => {
                 let own = aios_tests::program("aios-init");
                 fs::create_dir(root.join("sbin"))?;
                 fs::copy(&own, root.join("sbin/init"))
@@ -89,12 +92,13 @@ impl Supervisor {
     /// One service; each is the shortest that the supervisor takes, and as ready as it can tell.
     fn service(self, root: &Path, name: &str) -> std::io::Result<()> {
         match self {
-            Self::Aios => {
+            Self::Aios | Self::Standby => {
                 let folder = root.join("etc/aios/services");
                 fs::create_dir_all(&folder)?;
+                let standby = self == Self::Standby;
                 let text = format!(
                     "description = \"{name}\"\nexec = [\"{PROBE}\", \"{name}\"]\nuser = \"root\"\n\
-                     ready = \"notify\"\n[sandbox]\nnetwork = true\n"
+                     ready = \"notify\"\nstandby = {standby}\n[sandbox]\nnetwork = true\n"
                 );
                 fs::write(folder.join(format!("{name}.toml")), text)
             }
@@ -124,7 +128,7 @@ impl Supervisor {
     /// Ask for the end: services are stopped, then PID 1 ends.
     pub(super) fn end(self, pid1: Pid, root: &Path) -> Result<()> {
         let signal = match self {
-            Self::Aios | Self::S6 => Signal::TERM,
+            Self::Aios | Self::Standby | Self::S6 => Signal::TERM,
             Self::Systemd => Signal::INT,
             Self::Runit => {
                 // Alone, runsvdir ends without waiting for its services.

@@ -1,15 +1,19 @@
 //! Services and their files.
 
 use crate::text;
-use aios_tests::{Appliance, BOOT};
+use aios_tests::{Appliance, BOOT, PATIENCE};
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::time::Instant;
 
 #[test]
 fn every_daemon_that_is_killed_comes_back_and_works() -> Result<()> {
     let appliance = Appliance::claimed()?;
     appliance.wait_for_model()?;
     for name in ["toold", "inferd", "agentd", "netd", "console"] {
-        appliance.kill_daemon(name)?;
+        let standby = standby(&appliance, name)?;
+        let next = appliance.kill_daemon(name)?;
+        ensure!(next == standby, "{name} should go on as its standby {standby}, and is {next}");
         if name == "inferd" {
             appliance.wait_for_model()?;
         }
@@ -22,6 +26,21 @@ fn every_daemon_that_is_killed_comes_back_and_works() -> Result<()> {
     let head = appliance.json(&["audit", "verify"])?;
     println!("audit after five kills: {head}");
     Ok(())
+}
+
+/// The process of a daemon that is none yet: the kernel shows it in the state t, traced (proc_pid_stat(5)).
+fn standby(appliance: &Appliance, name: &str) -> Result<u64> {
+    let begin = Instant::now();
+    loop {
+        let found = appliance.json(&["tools", "call", "process.list", &format!("contains=aios-{name}")])?;
+        let all = found.pointer("/result/processes").and_then(Value::as_array).context("no processes")?;
+        let standby = all.iter().find(|process| process["state"] == "t");
+        if let Some(pid) = standby.and_then(|process| process["pid"].as_u64()) {
+            return Ok(pid);
+        }
+        // It is made when nothing else is to be done, and nobody is told.
+        ensure!(begin.elapsed() < PATIENCE, "{name} has no standby: {found}");
+    }
 }
 
 #[test]
