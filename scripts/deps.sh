@@ -45,7 +45,7 @@ for group in "$@"; do
       want python3 python3; python3 -c 'import pip' 2>/dev/null || need+=(python3-pip)
       want nodejs node; want npm npm
       want qemu-system-x86 qemu-system-x86_64; want ovmf /usr/share/OVMF ;;
-    test) want chromium chromium; want systemd systemd-analyze ;;
+    test) want chromium chromium; want dnsmasq-base dnsmasq; want systemd systemd-analyze ;;
     # ldd fails for a program that needs no libraries, which is the one wanted.
     bench)
       want s6 s6-svscan; want runit runsvdir; want systemd /usr/lib/systemd/systemd /lib/systemd/systemd

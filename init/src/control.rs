@@ -4,7 +4,7 @@ use crate::logs::Filter;
 use crate::poll::{Poller, Token};
 use aios_abi::call::{ClientFrame, Meta, Request, ServerFrame};
 use aios_abi::service::{InitEvent, InitReply, InitRequest, LogLine, ServiceChange};
-use aios_abi::who::Peer;
+use aios_abi::who::{Peer, uid};
 use aios_abi::{CallError, ErrorCode, frame};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
@@ -17,9 +17,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// Connections at once; the next one is closed at once.
 const MAX_CONNECTIONS: usize = 512;
-/// Those of all but root together: toold always finds a place.
+/// Users that may change something, and always find a place: init's own processes and toold, which decides for
+/// everybody else.
+pub(crate) const MANAGERS: [u32; 2] = [uid::ROOT, uid::TOOLD];
+/// Those of all other users together.
 const MAX_OF_OTHERS: usize = 384;
-/// Those of one user other than root.
+/// Those of one other user.
 const MAX_OF_ONE: usize = 64;
 /// Requests of one connection that may be under way.
 const MAX_OPEN: usize = 64;
@@ -118,9 +121,10 @@ impl Control {
     }
 
     fn has_place(&self, uid: u32) -> bool {
-        let of_others = self.connections.values().filter(|c| c.peer.uid != 0).count();
+        let others = |c: &&Connection| !MANAGERS.contains(&c.peer.uid);
+        let of_others = self.connections.values().filter(others).count();
         let own = self.connections.values().filter(|c| c.peer.uid == uid).count();
-        let fair = uid == 0 || (of_others < MAX_OF_OTHERS && own < MAX_OF_ONE);
+        let fair = MANAGERS.contains(&uid) || (of_others < MAX_OF_OTHERS && own < MAX_OF_ONE);
         fair && self.connections.len() < MAX_CONNECTIONS
     }
 

@@ -11,6 +11,7 @@ mod cgroup;
 mod clock;
 mod cmdline;
 mod control;
+mod crc;
 mod device;
 mod foreign;
 mod logs;

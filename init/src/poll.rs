@@ -1,6 +1,7 @@
 //! The one place where PID 1 waits.
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -87,9 +88,13 @@ impl Poller {
         Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)? })
     }
 
-    /// Report when this can be read. Closing the descriptor ends it.
+    /// Report when this can be read; that it is watched already is no error. Closing the descriptor ends it.
     pub(crate) fn readable(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token.encode()), EventFlags::IN)?)
+        let data = EventData::new_u64(token.encode());
+        match epoll::add(&self.epoll, &fd, data, EventFlags::IN) {
+            Err(Errno::EXIST) => Ok(epoll::modify(&self.epoll, fd, data, EventFlags::IN)?),
+            other => Ok(other?),
+        }
     }
 
     /// Report also, or no longer, when this can be written.
@@ -114,7 +119,7 @@ impl Poller {
         let mut events = Vec::with_capacity(64);
         let buffer = rustix::buffer::spare_capacity(&mut events);
         match epoll::wait(&self.epoll, buffer, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
         Ok(events.iter().filter_map(|event: &epoll::Event| Token::decode(event.data.u64())).collect())

@@ -69,22 +69,16 @@ impl Appliance {
     /// Claim the machine as `admin`.
     pub fn claim(&self) -> Result<()> {
         let code = self.ready.claim_code().context("the machine is claimed already")?;
-        let url = self.machine.console_url();
-        let fingerprint = &self.ready.fingerprint;
-        let arguments = [
-            "claim",
-            &url,
-            "--code",
-            code,
-            "--user",
-            "admin",
-            "--password-stdin",
-            "--fingerprint",
-            fingerprint,
-        ];
-        let output = self.ctl_with_input(&arguments, PASSWORD)?;
+        let output = self.claim_with(code, &self.ready.fingerprint)?;
         ensure!(output.status.success(), "the claim failed: {}", said(&output));
         Ok(())
+    }
+
+    /// Try to claim the machine as `admin`, with this code and from the machine with this certificate.
+    pub fn claim_with(&self, code: &str, fingerprint: &str) -> Result<Output> {
+        let url = self.machine.console_url();
+        let who = ["--user", "admin", "--password-stdin", "--fingerprint", fingerprint];
+        self.ctl_with_input(&[&["claim", &url, "--code", code], &who[..]].concat(), PASSWORD)
     }
 
     /// Pull the plug, start it again, and wait for its console.

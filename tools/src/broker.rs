@@ -9,6 +9,7 @@ use crate::{file, redact, tool, undo};
 use aios_abi::audit::{CallRecord, Entry, Outcome};
 use aios_abi::call::Meta;
 use aios_abi::client::Client;
+use aios_abi::net::Net;
 use aios_abi::service::Init;
 use aios_abi::tool::{CallDone, Effect, Progress, ToolReply, ToolRequest};
 use aios_abi::{CallError, ErrorCode, who::Role};
@@ -37,6 +38,8 @@ pub struct Setup<'a> {
     pub policy: Policy,
     /// PID 1.
     pub init: Client<Init>,
+    /// The network daemon.
+    pub net: Client<Net>,
     /// Version of the image, for the audit chain.
     pub version: &'a str,
     /// Random id of this boot, for the audit chain.
@@ -47,6 +50,7 @@ pub struct Setup<'a> {
 pub struct Broker {
     policy: Arc<Policy>,
     init: Client<Init>,
+    net: Client<Net>,
     audit: Log,
     undo: undo::Store,
     turns: Semaphore,
@@ -99,6 +103,7 @@ impl Broker {
         Ok(Self {
             policy: Arc::new(setup.policy),
             init: setup.init,
+            net: setup.net,
             audit,
             undo,
             turns: Semaphore::new(MAX_RUNNING as usize),
@@ -187,6 +192,7 @@ impl Broker {
             caller: way.caller.clone(),
             policy: self.policy.clone(),
             init: self.init.clone(),
+            net: self.net.clone(),
             audit: self.audit.clone(),
             deadline: Instant::now() + limit,
             cancelled: way.cancelled.clone(),

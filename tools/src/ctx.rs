@@ -5,6 +5,7 @@ use crate::audit::Log;
 use crate::caller::Caller;
 use crate::policy::Policy;
 use aios_abi::client::Client;
+use aios_abi::net::Net;
 use aios_abi::service::Init;
 use aios_abi::tool::Progress;
 use aios_abi::{CallError, ErrorCode};
@@ -23,6 +24,8 @@ pub struct Ctx {
     pub policy: Arc<Policy>,
     /// PID 1.
     pub init: Client<Init>,
+    /// The network daemon: the only one that speaks to other machines.
+    pub net: Client<Net>,
     /// The audit chain, to be read.
     pub audit: Log,
     /// Until when it must be done.

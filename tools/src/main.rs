@@ -68,6 +68,7 @@ async fn run(options: Options) -> Result<(), String> {
         data: &options.data,
         policy: Policy::appliance(&options.data, std::process::id()),
         init: Client::default(),
+        net: Client::default(),
         version: &aios_toold::tool::image_version(),
         boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim(),
     })

@@ -2,7 +2,7 @@
 //!
 //! Source: the kernel's Documentation/filesystems/ext4/super.rst; all numbers are little-endian.
 
-use super::groups::crc32c;
+use crate::crc::crc32c;
 use std::time::Duration;
 
 /// Where the superblock begins on the disk, in bytes.

@@ -6,6 +6,7 @@
 #[allow(unsafe_code)]
 mod sys;
 
+use crate::crc::crc32c;
 use crate::supervisor::{Common, Memory};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -111,7 +112,7 @@ impl Page {
         }
         let mut bytes = Vec::with_capacity(body.len() + 8);
         bytes.extend_from_slice(&length.to_le_bytes());
-        bytes.extend_from_slice(&checksum(&body).to_le_bytes());
+        bytes.extend_from_slice(&crc32c(!0, &body).to_le_bytes());
         bytes.extend_from_slice(&body);
         self.file.write_all_at(&bytes, at)
     }
@@ -129,7 +130,7 @@ impl Page {
         let (length, rest) = bytes.get(..filled)?.split_first_chunk::<4>()?;
         let (sum, rest) = rest.split_first_chunk::<4>()?;
         let body = rest.get(..u32::from_le_bytes(*length) as usize)?;
-        (checksum(body) == u32::from_le_bytes(*sum)).then(|| postcard::from_bytes(body).ok())?
+        (crc32c(!0, body) == u32::from_le_bytes(*sum)).then(|| postcard::from_bytes(body).ok())?
     }
 }
 
@@ -165,38 +166,9 @@ pub(crate) fn close_if_inherited(fd: RawFd) {
     }
 }
 
-/// CRC-32 (IEEE 802.3), four bits at a time.
-pub(crate) fn checksum(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 16] = {
-        let mut table = [0; 16];
-        let mut index = 0;
-        while index < 16 {
-            let mut value = index as u32;
-            let mut bit = 0;
-            while bit < 4 {
-                value = if value & 1 == 1 { value >> 1 ^ 0xedb8_8320 } else { value >> 1 };
-                bit += 1;
-            }
-            table[index] = value;
-            index += 1;
-        }
-        table
-    };
-    !bytes.iter().fold(!0, |sum, byte| {
-        let sum = sum ^ u32::from(*byte);
-        let sum = sum >> 4 ^ TABLE[(sum & 15) as usize];
-        sum >> 4 ^ TABLE[(sum & 15) as usize]
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_checksum_is_that_of_ethernet() {
-        assert_eq!(checksum(b"123456789"), 0xcbf4_3926);
-    }
 
     #[test]
     fn a_record_that_was_damaged_is_not_believed() {

@@ -1,6 +1,7 @@
 //! What a process that has failed can still do: note why, and execute itself anew. Everything here runs in
 //! a signal handler and is made of calls that may be made there (signal-safety(7)).
 
+use crate::crc::crc32c;
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -149,7 +150,7 @@ impl Crash {
         record[..4].copy_from_slice(&self.signal.to_le_bytes());
         record[4..8].copy_from_slice(&self.count.to_le_bytes());
         record[8..16].copy_from_slice(&self.at_ms.to_le_bytes());
-        let sum = super::checksum(&record[..16]);
+        let sum = crc32c(!0, &record[..16]);
         record[16..].copy_from_slice(&sum.to_le_bytes());
         record
     }
@@ -157,7 +158,7 @@ impl Crash {
     /// The record, if it is whole.
     pub(super) fn read(record: &[u8; CRASH_BYTES]) -> Option<Self> {
         let [s0, s1, s2, s3, c0, c1, c2, c3, t @ .., x0, x1, x2, x3] = *record;
-        let whole = super::checksum(&record[..16]) == u32::from_le_bytes([x0, x1, x2, x3]);
+        let whole = crc32c(!0, &record[..16]) == u32::from_le_bytes([x0, x1, x2, x3]);
         let crash = Self {
             signal: i32::from_le_bytes([s0, s1, s2, s3]),
             count: u32::from_le_bytes([c0, c1, c2, c3]),

@@ -3,14 +3,14 @@
 use super::{Asked, Machine};
 use crate::boot::version;
 use crate::clock::{self, milliseconds};
-use crate::control::Incoming;
+use crate::control::{Incoming, MANAGERS};
 use crate::device::line;
 use crate::logs::Filter;
 use crate::power;
 use crate::supervisor::{Event, Id, Power, Ticket};
 use aios_abi::call::Meta;
 use aios_abi::service::{InitReply, InitRequest, MachineStatus, ServiceChange, ServiceStatus};
-use aios_abi::who::{Peer, uid};
+use aios_abi::who::Peer;
 use aios_abi::{CallError, ErrorCode};
 use std::path::Path;
 use std::time::Duration;
@@ -93,14 +93,14 @@ impl Machine {
                 self.later(peer, &name, "restarted", asked(Some(DEFAULT_DEADLINE), false), Event::Restart)?
             }
             InitRequest::Reload { name } => {
-                only_root(peer)?;
+                only_managers(peer)?;
                 let id = self.find(&name)?;
                 self.note_request(&name, "reloaded", peer);
                 self.reload(id).map_err(|why| CallError::failed(format!("{name}: {why}")))?;
                 self.status(id).map(InitReply::Status)
             }
             InitRequest::Rescan => {
-                only_root(peer)?;
+                only_managers(peer)?;
                 Some(self.rescan())
             }
             InitRequest::Watch => {
@@ -117,7 +117,7 @@ impl Machine {
             }
             InitRequest::PowerOff => self.go_down_for(peer, connection, id, Power::Off)?,
             InitRequest::Kexec { kernel, initramfs, cmdline } => {
-                only_root(peer)?;
+                only_managers(peer)?;
                 power::load_kernel(&kernel, initramfs.as_deref(), &cmdline).map_err(CallError::failed)?;
                 self.go_down_for(peer, connection, id, Power::Kexec)?
             }
@@ -133,7 +133,7 @@ impl Machine {
         asked: Asked,
         event: impl FnOnce(Id, Ticket) -> Event,
     ) -> Result<Option<InitReply>, CallError> {
-        only_root(peer)?;
+        only_managers(peer)?;
         let service = self.find(name)?;
         self.note_request(name, what, peer);
         let ticket = self.ticket();
@@ -154,7 +154,7 @@ impl Machine {
         id: u64,
         power: Power,
     ) -> Result<Option<InitReply>, CallError> {
-        only_root(peer)?;
+        only_managers(peer)?;
         // The answer first: when everything has stopped nobody is left to read it.
         self.control.reply(connection, id, Ok(InitReply::Accepted), &self.poller);
         self.begin_shutdown(power, &format!("asked for by process {}", peer.pid));
@@ -258,9 +258,9 @@ impl Machine {
     }
 }
 
-/// Everybody may look; only root may change something.
-fn only_root(peer: Peer) -> Result<(), CallError> {
-    if peer.uid == uid::ROOT {
+/// Everybody may look; only those may change something.
+fn only_managers(peer: Peer) -> Result<(), CallError> {
+    if MANAGERS.contains(&peer.uid) {
         return Ok(());
     }
     Err(CallError::denied(format!(

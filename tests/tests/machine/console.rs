@@ -54,32 +54,13 @@ fn the_console_answers_before_the_model_is_loaded_and_says_so() -> Result<()> {
 #[test]
 fn a_wrong_claim_code_is_refused_in_one_sentence() -> Result<()> {
     let appliance = Appliance::boot(&[], |_| {})?;
-    let url = appliance.machine.console_url();
-    let fingerprint = appliance.ready.fingerprint.clone();
-    let claim = |code: &str| {
-        appliance.ctl_with_input(
-            &[
-                "claim",
-                &url,
-                "--code",
-                code,
-                "--user",
-                "admin",
-                "--password-stdin",
-                "--fingerprint",
-                &fingerprint,
-            ],
-            PASSWORD,
-        )
-    };
-    let refused = claim("AAAA-BBBB-CCCC")?;
+    let fingerprint = &appliance.ready.fingerprint;
+    let refused = appliance.claim_with("AAAA-BBBB-CCCC", fingerprint)?;
     ensure!(refused.status.code() == Some(3), "exit status {:?}: {}", refused.status.code(), said(&refused));
     ensure!(said(&refused).contains("code"), "the sentence does not say what is wrong: {}", said(&refused));
     // Another machine's certificate is not this one's.
-    let other =
-        ["claim", &url, "--code", "AAAA-BBBB-CCCC", "--user", "admin", "--password-stdin", "--fingerprint"];
     let forged = format!("00{}", &fingerprint[2..]);
-    let refused = appliance.ctl_with_input(&[&other[..], &[&forged]].concat(), PASSWORD)?;
+    let refused = appliance.claim_with("AAAA-BBBB-CCCC", &forged)?;
     ensure!(!refused.status.success() && said(&refused).contains("certificate"), "{}", said(&refused));
     appliance.claim()?;
     Ok(())

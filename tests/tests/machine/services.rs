@@ -23,8 +23,19 @@ fn every_daemon_that_is_killed_comes_back_and_works() -> Result<()> {
         ensure!(status["restarts"].as_u64() == Some(1), "{name} should have one restart: {status}");
         ensure!(text(&status["last_exit"]).contains("KILL"), "the reason is not told: {status}");
     }
+    // A standby that is gone is not missed, and one that is there is not used for what a person asked for.
+    let gone = standby(&appliance, "netd")?;
+    let kill = ["tools", "call", "process.kill", &format!("pid={gone}"), "signal=kill", "--why", "test"];
+    appliance.json(&kill)?;
+    let next = appliance.kill_daemon("netd")?;
+    ensure!(next != gone, "netd goes on as a process that was killed");
+    let unused = standby(&appliance, "netd")?;
+    appliance.json(&["services", "restart", "netd", "--why", "test"])?;
+    let fresh = appliance.service("netd")?;
+    ensure!(fresh["pid"] != next && fresh["pid"] != unused, "not a new process: {fresh}");
+    ensure!(standby(&appliance, "netd")? != unused, "the standby of the run before is still there");
     let head = appliance.json(&["audit", "verify"])?;
-    println!("audit after five kills: {head}");
+    println!("audit after six kills: {head}");
     Ok(())
 }
 

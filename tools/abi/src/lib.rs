@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`service`] | init | `/run/aios/init.sock` |
 //! | [`tool`] | toold | `/run/aios/toold.sock` |
+//! | [`net`] | netd | `/run/aios/netd.sock` |
 //! | [`infer`] | inferd | `/run/aios/inferd.sock` |
 //! | [`agent`] | agentd | `/run/aios/agentd.sock` |
 //! | [`engine`] | the engine workers | a byte stream: a socket or a virtio port |
@@ -24,6 +25,7 @@ pub mod engine;
 pub mod error;
 pub mod frame;
 pub mod infer;
+pub mod net;
 pub mod paths;
 pub mod service;
 pub mod tool;

@@ -8,6 +8,8 @@ pub const TOOLD_SOCKET: &str = "/run/aios/toold.sock";
 pub const INFERD_SOCKET: &str = "/run/aios/inferd.sock";
 /// Socket of the agent.
 pub const AGENTD_SOCKET: &str = "/run/aios/agentd.sock";
+/// Socket of the network daemon.
+pub const NETD_SOCKET: &str = "/run/aios/netd.sock";
 /// Configuration that comes with the image (read-only).
 pub const ETC: &str = "/etc/aios";
 /// The data partition: the only place that survives a reboot.

@@ -51,7 +51,7 @@ pub struct Peer {
 
 /// User ids of the appliance's own daemons, as written to the image's `/etc/passwd`.
 pub mod uid {
-    /// init and toold.
+    /// init, and what it runs of its own.
     pub const ROOT: u32 = 0;
     /// The inference daemon and its engine workers.
     pub const INFERD: u32 = 101;
@@ -61,4 +61,6 @@ pub mod uid {
     pub const CONSOLE: u32 = 103;
     /// The network daemon.
     pub const NETD: u32 = 104;
+    /// The tool daemon.
+    pub const TOOLD: u32 = 105;
 }

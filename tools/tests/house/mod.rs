@@ -100,7 +100,14 @@ pub fn open(dir: &Path) -> Result<Broker, CallError> {
         own_pid: std::process::id(),
     };
     let init = Client::at(dir.join("init.sock"));
-    Broker::open(Setup { data: &state, policy, init, version: "1", boot_id: "boot" })
+    Broker::open(Setup {
+        data: &state,
+        policy,
+        init,
+        net: Client::at(dir.join("netd.sock")),
+        version: "1",
+        boot_id: "boot",
+    })
 }
 
 fn done(reply: Result<ToolReply, CallError>) -> Result<CallDone, CallError> {

@@ -23,6 +23,7 @@ impl Daemon {
         let socket = UnixDatagram::bind(&notify).expect("a notify socket");
         let mut command = Command::new(env!("CARGO_BIN_EXE_aios-netd"));
         command.arg("--resolv-conf").arg(folder.join("resolv.conf")).env("NOTIFY_SOCKET", &notify);
+        command.arg("--socket").arg(folder.join("socket"));
         for (number, text) in configs.iter().enumerate() {
             let file = folder.join(format!("net{number}.toml"));
             std::fs::write(&file, text).expect("writes");

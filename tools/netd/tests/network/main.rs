@@ -9,10 +9,16 @@ mod server;
 #[allow(unsafe_code)]
 mod sys;
 
+use aios_abi::ErrorCode;
+use aios_abi::call::Meta;
+use aios_abi::client::Client;
+use aios_abi::net::{AddressFamily, Net, NetReply, NetRequest};
 use daemon::Daemon;
 use namespace::Namespace;
 use server::{SERVER, Server};
+use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
 
 /// A virtual link is looked after only if it is named.
 const DHCP: &str = "[link.eth0]\nipv4 = \"dhcp\"\n";
@@ -75,6 +81,57 @@ fn an_address_that_a_neighbour_has_is_declined_and_a_restart_costs_nothing() {
     daemon.says("10.99.0.16/24 from 10.99.0.1");
     assert_eq!(here.addresses(), [(SECOND, 24, true)]);
     assert_eq!(here.gateways(), [SERVER]);
+}
+
+#[test]
+fn names_are_looked_up_for_those_without_a_network() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (here, there) = (Namespace::new(), Namespace::new());
+    there.plug("far0", SERVER, &here, "eth0");
+    let fixed =
+        format!("[link.eth0]\nipv4 = \"static\"\naddresses = [\"10.99.0.15/24\"]\ndns = [\"{SERVER}\"]\n");
+    let daemon = Daemon::start(&here, folder.path(), &[&fixed]);
+    daemon.says("10.99.0.15/24, static");
+    let mut dnsmasq = Command::new("dnsmasq");
+    dnsmasq.args([
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--no-hosts",
+        "--no-resolv",
+        "--local=/lan/",
+    ]);
+    dnsmasq.args([
+        "--user=root",
+        "--pid-file=",
+        "--log-facility=-",
+        "--host-record=box.lan,192.0.2.7,2001:db8::7",
+    ]);
+    dnsmasq.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stderr(Stdio::piped());
+    let mut server = there.run(|| dnsmasq.spawn()).expect("scripts/deps.sh test installs dnsmasq");
+    let mut said = BufReader::new(server.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("started")), "dnsmasq did not start");
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let client = Client::<Net>::at(folder.path().join("socket"));
+    let ask = |name: &str, family| {
+        let request = NetRequest::Resolve { name: name.to_owned(), family };
+        runtime.block_on(client.call(Meta::default(), request))
+    };
+    let found = |addresses: &[&str]| {
+        Ok(NetReply::Addresses(
+            addresses.iter().map(|address| address.parse().expect("an address")).collect(),
+        ))
+    };
+    assert_eq!(ask("box.lan", AddressFamily::Ipv4), found(&["192.0.2.7"]));
+    assert_eq!(ask("box.lan", AddressFamily::Ipv6), found(&["2001:db8::7"]));
+    let missing = ask("nobody.lan", AddressFamily::Any).expect_err("there is no such name");
+    assert_eq!((missing.code, missing.message.contains("nobody.lan")), (ErrorCode::NotFound, true));
+    let broken = ask("a..b", AddressFamily::Any).expect_err("no name");
+    assert!(broken.message.contains("a..b"), "{broken:?}");
+    server.kill().expect("dnsmasq is ours");
+    server.wait().expect("it ends");
+    let silent = ask("box.lan", AddressFamily::Ipv4).expect_err("nobody is there");
+    assert!(matches!(silent.code, ErrorCode::Timeout | ErrorCode::Unavailable), "{silent:?}");
 }
 
 #[test]

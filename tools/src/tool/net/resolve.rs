@@ -2,23 +2,16 @@
 
 use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Look};
+use aios_abi::call::Meta;
+use aios_abi::net::{AddressFamily, NetReply, NetRequest};
 use aios_abi::tool::Effect;
-use aios_abi::{CallError, ErrorCode, who::Role};
-use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::{Resolver, system_conf};
+use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
-/// Where the name servers stand: resolv.conf(5), and what the network daemon got by DHCP.
-const CONFIGURATION: [&str; 2] = ["/etc/resolv.conf", "/run/aios-netd/resolv.conf"];
 /// The longest name that DNS has (RFC 1035).
 const MAX_NAME: usize = 253;
-/// How long one name server has for an answer; there are two attempts.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Look up the addresses of a host name.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -44,6 +37,14 @@ enum Family {
 }
 
 impl Family {
+    fn asked(self) -> AddressFamily {
+        match self {
+            Self::Any => AddressFamily::Any,
+            Self::Ipv4 => AddressFamily::Ipv4,
+            Self::Ipv6 => AddressFamily::Ipv6,
+        }
+    }
+
     fn fits(self, address: &IpAddr) -> bool {
         match self {
             Self::Any => true,
@@ -91,7 +92,7 @@ fn run(ctx: &Ctx, args: Args) -> Result<Addresses, CallError> {
     }
     let (mut addresses, source) = match without_asking(&name) {
         Some(known) => known,
-        None => (ask(ctx, &name, args.family)?, "dns"),
+        None => (ask(ctx, &name, args.family.asked())?, "dns"),
     };
     addresses.retain(|address| args.family.fits(address));
     addresses.sort_unstable();
@@ -111,59 +112,11 @@ fn without_asking(name: &str) -> Option<(Vec<IpAddr>, &'static str)> {
     local.then(|| (vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], "localhost"))
 }
 
-fn ask(ctx: &Ctx, name: &str, family: Family) -> Result<Vec<IpAddr>, CallError> {
-    let (config, mut options) = configuration()?;
-    options.timeout = PATIENCE;
-    options.attempts = 2;
-    options.cache_size = 0;
-    options.ip_strategy = match family {
-        Family::Any => LookupIpStrategy::Ipv4AndIpv6,
-        Family::Ipv4 => LookupIpStrategy::Ipv4Only,
-        Family::Ipv6 => LookupIpStrategy::Ipv6Only,
-    };
-    let answer = ctx.wait(async {
-        let resolver = Resolver::builder_with_config(config, TokioRuntimeProvider::default())
-            .with_options(options)
-            .build()?;
-        // A name with a dot is asked for as it is; the search list would only give strange answers.
-        let asked = if name.contains('.') { format!("{name}.") } else { name.to_owned() };
-        resolver.lookup_ip(asked).await
-    });
-    match answer {
-        Ok(Ok(found)) => Ok(found.iter().collect()),
-        Ok(Err(error)) => Err(meaning(name, &error)),
-        Err(_) => Err(silent(name)),
-    }
-}
-
-fn configuration() -> Result<(ResolverConfig, ResolverOpts), CallError> {
-    for path in CONFIGURATION {
-        if let Ok(text) = std::fs::read(path)
-            && let Ok(found) = system_conf::parse_resolv_conf(text)
-            && !found.0.name_servers().is_empty()
-        {
-            return Ok(found);
-        }
-    }
-    Err(CallError::unavailable(
-        "no DNS server is configured: the network gave none, or it is not up yet (net.interfaces tells)",
-    ))
-}
-
-fn meaning(name: &str, error: &NetError) -> CallError {
-    match error {
-        e if e.is_nx_domain() => CallError::not_found(format!("the name {name} does not exist")),
-        e if e.is_no_records_found() => CallError::not_found(format!("the name {name} has no address")),
-        NetError::Timeout => silent(name),
-        NetError::NoConnections => {
-            CallError::unavailable(format!("no DNS server could be reached to resolve {name}"))
-        }
-        other => CallError::failed(format!("{name} cannot be resolved: {other}")),
-    }
-}
-
-fn silent(name: &str) -> CallError {
-    CallError::new(ErrorCode::Timeout, format!("no DNS server answered in time when asked for {name}"))
+fn ask(ctx: &Ctx, name: &str, family: AddressFamily) -> Result<Vec<IpAddr>, CallError> {
+    let meta = Meta { deadline_ms: ctx.left_ms(), ..Meta::default() };
+    let NetReply::Addresses(found) =
+        ctx.wait(ctx.net.call(meta, NetRequest::Resolve { name: name.to_owned(), family }))??;
+    Ok(found)
 }
 
 fn summary(found: &Addresses) -> String {
@@ -182,11 +135,5 @@ mod tests {
         assert_eq!(known("localhost"), Some((2, "localhost")));
         assert_eq!(known("app.localhost"), Some((2, "localhost")));
         assert_eq!(known("example.org"), None);
-    }
-
-    #[test]
-    fn no_such_name_and_no_answer_are_told_apart() {
-        assert_eq!(meaning("x", &NetError::Timeout).code, ErrorCode::Timeout);
-        assert_eq!(meaning("x", &NetError::NoConnections).code, ErrorCode::Unavailable);
     }
 }
