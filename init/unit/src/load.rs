@@ -39,7 +39,9 @@ pub fn load(directories: &[&Path], users: &Users) -> Loaded {
                 match unit {
                     Ok(unit) => {
                         let candidate = Candidate { file: file.clone(), unit };
-                        candidates.entry(candidate.unit.name.clone()).or_default().push(candidate);
+                        // Mostly there is one. A vector would make room for four, and PID 1 would keep that.
+                        let list = candidates.entry(candidate.unit.name.clone());
+                        list.or_insert_with(|| Vec::with_capacity(1)).push(candidate);
                     }
                     Err(sentence) => refused.push(sentence),
                 }
