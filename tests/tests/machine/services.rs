@@ -1,5 +1,6 @@
 //! Services and their files.
 
+use crate::faults::{machine, start, wait_until};
 use crate::text;
 use aios_tests::{Appliance, BOOT, PATIENCE};
 use anyhow::{Context, Result, ensure};
@@ -97,7 +98,7 @@ fn a_hostile_service_gets_clear_errors_and_nothing_else_stops() -> Result<()> {
     drop(log);
     let lines = lines.join("\n");
     println!("{lines}");
-    for name in ["init", "toold", "agentd", "inferd"] {
+    for name in ["init", "toold", "agentd", "inferd", "netd"] {
         for (packet, says) in [
             ("an oversized packet", "nothing of it was used"),
             ("another version", "version"),
@@ -116,6 +117,66 @@ fn a_hostile_service_gets_clear_errors_and_nothing_else_stops() -> Result<()> {
         let status = appliance.service(name)?;
         ensure!(status["state"] == "running" && status["restarts"] == 0, "{name} suffered: {status}");
     }
+    Ok(())
+}
+
+#[test]
+fn services_start_by_a_timer_and_by_a_connection_and_are_ready_when_they_say_so() -> Result<()> {
+    let file = |name: &str, exec: &str, more: &str| {
+        let text = format!(
+            "description = \"{name}\"\nexec = [\"/usr/bin/aios-hostile\", {exec}]\nuser = \"aios-netd\"\n{more}"
+        );
+        (format!("config/services/{name}.toml"), text.into_bytes())
+    };
+    let door = "[[socket]]\nname = \"door\"\nkind = \"stream\"\npath = \"/run/door.sock\"\n";
+    let appliance = machine(
+        &[
+            file(
+                "clock",
+                "\"say\", \"tick\"",
+                "kind = \"oneshot\"\n[timer]\nafter_boot = \"1s\"\nevery = \"1s\"\n",
+            ),
+            file("shop", "\"answer\"", &format!("start = \"socket\"\n{door}")),
+            file("guest", "\"knock\", \"/run/door.sock\"", "kind = \"oneshot\"\nstart = \"manual\"\n"),
+            file("quick", "\"ready\", \"3\"", "ready = \"fd\"\nready_fd = 3\n"),
+            file("mute", "\"idle\"", "ready = \"fd\"\nready_fd = 3\nstart_timeout = \"1s\"\n"),
+            file("pair@", "\"idle\"", "instances = [\"a\", \"b\"]\n"),
+        ],
+        |_| {},
+    )?;
+    let until = Instant::now() + PATIENCE;
+    let ticks = loop {
+        let log = appliance.ctl(&["logs", "--unit", "clock", "--grep", "tick", "-n", "10"])?;
+        let ticks = log.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
+        if ticks >= 3 {
+            break ticks;
+        }
+        ensure!(Instant::now() < until, "the timer ran {ticks} times");
+    };
+    let clock = wait_until(&appliance, "clock", |status| status["state"] == "scheduled")?;
+    ensure!(clock["next_run_ms"].as_u64().is_some_and(|ms| ms <= 1000), "no next run: {clock}");
+
+    let listening = |status: &Value| status["state"] == "listening";
+    wait_until(&appliance, "shop", listening)?;
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        start(&appliance, "guest")?;
+        let last = answers.last().cloned();
+        // The same words come twice, from two processes.
+        let other =
+            |line: &str| line.contains("come in, says process") && Some(line.trim()) != last.as_deref();
+        let mut log = appliance.follow(&["logs", "--unit", "guest", "-n", "10", "--follow"])?;
+        answers.push(log.wait_for(other)?.trim().to_owned());
+        wait_until(&appliance, "shop", listening)?;
+    }
+
+    wait_until(&appliance, "quick", |status| status["state"] == "running")?;
+    let mute = wait_until(&appliance, "mute", |status| status["restarts"].as_u64() >= Some(1))?;
+    ensure!(text(&mute["last_exit"]).contains("was not ready within 1 s"), "the reason is not told: {mute}");
+    for instance in ["pair@a", "pair@b"] {
+        wait_until(&appliance, instance, |status| status["state"] == "running")?;
+    }
+    println!("timer: {ticks} runs; socket: {answers:?}; mute: {}", text(&mute["last_exit"]));
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! A hostile program inside the appliance: as a service it does one thing that a broken or malicious
-//! program would do, and prints what came of it; the whole-machine tests read that in its log.
+//! program would do, or an honest one in a way of its own, and prints what came of it; the whole-machine
+//! tests read that in its log.
 //!
 //! `aios-hostile FAULT [ARGUMENT]`, see [`main`] for the faults.
 
@@ -43,6 +44,10 @@ fn main() -> ExitCode {
         ["kexec", kernel, initramfs] => sockets::kexec(kernel, initramfs),
         ["escape"] => sandbox::escape(),
         ["idle"] => services::idle(),
+        ["say", text] => services::say(text),
+        ["ready", descriptor] => services::ready(descriptor),
+        ["answer"] => services::answer(),
+        ["knock", path] => services::knock(path),
         ["kill", prefix, count] => services::kill(prefix, number(count)),
         _ => Err(std::io::Error::other("unknown fault")),
     };

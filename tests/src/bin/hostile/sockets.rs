@@ -23,6 +23,7 @@ pub(crate) fn strange_packets() -> Outcome {
         ("toold", aios_abi::paths::TOOLD_SOCKET),
         ("agentd", aios_abi::paths::AGENTD_SOCKET),
         ("inferd", aios_abi::paths::INFERD_SOCKET),
+        ("netd", aios_abi::paths::NETD_SOCKET),
     ] {
         println!(
             "hostile: {name} to an oversized packet: {}",

@@ -12,6 +12,13 @@ pub(crate) fn fork() -> Result<Option<i32>> {
     }
 }
 
+/// A descriptor that was given to this process and that nothing else here uses.
+pub(crate) fn given(number: i32) -> std::fs::File {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the caller takes it once; one that is not open is an error at its first use.
+    unsafe { std::fs::File::from_raw_fd(number) }
+}
+
 /// Wait for all children.
 pub(crate) fn reap() {
     while matches!(rustix::process::wait(rustix::process::WaitOptions::empty()), Ok(Some(_))) {}
