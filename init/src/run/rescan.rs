@@ -70,7 +70,6 @@ impl Machine {
         }
         held.unit = unit;
         held.drop_standby();
-        self.standbys.push_back(Id(index));
         match &held.cgroup {
             Some(cgroup) => cgroup.limit(&held.unit.resources).iter().for_each(|fault| self.logs.warn(fault)),
             None => {
@@ -78,6 +77,7 @@ impl Machine {
                 self.watch_cgroup(index);
             }
         }
+        self.consider_standby(Id(index));
     }
 
     /// A new service takes the place of one that is gone, so that places do not become more and more.

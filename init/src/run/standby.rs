@@ -75,34 +75,28 @@ impl Held {
 
     /// Let the standby begin, if there is one and its program is still that of the service.
     fn promote(&mut self) -> Option<Spawned> {
-        let fits = |standby: &Standby| standby.executed && standby.program == program(self);
-        if !self.standby.as_ref().is_some_and(fits) {
+        let begins = |standby: &Standby| {
+            standby.executed && standby.program == program(self) && sys::begin(standby.pid()).is_ok()
+        };
+        if !self.standby.as_ref().is_some_and(begins) {
             self.drop_standby();
             return None;
         }
-        let standby = self.standby.take()?;
-        match sys::begin(standby.pid()) {
-            Ok(()) => {
-                // What is left to be written down can wait until it has begun.
-                rustix::thread::sched_yield();
-                Some(standby.spawned)
-            }
-            Err(_) => {
-                let _ = kill_process(standby.pid(), Signal::KILL);
-                None
-            }
-        }
+        // What is left to be written down can wait until it has begun.
+        rustix::thread::sched_yield();
+        self.standby.take().map(|standby| standby.spawned)
     }
 }
 
 impl Machine {
-    /// A service has changed: one that runs may have a standby, one that does not has none.
+    /// A service has changed: one that is ready may have a standby, one of which nothing is left has none. One that
+    /// is about to stop gets none any more.
     pub(super) fn consider_standby(&mut self, id: Id) {
-        let runs = self.supervisor.active_run(id).is_some();
+        let (runs, over) = (self.supervisor.runs(id), self.supervisor.active_run(id).is_none());
         let Some(held) = self.services.get_mut(id.0) else { return };
-        if !runs {
+        if over {
             held.drop_standby();
-        } else if held.unit.standby && held.standby.is_none() && !self.standbys.contains(&id) {
+        } else if runs && held.unit.standby && held.standby.is_none() && !self.standbys.contains(&id) {
             self.standbys.push_back(id);
         }
     }
@@ -118,7 +112,7 @@ impl Machine {
             return;
         }
         let Some(id) = self.standbys.pop_front() else { return };
-        let runs = self.supervisor.active_run(id).is_some();
+        let runs = self.supervisor.runs(id);
         let Some(held) = self.services.get_mut(id.0) else { return };
         if !runs || !held.unit.standby || held.standby.is_some() {
             return;

@@ -122,6 +122,11 @@ impl Supervisor {
         self.services.get(id.0).filter(|s| s.phase.active()).and_then(|s| s.run)
     }
 
+    /// Whether it is ready, and not to stop.
+    pub(crate) fn runs(&self, id: Id) -> bool {
+        self.services.get(id.0).is_some_and(|s| s.phase == Phase::Running && !s.halt)
+    }
+
     /// Whether a service is being started that is not ready yet.
     pub(crate) fn starting(&self) -> bool {
         let starts =

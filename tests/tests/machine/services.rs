@@ -140,6 +140,11 @@ fn services_start_by_a_timer_and_by_a_connection_and_are_ready_when_they_say_so(
             file("guest", "\"knock\", \"/run/door.sock\"", "kind = \"oneshot\"\nstart = \"manual\"\n"),
             file("quick", "\"ready\", \"3\"", "ready = \"fd\"\nready_fd = 3\n"),
             file("mute", "\"idle\"", "ready = \"fd\"\nready_fd = 3\nstart_timeout = \"1s\"\n"),
+            file(
+                "stubborn",
+                "\"idle\"",
+                "standby = true\nstop_signal = \"SIGWINCH\"\nstop_timeout = \"3s\"\n",
+            ),
             file("pair@", "\"idle\"", "instances = [\"a\", \"b\"]\n"),
         ],
         |_| {},
@@ -176,6 +181,20 @@ fn services_start_by_a_timer_and_by_a_connection_and_are_ready_when_they_say_so(
     for instance in ["pair@a", "pair@b"] {
         wait_until(&appliance, instance, |status| status["state"] == "running")?;
     }
+
+    // What stops has no standby any more, and gets none while it takes its time.
+    wait_until(&appliance, "stubborn", |status| status["processes"] == 2)?;
+    start(&appliance, "stubborn")?;
+    wait_until(&appliance, "stubborn", |status| status["state"] == "stopping")?;
+    let mut while_stopping = Vec::new();
+    wait_until(&appliance, "stubborn", |status| {
+        let stops = status["state"] == "stopping";
+        if stops {
+            while_stopping.push(status["processes"].as_u64());
+        }
+        !stops
+    })?;
+    ensure!(while_stopping.last() == Some(&Some(1)), "its processes while it stopped: {while_stopping:?}");
     println!("timer: {ticks} runs; socket: {answers:?}; mute: {}", text(&mute["last_exit"]));
     Ok(())
 }

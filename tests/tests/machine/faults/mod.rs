@@ -88,7 +88,7 @@ pub(crate) fn end(appliance: &Appliance, name: &str) -> Result<()> {
 pub(crate) fn wait_until(
     appliance: &Appliance,
     name: &str,
-    wanted: impl Fn(&Value) -> bool,
+    mut wanted: impl FnMut(&Value) -> bool,
 ) -> Result<Value> {
     let until = Instant::now() + PATIENCE;
     loop {
