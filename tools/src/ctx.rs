@@ -24,7 +24,7 @@ pub struct Ctx {
     pub policy: Arc<Policy>,
     /// PID 1.
     pub init: Client<Init>,
-    /// The network daemon: the only one that speaks to other machines.
+    /// The network daemon, which asks other machines.
     pub net: Client<Net>,
     /// The audit chain, to be read.
     pub audit: Log,

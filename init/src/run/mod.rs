@@ -26,6 +26,7 @@ use crate::{boot::mounts, clock};
 use aios_abi::service::ServiceState;
 use aios_unit::{Loaded, Users};
 use held::Held;
+use rustix::process::Pid;
 use rustix::time::{TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -377,10 +378,9 @@ impl Machine {
 
     /// The service and the run that a process belongs to.
     fn sender(&self, pid: u32) -> Option<(Id, Run)> {
-        let main = |held: &Held| {
-            held.process.as_ref().is_some_and(|p| p.pid.as_raw_nonzero().get().unsigned_abs() == pid)
-        };
-        let index = self.services.iter().position(main).or_else(|| {
+        let main = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let main = main.and_then(|pid| self.services.iter().position(|held| held.is_main(pid)));
+        let index = main.or_else(|| {
             let name = cgroup::service_of(pid)?;
             self.services.iter().position(|held| !held.gone && held.unit.name == name)
         })?;

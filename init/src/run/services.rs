@@ -300,7 +300,7 @@ fn collect(pid: Pid, change: Change) {
 }
 
 impl Held {
-    fn is_main(&self, pid: Pid) -> bool {
+    pub(super) fn is_main(&self, pid: Pid) -> bool {
         self.process.is_some_and(|process| process.pid == pid)
     }
 

@@ -1,6 +1,6 @@
-//! The filter of system calls (seccomp(2)): a small program of the kernel's packet filter, made
-//! once for all services with the same wishes. The calls are found by bisection, so that a call costs a dozen steps and the kernel has little to
-//! do when the filter is installed.
+//! The filter of system calls (seccomp(2)): a small program of the kernel's packet filter, made once for all
+//! services with the same wishes. The calls are found by bisection, so that a call costs a dozen steps and the
+//! kernel has little to do when the filter is installed.
 
 use super::syscalls::{GROUPS, NEVER, USUAL, group};
 use aios_unit::{Family, Sandbox, SyscallGroup};

@@ -14,6 +14,7 @@ pub(crate) use restrict::{
 pub(crate) use rustix::io::Errno;
 pub(crate) use text::give_back;
 
+use libc::c_long;
 use std::ffi::{CStr, CString, c_char};
 use std::fs::File;
 use std::io;
@@ -22,6 +23,10 @@ use std::os::unix::ffi::OsStringExt;
 
 fn last_errno() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)
+}
+
+fn checked(result: c_long) -> Result<c_long, Errno> {
+    if result < 0 { Err(last_errno()) } else { Ok(result) }
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {

@@ -1,6 +1,6 @@
 //! From a [`Program`] to a process: clone3, the steps between clone and exec, exec.
 
-use super::{Errno, last_errno, pointers};
+use super::{Errno, checked, last_errno, pointers};
 use crate::sandbox::Sandbox;
 use rustix::process::{Gid, Pid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -197,10 +197,8 @@ pub(crate) fn changed_child() -> Option<(Pid, Change)> {
 pub(crate) fn begin(pid: Pid) -> Result<(), Errno> {
     let none = std::ptr::null_mut::<libc::c_void>();
     // SAFETY: PTRACE_DETACH reads and writes no memory of ours; its last two arguments are numbers.
-    match unsafe { libc::ptrace(libc::PTRACE_DETACH, pid.as_raw_nonzero().get(), none, none) } {
-        -1 => Err(last_errno()),
-        _ => Ok(()),
-    }
+    let result = unsafe { libc::ptrace(libc::PTRACE_DETACH, pid.as_raw_nonzero().get(), none, none) };
+    checked(result).map(drop)
 }
 
 /// In the new process: its parent is told when it has executed its program (ptrace(2), PTRACE_TRACEME), and it
@@ -208,10 +206,7 @@ pub(crate) fn begin(pid: Pid) -> Result<(), Errno> {
 fn wait_after_exec() -> Result<(), Errno> {
     let none = std::ptr::null_mut::<libc::c_void>();
     // SAFETY: PTRACE_TRACEME ignores its other arguments.
-    match unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, none, none) } {
-        -1 => Err(last_errno()),
-        _ => Ok(()),
-    }
+    checked(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, none, none) }).map(drop)
 }
 
 type Failure = (Step, Errno);

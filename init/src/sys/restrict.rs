@@ -1,16 +1,12 @@
 //! What closes a sandbox: mount attributes, Landlock, the filter of system calls. All of it is called between
 //! clone and exec: nothing is allocated.
 
-use super::{Errno, last_errno};
+use super::{Errno, checked};
 use libc::{c_long, sock_filter};
 use rustix::mount::MountAttrFlags;
 use rustix::thread::UnshareFlags;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-
-fn checked(result: c_long) -> Result<c_long, Errno> {
-    if result < 0 { Err(last_errno()) } else { Ok(result) }
-}
 
 /// Leave these namespaces for new ones.
 pub(crate) fn unshare(namespaces: UnshareFlags) -> Result<(), Errno> {

@@ -136,7 +136,7 @@ const CHECKS: &[Check] = &[
     Check("sandbox.capabilities", 4, "has one of the lesser capabilities", Holds(LESSER)),
     Check("sandbox.capabilities", 5, "holds capabilities without being root", If(|u| u.user.uid != 0 && !u.sandbox.capabilities.is_empty())),
     Check("sandbox.network", 25, "is in the machine's network", If(|u| u.sandbox.network)),
-    Check("sandbox.network", 10, "reaches every address", If(|u| u.sandbox.network && u.sandbox.families.iter().any(|family| matches!(family, Family::Inet | Family::Inet6)))),
+    Check("sandbox.network", 10, "reaches every address", If(|u| u.sandbox.reaches_others())),
     Check("sandbox.families", 15, "makes sockets of the internet", Sockets(&[Family::Inet, Family::Inet6])),
     Check("sandbox.families", 10, "makes raw packets' sockets", Sockets(&[Family::Packet])),
     Check("sandbox.families", 2, "talks to the kernel's network (netlink)", Sockets(&[Family::Netlink])),

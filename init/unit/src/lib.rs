@@ -253,6 +253,13 @@ pub struct Sandbox {
     pub write_execute: bool,
 }
 
+impl Sandbox {
+    /// Whether it can make sockets that reach other machines.
+    pub fn reaches_others(&self) -> bool {
+        self.network && self.families.iter().any(|family| matches!(family, Family::Inet | Family::Inet6))
+    }
+}
+
 impl Default for Sandbox {
     fn default() -> Self {
         Self {
