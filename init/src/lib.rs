@@ -24,6 +24,7 @@ mod run;
 mod sandbox;
 mod socket;
 mod spawn;
+mod spawner;
 mod store;
 mod supervisor;
 #[allow(unsafe_code)]

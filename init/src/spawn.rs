@@ -1,6 +1,7 @@
 //! From a service file to a process.
 
-use crate::sys::{self, Directory, OUT_OF_THE_WAY, Program, REPORT_BYTES};
+use crate::spawner::Spawner;
+use crate::sys::{self, Directory, Given, Program, REPORT_BYTES};
 use crate::{cgroup::Cgroup, sandbox, socket};
 use aios_unit::{Readiness, Unit};
 use rustix::fs::{Gid, Uid, chown};
@@ -43,6 +44,7 @@ impl Spawned {
 /// Make the process of a service. The sockets are made at the first call and kept. One that `waits` does not
 /// begin its program before [`sys::begin`].
 pub(crate) fn spawn(
+    spawner: &mut Spawner,
     unit: &Unit,
     cgroup: &Cgroup,
     sockets: &mut Vec<(String, OwnedFd)>,
@@ -67,8 +69,6 @@ pub(crate) fn spawn(
     let null = File::open("/dev/null").map_err(system("/dev/null"))?;
     let (output, writer) = pipe().map_err(system("no pipe for its output"))?;
     let (report, reporter) = pipe().map_err(system("no pipe for its start"))?;
-    let reporter = rustix::io::fcntl_dupfd_cloexec(&reporter, OUT_OF_THE_WAY)
-        .map_err(|e| format!("no descriptor for its start: {e}"))?;
     let (ready, ready_writer) = match unit.ready {
         Readiness::Descriptor(number) => {
             let (reader, writer) = pipe().map_err(system("no pipe for its readiness"))?;
@@ -85,9 +85,13 @@ pub(crate) fn spawn(
         .chain(opened.iter().map(|(name, fd)| (*name, fd.as_fd())))
         .collect();
     let given = [null.as_fd(), writer.as_fd(), writer.as_fd()];
-    let given = given.into_iter().chain(passed.iter().map(|(_, fd)| *fd));
-    let mut descriptors: Vec<(RawFd, BorrowedFd<'_>)> = (0..).zip(given).collect();
-    descriptors.extend(ready_writer.iter().map(|(number, writer)| (*number, writer.as_fd())));
+    let mut descriptors: Vec<BorrowedFd<'_>> =
+        given.into_iter().chain(passed.iter().map(|(_, fd)| *fd)).collect();
+    let mut numbers: Vec<RawFd> = (0..).take(descriptors.len()).collect();
+    if let Some((number, writer)) = &ready_writer {
+        numbers.push(*number);
+        descriptors.push(writer.as_fd());
+    }
     let names: Vec<&str> = passed.iter().map(|(name, _)| *name).collect();
     let environment = environment(unit, &names, notify);
     let text = |words: Vec<String>| -> Result<Vec<CString>, String> {
@@ -104,33 +108,35 @@ pub(crate) fn spawn(
     let (sandbox, missing) = sandbox::prepare(unit);
     faults.extend(missing);
     let score = unit.resources.oom_score;
-    let oom_score = (score != 0).then(|| score.to_string());
     let stamp = match &unit.timer {
         Some(_) => text(vec![crate::boot::stamp_of(&unit.name)])?.pop(),
         None => None,
     };
-    let directories = directories(unit);
+    // In a container init has not all of them, and so has nobody.
+    let capabilities = match unit.sandbox.privileged {
+        true => rustix::thread::capabilities(None).map_err(|e| format!("its capabilities: {e}"))?.permitted,
+        false => unit.sandbox.capabilities,
+    };
     let place = cgroup.open().map_err(system("its cgroup"))?;
     let program = Program {
-        argv: &argv,
-        environment: &environment,
-        pid_variables,
-        descriptors: &descriptors,
-        report: reporter.as_fd(),
-        cgroup: place.as_fd(),
+        argv,
+        environment,
+        pid_variables: pid_variables.iter().map(|name| (*name).to_owned()).collect(),
+        numbers,
         uid: unit.user.uid,
         gid: unit.user.gid,
-        groups: &unit.user.groups,
-        capabilities: unit.sandbox.capabilities,
+        groups: unit.user.groups.clone(),
+        capabilities: capabilities.bits(),
         open_files: unit.resources.open_files.unwrap_or(OPEN_FILES).into(),
-        oom_score: oom_score.as_deref(),
+        oom_score: (score != 0).then(|| score.to_string()),
         nice: unit.resources.nice,
-        sandbox: &sandbox,
-        directories: &directories,
-        stamp: stamp.as_deref(),
+        sandbox,
+        directories: directories(unit),
+        stamp,
         waits,
     };
-    let pid = sys::spawn(&program).map_err(system("no new process"))?;
+    let given = Given { report: reporter.as_fd(), cgroup: place.as_fd(), descriptors };
+    let pid = spawner.spawn(&program, &given).map_err(system("no new process"))?;
     Ok(Spawned { pid, output, report, ready, faults })
 }
 

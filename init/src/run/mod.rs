@@ -20,6 +20,7 @@ use crate::notify::Notify;
 use crate::poll::{Poller, Token};
 use crate::power::{self, Watchdog};
 use crate::resume::{self, Page};
+use crate::spawner::Spawner;
 use crate::supervisor::{Event, Id, Power, Run, Supervisor, Ticket};
 use crate::sys::{self, Signals};
 use crate::{boot::mounts, clock};
@@ -49,6 +50,7 @@ pub(crate) struct Machine {
     poller: Poller,
     supervisor: Supervisor,
     services: Vec<Held>,
+    spawner: Spawner,
     refused: Vec<String>,
     logs: Logs,
     control: Control,
@@ -133,6 +135,7 @@ impl Machine {
             Ok(opened) => opened,
             Err(e) => return Err(Box::new((logs, format!("init cannot wait for events: {e}")))),
         };
+        let spawner = Spawner::new();
         let loaded = load(data == "disk");
         for sentence in &loaded.refused {
             logs.warn(&format!("service file refused: {sentence}"));
@@ -156,6 +159,7 @@ impl Machine {
             poller,
             supervisor: Supervisor::new(specs, u64::from_ne_bytes(seed)),
             services,
+            spawner,
             refused: loaded.refused,
             logs,
             control: doors.control,
@@ -249,6 +253,7 @@ impl Machine {
             if self.bulky && self.supervisor.next_deadline().is_none() {
                 self.bulky = false;
                 sys::give_back();
+                self.spawner.rest();
             }
             resume::turn(false);
             let ready = self.poller.wait(self.pause())?;
@@ -265,6 +270,9 @@ impl Machine {
             self.happened(Event::Tick);
             self.spawn_those_that_wait();
             self.make_standby();
+            if let Some(fault) = self.spawner.fault() {
+                self.logs.warn(&fault);
+            }
             self.expire_tickets();
             self.serve_console();
             self.publish_changes();

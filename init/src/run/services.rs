@@ -128,7 +128,7 @@ impl Machine {
         };
         held.drain(&mut self.logs);
         held.status = None;
-        let spawned = match held.begin() {
+        let spawned = match held.begin(&mut self.spawner) {
             Ok(spawned) => spawned,
             Err(why) => return Event::SpawnFailed(id, run, format!("could not be started: {why}")),
         };
@@ -197,7 +197,9 @@ impl Machine {
 
     fn child_changed(&mut self, pid: Pid, change: Change) {
         let Some(index) = self.services.iter().position(|held| held.is_main(pid)) else {
-            self.standby_changed(pid, change);
+            if !self.spawner.changed(pid, change) {
+                self.standby_changed(pid, change);
+            }
             return;
         };
         let id = Id(index);

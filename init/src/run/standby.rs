@@ -10,6 +10,7 @@ use super::held::Held;
 use crate::logs::INIT;
 use crate::notify;
 use crate::spawn::{self, Spawned};
+use crate::spawner::Spawner;
 use crate::supervisor::Id;
 use crate::sys::{self, Change};
 use rustix::process::{Pid, Signal, kill_process};
@@ -61,16 +62,16 @@ impl Held {
     }
 
     /// The process of a run: that of the standby, or a new one.
-    pub(super) fn begin(&mut self) -> Result<Spawned, String> {
+    pub(super) fn begin(&mut self, spawner: &mut Spawner) -> Result<Spawned, String> {
         match self.promote() {
             Some(spawned) => Ok(spawned),
-            None => self.make(false),
+            None => self.make(spawner, false),
         }
     }
 
-    fn make(&mut self, waits: bool) -> Result<Spawned, String> {
+    fn make(&mut self, spawner: &mut Spawner, waits: bool) -> Result<Spawned, String> {
         let cgroup = self.cgroup.as_ref().ok_or("it has no cgroup")?;
-        spawn::spawn(&self.unit, cgroup, &mut self.sockets, notify::SOCKET, waits)
+        spawn::spawn(spawner, &self.unit, cgroup, &mut self.sockets, notify::SOCKET, waits)
     }
 
     /// Let the standby begin, if there is one and its program is still that of the service.
@@ -118,7 +119,7 @@ impl Machine {
             return;
         }
         let program = program(held);
-        match held.make(true) {
+        match held.make(&mut self.spawner, true) {
             Ok(spawned) => {
                 let _mounts = held.process.and_then(|main| mounts_of(main.pid));
                 held.standby = Some(Standby { spawned, executed: false, program, _mounts });

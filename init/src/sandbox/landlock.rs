@@ -5,6 +5,7 @@ use crate::sys::{Errno, landlock};
 use aios_unit::Unit;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::thread::CapabilitySet;
+use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -59,7 +60,7 @@ pub(super) const DEVICES: [&CStr; 5] =
     [c"/dev/null", c"/dev/zero", c"/dev/full", c"/dev/random", c"/dev/urandom"];
 
 /// The rules of a service.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rules {
     restricted: u64,
     scoped: u64,

@@ -6,25 +6,25 @@ mod mounts;
 mod seccomp;
 mod syscalls;
 
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, Instruction};
 use aios_unit::{Family, Sandbox as Wanted, SyscallGroup, Unit};
-use libc::sock_filter;
 use rustix::thread::UnshareFlags;
+use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether it has been said that the kernel lacks Landlock.
 static NO_LANDLOCK_SAID: AtomicBool = AtomicBool::new(false);
 
-/// The sandbox of one service.
-#[derive(Debug)]
+/// The sandbox of one service. The default takes nothing away.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sandbox {
-    namespaces: UnshareFlags,
+    /// Bits of [`UnshareFlags`].
+    namespaces: u32,
     own_proc: bool,
     own_tmp: bool,
     /// What it may change.
@@ -32,8 +32,9 @@ pub(crate) struct Sandbox {
     rules: Option<landlock::Rules>,
     /// The device nodes that it gets where Landlock does not bar the others.
     only_devices: Option<Vec<CString>>,
-    write_execute: bool,
-    filter: Rc<[sock_filter]>,
+    refuse_write_execute: bool,
+    /// Nothing of it is installed when it is empty.
+    filter: Vec<Instruction>,
 }
 
 /// What a filter is made from.
@@ -44,19 +45,19 @@ const FILTERS: usize = 32;
 
 thread_local! {
     /// Making a filter takes as long as all other preparations together, and PID 1 has one thread.
-    static MADE: RefCell<Vec<(Wishes, Rc<[sock_filter]>)>> = const { RefCell::new(Vec::new()) };
+    static MADE: RefCell<Vec<(Wishes, Vec<Instruction>)>> = const { RefCell::new(Vec::new()) };
 }
 
-fn filter(wanted: &Wanted) -> Rc<[sock_filter]> {
+fn filter(wanted: &Wanted) -> Vec<Instruction> {
     MADE.with_borrow_mut(|made| {
         let same =
             |(syscalls, families): &Wishes| *syscalls == wanted.syscalls && *families == wanted.families;
         if let Some((_, filter)) = made.iter().find(|(wishes, _)| same(wishes)) {
-            return Rc::clone(filter);
+            return filter.clone();
         }
-        let filter: Rc<[sock_filter]> = seccomp::filter(wanted).into();
+        let filter = seccomp::filter(wanted);
         if made.len() < FILTERS {
-            made.push(((wanted.syscalls.clone(), wanted.families.clone()), Rc::clone(&filter)));
+            made.push(((wanted.syscalls.clone(), wanted.families.clone()), filter.clone()));
         }
         filter
     })
@@ -73,17 +74,20 @@ pub(crate) fn prepare(unit: &Unit) -> (Sandbox, Vec<String>) {
         let what = "this kernel has no Landlock: which files a service may read is up to their modes alone";
         faults.push(format!("{what} (for every service; said once)"));
     }
+    if wanted.privileged {
+        return (Sandbox::default(), Vec::new());
+    }
     let network = if wanted.network { UnshareFlags::empty() } else { UnshareFlags::NEWNET };
     let rules = landlock::rules(unit);
     let barred = rules.is_none() && unit.devices.iter().all(|device| device.exists());
     let sandbox = Sandbox {
-        namespaces: UnshareFlags::NEWNS | UnshareFlags::NEWIPC | network,
+        namespaces: (UnshareFlags::NEWNS | UnshareFlags::NEWIPC | network).bits(),
         own_proc: !wanted.sees_processes,
         own_tmp: wanted.private_tmp,
         writable: writable(unit).into_iter().filter_map(c_path).collect(),
         rules,
         only_devices: barred.then(|| unit.devices.iter().filter_map(c_path).collect()),
-        write_execute: wanted.write_execute,
+        refuse_write_execute: !wanted.write_execute,
         filter: filter(wanted),
     };
     (sandbox, faults)
@@ -108,12 +112,19 @@ fn c_path(path: impl AsRef<Path>) -> Option<CString> {
 impl Sandbox {
     /// Leave the namespaces of init.
     pub(crate) fn leave_namespaces(&self) -> Result<(), Errno> {
-        sys::unshare(self.namespaces)
+        match UnshareFlags::from_bits_retain(self.namespaces) {
+            none if none.is_empty() => Ok(()),
+            namespaces => sys::unshare(namespaces),
+        }
     }
 
     /// Arrange what it sees of the file systems.
     pub(crate) fn arrange_mounts(&self) -> Result<(), Errno> {
-        mounts::arrange(self)
+        // Those of init are not ours to arrange.
+        match UnshareFlags::from_bits_retain(self.namespaces).contains(UnshareFlags::NEWNS) {
+            true => mounts::arrange(self),
+            false => Ok(()),
+        }
     }
 
     /// Make the rules for files; they hold from [`Sandbox::close`] on.
@@ -126,10 +137,13 @@ impl Sandbox {
         if let Some(rules) = rules {
             sys::landlock::restrict(rules)?;
         }
-        if !self.write_execute {
+        if self.refuse_write_execute {
             sys::refuse_write_execute()?;
         }
-        sys::install_filter(&self.filter)
+        match self.filter.as_slice() {
+            [] => Ok(()),
+            filter => sys::install_filter(filter),
+        }
     }
 }
 
@@ -147,9 +161,15 @@ mod tests {
     fn a_service_that_says_nothing_gets_all_bars() {
         let (sandbox, faults) = prepare(&unit(""));
         assert!(faults.is_empty() || faults[0].contains("Landlock"), "{faults:?}");
-        assert!(sandbox.own_proc && sandbox.own_tmp && !sandbox.write_execute);
+        assert!(sandbox.own_proc && sandbox.own_tmp && sandbox.refuse_write_execute);
         assert!(sandbox.writable.is_empty());
-        assert_eq!(sandbox.namespaces, UnshareFlags::NEWNS | UnshareFlags::NEWIPC);
+        assert_eq!(sandbox.namespaces, (UnshareFlags::NEWNS | UnshareFlags::NEWIPC).bits());
+    }
+
+    #[test]
+    fn a_privileged_service_gets_no_bars() {
+        let (sandbox, faults) = prepare(&unit("[sandbox]\nprivileged = true"));
+        assert_eq!((sandbox, faults), (Sandbox::default(), Vec::new()));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //! services with the same wishes. The calls are found by bisection, so that a call costs a dozen steps and the
 //! kernel has little to do when the filter is installed.
 
-use super::syscalls::{GROUPS, NEVER, USUAL, group};
+use super::syscalls::{NEVER, USUAL, group};
+use crate::sys::Instruction;
 use aios_unit::{Family, Sandbox, SyscallGroup};
-use libc::{c_long, sock_filter};
+use libc::c_long;
 use std::collections::BTreeMap;
 
 /// `AUDIT_ARCH_X86_64` of linux/audit.h.
@@ -52,7 +53,7 @@ enum Verdict {
 }
 
 /// The filter of a service.
-pub(crate) fn filter(sandbox: &Sandbox) -> Vec<sock_filter> {
+pub(crate) fn filter(sandbox: &Sandbox) -> Vec<Instruction> {
     let mut program = vec![
         step(LOAD, ARCH),
         // A call of another architecture has other numbers.
@@ -74,7 +75,7 @@ fn verdicts(sandbox: &Sandbox) -> BTreeMap<u32, Verdict> {
     put(&[libc::SYS_socket], Verdict::Socket);
     put(&[libc::SYS_clone], Verdict::Clone);
     put(&[libc::SYS_ioctl], Verdict::Ioctl);
-    for one in GROUPS {
+    for one in SyscallGroup::ALL {
         let wanted = sandbox.syscalls.contains(&one);
         put(group(one), Verdict::Always(if wanted { ALLOW } else { REFUSE }));
     }
@@ -111,7 +112,7 @@ fn ranges(verdicts: &BTreeMap<u32, Verdict>) -> Vec<(u32, Verdict)> {
 }
 
 /// Find the range of the number in the accumulator.
-fn search(ranges: &[(u32, Verdict)], families: &[Family]) -> Vec<sock_filter> {
+fn search(ranges: &[(u32, Verdict)], families: &[Family]) -> Vec<Instruction> {
     match ranges {
         [] => vec![step(RETURN, UNKNOWN)],
         [(_, verdict)] => decide(*verdict, families),
@@ -134,7 +135,7 @@ fn search(ranges: &[(u32, Verdict)], families: &[Family]) -> Vec<sock_filter> {
     }
 }
 
-fn decide(verdict: Verdict, families: &[Family]) -> Vec<sock_filter> {
+fn decide(verdict: Verdict, families: &[Family]) -> Vec<Instruction> {
     match verdict {
         Verdict::Always(answer) => vec![step(RETURN, answer)],
         Verdict::Socket => {
@@ -173,12 +174,12 @@ fn number(family: Family) -> u32 {
     number.unsigned_abs()
 }
 
-fn step(code: u16, k: u32) -> sock_filter {
-    sock_filter { code, jt: 0, jf: 0, k }
+fn step(code: u16, k: u32) -> Instruction {
+    Instruction { code, jt: 0, jf: 0, k }
 }
 
-fn branch(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter { code, jt, jf, k }
+fn branch(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
+    Instruction { code, jt, jf, k }
 }
 
 #[cfg(test)]
@@ -186,10 +187,10 @@ mod tests {
     use super::*;
 
     /// What the kernel would do: run the program over one call.
-    fn run(program: &[sock_filter], arch: u32, number: u32, arguments: [u32; 2]) -> u32 {
+    fn run(program: &[Instruction], arch: u32, number: u32, arguments: [u32; 2]) -> u32 {
         let (mut accumulator, mut at) = (0, 0usize);
         loop {
-            let sock_filter { code, jt, jf, k } = program[at];
+            let Instruction { code, jt, jf, k } = program[at];
             at += 1;
             let jump = |taken: bool| usize::from(if taken { jt } else { jf });
             match code {
@@ -219,10 +220,10 @@ mod tests {
     #[test]
     fn each_number_gets_the_verdict_of_the_lists() {
         let mut sandboxes = vec![Sandbox::default()];
-        for one in GROUPS {
+        for one in SyscallGroup::ALL {
             sandboxes.push(Sandbox { syscalls: vec![one], ..Sandbox::default() });
         }
-        sandboxes.push(Sandbox { syscalls: GROUPS.to_vec(), ..Sandbox::default() });
+        sandboxes.push(Sandbox { syscalls: SyscallGroup::ALL.to_vec(), ..Sandbox::default() });
         for sandbox in &sandboxes {
             let program = filter(sandbox);
             let verdicts = verdicts(sandbox);

@@ -110,23 +110,6 @@ pub(super) fn group(group: SyscallGroup) -> &'static [c_long] {
     }
 }
 
-/// All groups.
-pub(super) const GROUPS: [SyscallGroup; 13] = [
-    SyscallGroup::Clock,
-    SyscallGroup::Debug,
-    SyscallGroup::Fanotify,
-    SyscallGroup::Keyring,
-    SyscallGroup::Module,
-    SyscallGroup::Mount,
-    SyscallGroup::Namespaces,
-    SyscallGroup::Ownership,
-    SyscallGroup::Perf,
-    SyscallGroup::Reboot,
-    SyscallGroup::Scheduling,
-    SyscallGroup::Swap,
-    SyscallGroup::Uring,
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,7 +117,7 @@ mod tests {
     #[test]
     fn no_call_is_in_two_lists() {
         let mut all: Vec<c_long> = [USUAL, NEVER].concat();
-        GROUPS.iter().for_each(|one| all.extend(group(*one)));
+        SyscallGroup::ALL.iter().for_each(|one| all.extend(group(*one)));
         let count = all.len();
         all.sort_unstable();
         all.dedup();

@@ -6,10 +6,11 @@ mod restrict;
 mod text;
 
 pub(crate) use process::{
-    Change, Directory, OUT_OF_THE_WAY, Program, REPORT_BYTES, begin, changed_child, read_report, spawn,
+    Change, Directory, Given, Parent, Program, REPORT_BYTES, begin, changed_child, fork_server, read_report,
+    spawn,
 };
 pub(crate) use restrict::{
-    Attributes, change_mount, install_filter, landlock, refuse_write_execute, unshare,
+    Attributes, Instruction, change_mount, install_filter, landlock, refuse_write_execute, unshare,
 };
 pub(crate) use rustix::io::Errno;
 pub(crate) use text::give_back;

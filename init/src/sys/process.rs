@@ -4,43 +4,61 @@ use super::{Errno, checked, last_errno, pointers};
 use crate::sandbox::Sandbox;
 use rustix::process::{Gid, Pid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
+use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// Everything that a new process needs, prepared before it exists: between clone and exec nothing is
-/// allocated and nothing can panic.
-#[derive(Debug)]
-pub(crate) struct Program<'a> {
-    pub(crate) argv: &'a [CString],
-    pub(crate) environment: &'a [CString],
+/// allocated and nothing can panic. It is plain data, so that another process can be asked to make the new one.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Program {
+    pub(crate) argv: Vec<CString>,
+    pub(crate) environment: Vec<CString>,
     /// Names of variables that hold its process id, which is not known yet.
-    pub(crate) pid_variables: &'a [&'a str],
-    /// What it is given, each with the number that it gets; each number is below [`OUT_OF_THE_WAY`].
-    pub(crate) descriptors: &'a [(RawFd, BorrowedFd<'a>)],
-    /// Where the process reports why it could not execute the program; closed by a successful exec.
-    /// Its number is at least [`OUT_OF_THE_WAY`].
-    pub(crate) report: BorrowedFd<'a>,
-    pub(crate) cgroup: BorrowedFd<'a>,
+    pub(crate) pid_variables: Vec<String>,
+    /// The number that it gets each of the given descriptors as; each is below [`OUT_OF_THE_WAY`].
+    pub(crate) numbers: Vec<RawFd>,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    pub(crate) groups: &'a [u32],
-    pub(crate) capabilities: CapabilitySet,
+    pub(crate) groups: Vec<u32>,
+    /// Bits of [`CapabilitySet`].
+    pub(crate) capabilities: u64,
     pub(crate) open_files: u64,
     /// Text for `oom_score_adj`, when it is not that of init.
-    pub(crate) oom_score: Option<&'a str>,
+    pub(crate) oom_score: Option<String>,
     pub(crate) nice: i32,
-    pub(crate) sandbox: &'a Sandbox,
+    pub(crate) sandbox: Sandbox,
     /// Directories that are made for it, those above first.
-    pub(crate) directories: &'a [Directory],
+    pub(crate) directories: Vec<Directory>,
     /// The file whose time says when a timer last ran it.
-    pub(crate) stamp: Option<&'a CStr>,
+    pub(crate) stamp: Option<CString>,
     /// It stops in front of its program's first instruction, and waits for [`begin`].
     pub(crate) waits: bool,
 }
 
-/// A directory on the way to one of its own, or that one.
+/// The descriptors that go with a [`Program`].
 #[derive(Debug)]
+pub(crate) struct Given<'a> {
+    /// Where the process reports why it could not execute the program; closed by a successful exec.
+    pub(crate) report: BorrowedFd<'a>,
+    /// The directory of its cgroup.
+    pub(crate) cgroup: BorrowedFd<'a>,
+    /// What it is given, in the order of [`Program::numbers`].
+    pub(crate) descriptors: Vec<BorrowedFd<'a>>,
+}
+
+/// Whose child a new process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parent {
+    /// Of the process that makes it.
+    Maker,
+    /// Of the parent of the process that makes it.
+    ParentOfMaker,
+}
+
+/// A directory on the way to one of its own, or that one.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Directory {
     pub(crate) path: CString,
     /// It belongs to the service alone.
@@ -48,7 +66,7 @@ pub(crate) struct Directory {
 }
 
 /// Descriptors from this number on do not collide with those that a program is given.
-pub(crate) const OUT_OF_THE_WAY: RawFd = 512;
+const OUT_OF_THE_WAY: RawFd = 512;
 
 /// What the process was doing when it failed, and the errno; the report on the wire.
 pub(crate) const REPORT_BYTES: usize = 5;
@@ -120,22 +138,71 @@ struct CloneArgs {
     cgroup: u64,
 }
 
+/// Make a process that goes on with our program and memory as it is now, but with no descriptor save this one, no
+/// handler of a signal, and no way back into what we were about to do: it does `work` and ends.
+pub(crate) fn fork_server(socket: BorrowedFd<'_>, work: impl FnOnce(BorrowedFd<'_>)) -> io::Result<Pid> {
+    let args =
+        CloneArgs { flags: CLONE_CLEAR_SIGHAND, exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() };
+    // SAFETY: as in `spawn`. The child may allocate: there was no other thread that could hold the allocator's lock.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    if result == 0 {
+        // The hook of init would execute init anew, here.
+        std::panic::set_hook(Box::new(|_| end_now(1)));
+        const FIRST: RawFd = 3;
+        // SAFETY: nothing that is closed here is used again: `work` has the copy with the number 3, and ends the process.
+        // The copy lives until then.
+        let socket = unsafe {
+            if libc::dup3(socket.as_raw_fd(), OUT_OF_THE_WAY, 0) < 0 || libc::dup2(OUT_OF_THE_WAY, FIRST) < 0
+            {
+                end_now(1);
+            }
+            libc::syscall(libc::SYS_close_range, FIRST + 1, libc::c_uint::MAX, 0);
+            BorrowedFd::borrow_raw(FIRST)
+        };
+        work(socket);
+        end_now(0);
+    }
+    made(result)
+}
+
+/// End this process as it is: nothing of the one that it was copied from is done twice.
+fn end_now(code: i32) -> ! {
+    // SAFETY: _exit runs no destructors and no handlers.
+    unsafe { libc::_exit(code) }
+}
+
+fn made(result: libc::c_long) -> io::Result<Pid> {
+    let pid = i32::try_from(result).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
+    pid.ok_or_else(io::Error::last_os_error)
+}
+
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// Make a process in its cgroup that becomes this program.
-pub(crate) fn spawn(program: &Program<'_>) -> io::Result<Pid> {
-    let argv: Vec<*const c_char> = pointers(program.argv);
+pub(crate) fn spawn(program: &Program, given: &Given<'_>, parent: Parent) -> io::Result<Pid> {
+    let argv: Vec<*const c_char> = pointers(&program.argv);
+    let Some(path) = program.argv.first() else { return Err(Errno::INVAL.into()) };
+    if program.numbers.len() != given.descriptors.len() {
+        return Err(Errno::INVAL.into());
+    }
     // The process fills its own id into these; the width fits every pid.
-    let own_id = |name: &&str| format!("{name}=0000000000\0").into_bytes();
+    let own_id = |name: &String| format!("{name}=0000000000\0").into_bytes();
     let mut pid_variables: Vec<Vec<u8>> = program.pid_variables.iter().map(own_id).collect();
     let mut environment: Vec<*const c_char> = vec![std::ptr::null(); pid_variables.len()];
-    environment.extend(pointers(program.environment));
+    environment.extend(pointers(&program.environment));
     let groups: Vec<Gid> = program.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    let mut high: Vec<RawFd> = vec![-1; program.descriptors.len()];
-    const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
-    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mut high: Vec<RawFd> = vec![-1; given.descriptors.len()];
+    let report = rustix::io::fcntl_dupfd_cloexec(given.report, OUT_OF_THE_WAY)?;
+    // With CLONE_PARENT the signal is the one that the maker itself ends with (clone(2)): SIGCHLD, too.
+    let (whose, exit_signal) = match parent {
+        Parent::Maker => (0, libc::SIGCHLD as u64),
+        Parent::ParentOfMaker => (libc::CLONE_PARENT as u64, 0),
+    };
     let args = CloneArgs {
-        flags: CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP,
-        exit_signal: libc::SIGCHLD as u64,
-        cgroup: u64::try_from(program.cgroup.as_raw_fd()).unwrap_or(0),
+        flags: CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP | whose,
+        exit_signal,
+        cgroup: u64::try_from(given.cgroup.as_raw_fd()).unwrap_or(0),
         ..CloneArgs::default()
     };
     // SAFETY: `args` is a valid clone_args of this size and outlives the call. Without CLONE_VM the
@@ -143,17 +210,30 @@ pub(crate) fn spawn(program: &Program<'_>) -> io::Result<Pid> {
     // so no lock is held by a thread that the child does not have.
     let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     if result == 0 {
-        let (step, error) =
-            run_child(program, &argv, &mut environment, &mut pid_variables, &groups, &mut high);
+        let places = Places {
+            argv: &argv,
+            environment: &mut environment,
+            pid_variables: &mut pid_variables,
+            groups: &groups,
+            high: &mut high,
+        };
+        let (step, error) = run_child(program, given, path, places);
         let errno = error.raw_os_error();
-        let mut report = [step as u8; REPORT_BYTES];
-        report[1..].copy_from_slice(&errno.to_ne_bytes());
-        let _ = rustix::io::write(program.report, &report);
-        // SAFETY: _exit runs no destructors, so nothing of the parent's state is touched twice.
-        unsafe { libc::_exit(127) }
+        let mut message = [step as u8; REPORT_BYTES];
+        message[1..].copy_from_slice(&errno.to_ne_bytes());
+        let _ = rustix::io::write(&report, &message);
+        end_now(127);
     }
-    let pid = i32::try_from(result).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
-    pid.ok_or_else(io::Error::last_os_error)
+    made(result)
+}
+
+/// Memory that the new process needs, allocated before it exists.
+struct Places<'a> {
+    argv: &'a [*const c_char],
+    environment: &'a mut [*const c_char],
+    pid_variables: &'a mut [Vec<u8>],
+    groups: &'a [Gid],
+    high: &'a mut [RawFd],
 }
 
 /// What became of a child.
@@ -212,32 +292,25 @@ fn wait_after_exec() -> Result<(), Errno> {
 type Failure = (Step, Errno);
 
 /// In the new process. Comes back only when something failed.
-fn run_child(
-    program: &Program<'_>,
-    argv: &[*const c_char],
-    environment: &mut [*const c_char],
-    pid_variables: &mut [Vec<u8>],
-    groups: &[Gid],
-    high: &mut [RawFd],
-) -> Failure {
-    match prepare_child(program, groups, high) {
+fn run_child(program: &Program, given: &Given<'_>, path: &CStr, places: Places<'_>) -> Failure {
+    match prepare_child(program, given, places.groups, places.high) {
         Err(failure) => failure,
         Ok(()) => {
-            for (place, variable) in environment.iter_mut().zip(pid_variables.iter_mut()) {
+            for (place, variable) in places.environment.iter_mut().zip(places.pid_variables.iter_mut()) {
                 write_pid(variable);
                 *place = variable.as_ptr().cast();
             }
             // SAFETY: both arrays end with a null pointer and point to NUL-terminated strings that live.
-            unsafe { libc::execve(argv[0], argv.as_ptr(), environment.as_ptr()) };
+            unsafe { libc::execve(path.as_ptr(), places.argv.as_ptr(), places.environment.as_ptr()) };
             (Step::Executing, last_errno())
         }
     }
 }
 
 /// Here and not in init, because a disk may hang. A link on the way could lead into what is not the service's.
-fn make_directories(program: &Program<'_>) -> Result<(), Errno> {
+fn make_directories(program: &Program) -> Result<(), Errno> {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fchmod, fchown, mkdirat, openat2};
-    for Directory { path, own } in program.directories {
+    for Directory { path, own } in &program.directories {
         match mkdirat(CWD, path, Mode::from_bits_truncate(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(e) => return Err(e),
@@ -263,17 +336,23 @@ fn leave_stamp(stamp: &CStr) {
     let _ = openat(CWD, stamp, flags, Mode::from_bits_truncate(0o644));
 }
 
-fn prepare_child(program: &Program<'_>, groups: &[Gid], high: &mut [RawFd]) -> Result<(), Failure> {
+fn prepare_child(
+    program: &Program,
+    given: &Given<'_>,
+    groups: &[Gid],
+    high: &mut [RawFd],
+) -> Result<(), Failure> {
     let at = |step: Step| move |errno: Errno| (step, errno);
     let _ = rustix::process::setsid();
     reset_signals().map_err(at(Step::Signals))?;
-    place_descriptors(program, high).map_err(at(Step::Descriptors))?;
+    place_descriptors(program, given, high).map_err(at(Step::Descriptors))?;
     set_priority(program).map_err(at(Step::Priority))?;
     make_directories(program).map_err(at(Step::Directories))?;
-    if let Some(stamp) = program.stamp {
+    if let Some(stamp) = &program.stamp {
         leave_stamp(stamp);
     }
-    let sandbox = program.sandbox;
+    let sandbox = &program.sandbox;
+    let all = CapabilitySet::from_bits_retain(program.capabilities);
     sandbox.leave_namespaces().map_err(at(Step::Namespaces))?;
     sandbox.arrange_mounts().map_err(at(Step::Mounts))?;
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o022));
@@ -285,7 +364,7 @@ fn prepare_child(program: &Program<'_>, groups: &[Gid], high: &mut [RawFd]) -> R
     setrlimit(Resource::Core, limit(0)).map_err(at(Step::Limits))?;
     for bit in 0..64 {
         let one = CapabilitySet::from_bits_retain(1 << bit);
-        if !program.capabilities.contains(one) {
+        if !all.contains(one) {
             match rustix::thread::remove_capability_from_bounding_set(one) {
                 // The kernel knows no capability of this number, nor any above it.
                 Err(Errno::INVAL) => break,
@@ -293,13 +372,12 @@ fn prepare_child(program: &Program<'_>, groups: &[Gid], high: &mut [RawFd]) -> R
             }
         }
     }
-    let keep = !program.capabilities.is_empty();
+    let keep = !all.is_empty();
     rustix::thread::set_keep_capabilities(keep).map_err(at(Step::User))?;
     rustix::thread::set_thread_groups(groups).map_err(at(Step::User))?;
     let (uid, gid) = (Uid::from_raw(program.uid), Gid::from_raw(program.gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(at(Step::User))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at(Step::User))?;
-    let all = program.capabilities;
     // What a root program gets at exec is cut by the bounding set; another user's needs the ambient set.
     let inheritable = if program.uid == 0 { CapabilitySet::empty() } else { all };
     let sets = CapabilitySets { effective: all, permitted: all, inheritable };
@@ -349,12 +427,12 @@ fn reset_signals() -> Result<(), Errno> {
 
 /// How the scheduler and the kernel's search for memory look at it. In a container init may lack the power to
 /// prefer it; that keeps no service from starting.
-fn set_priority(program: &Program<'_>) -> Result<(), Errno> {
+fn set_priority(program: &Program) -> Result<(), Errno> {
     let unless_forbidden = |outcome: Result<(), Errno>| match outcome {
         Err(Errno::ACCESS | Errno::PERM) => Ok(()),
         other => other,
     };
-    if let Some(score) = program.oom_score {
+    if let Some(score) = &program.oom_score {
         use rustix::fs::{CWD, Mode, OFlags, openat};
         let path = c"/proc/self/oom_score_adj";
         let file = openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -367,16 +445,16 @@ fn set_priority(program: &Program<'_>) -> Result<(), Errno> {
 }
 
 /// Move all sources out of the way, then each to its number; everything else closes at exec.
-fn place_descriptors(program: &Program<'_>, high: &mut [RawFd]) -> Result<(), Errno> {
+fn place_descriptors(program: &Program, given: &Given<'_>, high: &mut [RawFd]) -> Result<(), Errno> {
     // SAFETY: plain descriptor calls on numbers that are open; the result is checked.
     unsafe {
-        for ((_, source), copy) in program.descriptors.iter().zip(high.iter_mut()) {
+        for (source, copy) in given.descriptors.iter().zip(high.iter_mut()) {
             *copy = libc::fcntl(source.as_raw_fd(), libc::F_DUPFD_CLOEXEC, OUT_OF_THE_WAY);
             if *copy < 0 {
                 return Err(last_errno());
             }
         }
-        for ((number, _), copy) in program.descriptors.iter().zip(high.iter()) {
+        for (number, copy) in program.numbers.iter().zip(high.iter()) {
             if libc::dup3(*copy, *number, 0) < 0 {
                 return Err(last_errno());
             }

@@ -2,9 +2,10 @@
 //! clone and exec: nothing is allocated.
 
 use super::{Errno, checked};
-use libc::{c_long, sock_filter};
+use libc::c_long;
 use rustix::mount::MountAttrFlags;
 use rustix::thread::UnshareFlags;
+use serde::{Deserialize, Serialize};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -153,13 +154,27 @@ pub(crate) fn refuse_write_execute() -> Result<(), Errno> {
     checked(result.into()).map(drop)
 }
 
+/// One instruction of a filter: `struct sock_filter` of linux/filter.h, in a form that can be sent.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Instruction {
+    pub(crate) code: u16,
+    pub(crate) jt: u8,
+    pub(crate) jf: u8,
+    pub(crate) k: u32,
+}
+
+// What the kernel reads is what we wrote.
+const _: () = assert!(size_of::<Instruction>() == size_of::<libc::sock_filter>());
+
 /// From now on the filter decides about each system call of this process and all that it starts.
-pub(crate) fn install_filter(filter: &[sock_filter]) -> Result<(), Errno> {
+pub(crate) fn install_filter(filter: &[Instruction]) -> Result<(), Errno> {
     let program = libc::sock_fprog {
         len: u16::try_from(filter.len()).map_err(|_| Errno::TOOBIG)?,
-        filter: filter.as_ptr().cast_mut(),
+        filter: filter.as_ptr().cast_mut().cast(),
     };
-    // SAFETY: the program has this many instructions; the kernel copies and checks it and writes nothing.
+    // SAFETY: the program has this many instructions of the kernel's layout; the kernel copies and checks it and
+    // writes nothing.
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0u32, &raw const program) };
     checked(result).map(drop)

@@ -163,13 +163,13 @@ const CHECKS: &[Check] = &[
     Check("sandbox.syscalls", 5, "has the kernel work through io_uring", Calls(SyscallGroup::Uring)),
     Check("sandbox.syscalls", 2, "watches whole file systems", Calls(SyscallGroup::Fanotify)),
     Check("sandbox.write_execute", 2, "executes what it has written to memory", If(|u| u.sandbox.write_execute)),
-    // No service file decides these: init does so for all.
+    // No other key decides these: init does so for all but the privileged.
     Check("always", 10, "gains privileges by starting programs", Never),
-    Check("always", 10, "makes programs that run with more rights", Never),
-    Check("always", 15, "uses system calls of other architectures and obsolete ones", Never),
-    Check("always", 10, "mounts things that others see", Never),
-    Check("always", 10, "speaks to init in the name of others", Never),
-    Check("always", 10, "changes cgroups", Never),
+    Check("sandbox.privileged", 10, "makes programs that run with more rights", If(|u| u.sandbox.privileged)),
+    Check("sandbox.privileged", 15, "uses system calls of other architectures and obsolete ones", If(|u| u.sandbox.privileged)),
+    Check("sandbox.privileged", 10, "mounts things that others see", If(|u| u.sandbox.privileged)),
+    Check("sandbox.privileged", 10, "speaks to init in the name of others", If(|u| u.sandbox.privileged)),
+    Check("sandbox.privileged", 10, "changes cgroups", If(|u| u.sandbox.privileged)),
     Check("always", 10, "shares users' numbers with the machine", Ever),
     Check("always", 1, "makes files that all may read", Ever),
 ];

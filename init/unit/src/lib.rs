@@ -251,6 +251,8 @@ pub struct Sandbox {
     pub syscalls: Vec<SyscallGroup>,
     /// Whether memory may be writable and executable: for programs that compile at run time.
     pub write_execute: bool,
+    /// Nothing at all is taken away; the other fields grant everything then.
+    pub privileged: bool,
 }
 
 impl Sandbox {
@@ -272,6 +274,25 @@ impl Default for Sandbox {
             sees_processes: false,
             syscalls: Vec::new(),
             write_execute: false,
+            privileged: false,
+        }
+    }
+}
+
+impl Sandbox {
+    /// That of a privileged service.
+    pub fn none() -> Self {
+        Self {
+            capabilities: CapabilitySet::all(),
+            network: true,
+            families: Family::ALL.to_vec(),
+            read: Vec::new(),
+            write: vec![PathBuf::from("/")],
+            private_tmp: false,
+            sees_processes: true,
+            syscalls: SyscallGroup::ALL.to_vec(),
+            write_execute: true,
+            privileged: true,
         }
     }
 }
@@ -292,6 +313,12 @@ pub enum Family {
     Packet,
     /// Between a virtual machine and its host.
     Vsock,
+}
+
+impl Family {
+    /// Every one.
+    pub const ALL: [Self; 6] =
+        [Self::Unix, Self::Inet, Self::Inet6, Self::Netlink, Self::Packet, Self::Vsock];
 }
 
 /// System calls that a service does not get unless it asks for them, in groups.
@@ -324,4 +351,23 @@ pub enum SyscallGroup {
     Swap,
     /// io_uring.
     Uring,
+}
+
+impl SyscallGroup {
+    /// Every one.
+    pub const ALL: [Self; 13] = [
+        Self::Clock,
+        Self::Debug,
+        Self::Fanotify,
+        Self::Keyring,
+        Self::Module,
+        Self::Mount,
+        Self::Namespaces,
+        Self::Ownership,
+        Self::Perf,
+        Self::Reboot,
+        Self::Scheduling,
+        Self::Swap,
+        Self::Uring,
+    ];
 }

@@ -161,7 +161,12 @@ fn advise(unit: &Unit, lines: &Lines, mut say: impl FnMut((&str, &str), &str)) {
             "it is root without a capability, which can do no more than another user, save to read and write root's files; give it a user of its own",
         );
     }
-    if sandbox.capabilities.contains(CapabilitySet::SYS_ADMIN) {
+    if sandbox.privileged {
+        say(
+            ("sandbox", "privileged"),
+            "nothing is taken from it: taken over, it has the machine; grant what it needs instead",
+        );
+    } else if sandbox.capabilities.contains(CapabilitySet::SYS_ADMIN) {
         say(
             ("sandbox", "capabilities"),
             "CAP_SYS_ADMIN is nearly all of root's power; look for a smaller one in capabilities(7)",
@@ -169,7 +174,8 @@ fn advise(unit: &Unit, lines: &Lines, mut say: impl FnMut((&str, &str), &str)) {
     }
     let network = CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW | CapabilitySet::NET_BIND_SERVICE;
     let held = unit.sockets.iter().any(|socket| matches!(socket.place, Place::Tcp(_) | Place::Udp(_)));
-    let thought_of = ["network", "families"].iter().any(|key| lines.place("sandbox", key).is_some());
+    let thought_of =
+        ["network", "families", "privileged"].iter().any(|key| lines.place("sandbox", key).is_some());
     if sandbox.network && !thought_of && !held && !sandbox.capabilities.intersects(network) {
         say(
             ("sandbox", "network"),
@@ -177,7 +183,7 @@ fn advise(unit: &Unit, lines: &Lines, mut say: impl FnMut((&str, &str), &str)) {
         );
     }
     for (key, paths) in [("read", &sandbox.read), ("write", &sandbox.write)] {
-        if paths.iter().any(|path| path == Path::new("/")) {
+        if !sandbox.privileged && paths.iter().any(|path| path == Path::new("/")) {
             say(("sandbox", key), "\"/\" gives it every file that its user may open; name what it needs");
         }
     }

@@ -273,6 +273,15 @@ fn resources(raw: RawResources) -> Result<Resources, Fault> {
 }
 
 fn sandbox(raw: RawSandbox) -> Result<Sandbox, Fault> {
+    if let Some(privileged) = raw.privileged.as_ref().filter(|privileged| *privileged.get_ref()) {
+        return match raw.says_more() {
+            None => Ok(Sandbox::none()),
+            Some(key) => {
+                let what = format!("a privileged service has everything; remove {key}, or privileged");
+                Err((privileged.span().start, what))
+            }
+        };
+    }
     let standard = Sandbox::default();
     let network = raw.network.unwrap_or(standard.network);
     let families = raw.families.unwrap_or(match network {
@@ -293,6 +302,7 @@ fn sandbox(raw: RawSandbox) -> Result<Sandbox, Fault> {
         sees_processes: raw.sees_processes.unwrap_or(standard.sees_processes),
         syscalls: raw.syscalls,
         write_execute: raw.write_execute.unwrap_or(standard.write_execute),
+        privileged: false,
     })
 }
 

@@ -351,4 +351,26 @@ pub(crate) struct RawSandbox {
     ///
     /// Example: `write_execute = true`.
     pub(crate) write_execute: Option<bool>,
+    /// Nothing at all is taken away, as if init itself ran the program: for one that manages the machine, or whose work is to make sandboxes for others. No other key of this section goes with it. `no_new_privs` stays.
+    ///
+    /// Example: `privileged = true`.
+    pub(crate) privileged: Option<Spanned<bool>>,
+}
+
+impl RawSandbox {
+    /// A key that grants something on its own.
+    pub(crate) fn says_more(&self) -> Option<&'static str> {
+        let said = [
+            ("capabilities", !self.capabilities.is_empty()),
+            ("network", self.network.is_some()),
+            ("families", self.families.is_some()),
+            ("read", !self.read.is_empty()),
+            ("write", !self.write.is_empty()),
+            ("private_tmp", self.private_tmp.is_some()),
+            ("sees_processes", self.sees_processes.is_some()),
+            ("syscalls", !self.syscalls.is_empty()),
+            ("write_execute", self.write_execute.is_some()),
+        ];
+        said.into_iter().find_map(|(key, said)| said.then_some(key))
+    }
 }

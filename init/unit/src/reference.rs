@@ -237,6 +237,7 @@ impl Key {
             ("sandbox", "private_tmp") => unit.sandbox.private_tmp.to_string(),
             ("sandbox", "sees_processes") => unit.sandbox.sees_processes.to_string(),
             ("sandbox", "write_execute") => unit.sandbox.write_execute.to_string(),
+            ("sandbox", "privileged") => unit.sandbox.privileged.to_string(),
             ("sandbox", "families") => {
                 let names: Vec<String> = unit.sandbox.families.iter().map(|family| word(family)).collect();
                 format!("[{}]", names.join(", "))

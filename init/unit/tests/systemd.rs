@@ -158,13 +158,12 @@ fn wide_open() -> Unit {
     let mut unit = parse(Path::new("open.toml"), text, &Users::anyone()).expect("is valid");
     let sandbox = &mut unit.sandbox;
     sandbox.capabilities = CapabilitySet::from_bits_retain((1 << 41) - 1);
-    sandbox.families =
-        vec![Family::Unix, Family::Inet, Family::Inet6, Family::Netlink, Family::Packet, Family::Vsock];
+    sandbox.families = Family::ALL.to_vec();
     sandbox.read = vec!["/".into()];
     sandbox.write = vec!["/".into()];
     sandbox.private_tmp = false;
     sandbox.sees_processes = true;
-    sandbox.syscalls = CALLS.iter().map(|(group, _)| *group).collect();
+    sandbox.syscalls = SyscallGroup::ALL.to_vec();
     sandbox.write_execute = true;
     unit.devices = vec!["/dev/mem".into()];
     unit

@@ -28,7 +28,7 @@ pub(crate) fn enter(cgroup: &str, supervisor: &str, root: &str) -> Result<()> {
 /// Second half: the root, then the supervisor.
 pub(crate) fn become_pid1(supervisor: &str, root: &str) -> Result<()> {
     let supervisor = Supervisor::called(supervisor)?;
-    let own = matches!(supervisor, Supervisor::Aios | Supervisor::Standby);
+    let own = matches!(supervisor, Supervisor::Aios | Supervisor::Standby | Supervisor::Privileged);
     mounts(Path::new(root), !own)?;
     let (program, arguments) = supervisor.command().split_first().context("no program")?;
     let socket = UnixDatagram::unbound()?;

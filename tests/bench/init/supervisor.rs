@@ -19,13 +19,21 @@ pub(super) enum Supervisor {
     Aios,
     /// Each service with a standby.
     Standby,
+    /// Each service privileged: the peers take nothing from a service either.
+    Privileged,
     S6,
     Runit,
     Systemd,
 }
 
-pub(super) const ALL: [Supervisor; 5] =
-    [Supervisor::Aios, Supervisor::Standby, Supervisor::S6, Supervisor::Runit, Supervisor::Systemd];
+pub(super) const ALL: [Supervisor; 6] = [
+    Supervisor::Aios,
+    Supervisor::Standby,
+    Supervisor::Privileged,
+    Supervisor::S6,
+    Supervisor::Runit,
+    Supervisor::Systemd,
+];
 
 /// The name of a service by its number.
 pub(super) fn name(number: usize) -> String {
@@ -37,6 +45,7 @@ impl Supervisor {
         match self {
             Self::Aios => "aiOS",
             Self::Standby => "standby",
+            Self::Privileged => "privileged",
             Self::S6 => "s6",
             Self::Runit => "runit",
             Self::Systemd => "systemd",
@@ -52,7 +61,7 @@ impl Supervisor {
     /// Program and arguments of PID 1.
     pub(super) fn command(self) -> &'static [&'static str] {
         match self {
-            Self::Aios | Self::Standby => &["/sbin/init"],
+            Self::Aios | Self::Standby | Self::Privileged => &["/sbin/init"],
             Self::S6 => &["/usr/bin/s6-svscan", "-c", "2000", "/services"],
             Self::Runit => &["/usr/bin/runsvdir", "/services"],
             Self::Systemd => {
@@ -64,7 +73,7 @@ impl Supervisor {
     /// Write down this many services below a root.
     pub(super) fn prepare(self, root: &Path, count: usize) -> Result<()> {
         match self {
-            Self::Aios | Self::Standby => {
+            Self::Aios | Self::Standby | Self::Privileged => {
                 let own = aios_tests::program("aios-init");
                 fs::create_dir(root.join("sbin"))?;
                 fs::copy(&own, root.join("sbin/init"))
@@ -92,13 +101,14 @@ impl Supervisor {
     /// One service; each is the shortest that the supervisor takes, and as ready as it can tell.
     fn service(self, root: &Path, name: &str) -> std::io::Result<()> {
         match self {
-            Self::Aios | Self::Standby => {
+            Self::Aios | Self::Standby | Self::Privileged => {
                 let folder = root.join("etc/aios/services");
                 fs::create_dir_all(&folder)?;
                 let standby = self == Self::Standby;
+                let granted = if self == Self::Privileged { "privileged" } else { "network" };
                 let text = format!(
                     "description = \"{name}\"\nexec = [\"{PROBE}\", \"{name}\"]\nuser = \"root\"\n\
-                     ready = \"notify\"\nstandby = {standby}\n[sandbox]\nnetwork = true\n"
+                     ready = \"notify\"\nstandby = {standby}\n[sandbox]\n{granted} = true\n"
                 );
                 fs::write(folder.join(format!("{name}.toml")), text)
             }
@@ -128,7 +138,7 @@ impl Supervisor {
     /// Ask for the end: services are stopped, then PID 1 ends.
     pub(super) fn end(self, pid1: Pid, root: &Path) -> Result<()> {
         let signal = match self {
-            Self::Aios | Self::Standby | Self::S6 => Signal::TERM,
+            Self::Aios | Self::Standby | Self::Privileged | Self::S6 => Signal::TERM,
             Self::Systemd => Signal::INT,
             Self::Runit => {
                 // Alone, runsvdir ends without waiting for its services.

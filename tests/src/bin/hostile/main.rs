@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         ["clock", seconds] => clock::jump(seconds.parse().unwrap_or(0)),
         ["signal", name, count] => pid1::signal(name, number(count)),
         ["seize"] => pid1::seize(),
+        ["spawner", name] => pid1::spawner(name),
         ["kexec", kernel, initramfs] => sockets::kexec(kernel, initramfs),
         ["escape"] => sandbox::escape(),
         ["idle"] => services::idle(),

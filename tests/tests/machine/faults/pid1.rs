@@ -5,6 +5,7 @@ use aios_tests::{BOOT, PATIENCE};
 use anyhow::{Context, Result, ensure};
 use std::time::Instant;
 
+const PRIVILEGED: &str = "kind = \"oneshot\"\n[sandbox]\nprivileged = true\n";
 const KILLER: &str = "kind = \"oneshot\"\n[sandbox]\ncapabilities = [\"CAP_KILL\"]\nsees_processes = true\n";
 /// What the machine says when PID 1 begins a boot; not when it executes itself anew.
 const BEGINS: &str = "aios: initramfs reached";
@@ -17,6 +18,9 @@ fn a_fault_in_pid_1_ends_no_service_and_too_many_restart_the_machine() -> Result
             service("abrt", "root", &["signal", "ABRT", "1"], KILLER),
             service("bus", "root", &["signal", "BUS", "1"], KILLER),
             service("storm", "root", &["signal", "SEGV", "100"], KILLER),
+            service("kill-spawner", "root", &["spawner", "KILL"], PRIVILEGED),
+            service("stop-spawner", "root", &["spawner", "STOP"], PRIVILEGED),
+            service("after", "aios-netd", &["say", "made without a spawner"], "kind = \"oneshot\"\n"),
         ],
         |config| config.reboots = true,
     )?;
@@ -27,6 +31,17 @@ fn a_fault_in_pid_1_ends_no_service_and_too_many_restart_the_machine() -> Result
         let told = said(&appliance, "init", signal)?;
         before.same(&appliance, name)?;
         println!("fault {name}: {line}; {told}; the services have the same processes as before");
+    }
+    for (name, fate) in [("kill-spawner", "has ended"), ("stop-spawner", "stopped it")] {
+        start(&appliance, name)?;
+        let open = said(&appliance, name, "privileged:")?;
+        ensure!(open.contains("seccomp 0") && open.contains("ffffffff, namespaces of init true"), "{open}");
+        let line = said(&appliance, name, "hostile: spawner:")?;
+        let told = said(&appliance, "init", fate)?;
+        start(&appliance, "after")?;
+        said(&appliance, "after", "made without a spawner")?;
+        before.same(&appliance, name)?;
+        println!("fault {name}: {line}; {told}; services start as before");
     }
     // What it forgot would show here: whose child died, and what it may be asked.
     appliance.kill_daemon("netd")?;
