@@ -3,16 +3,15 @@
 
 mod landlock;
 mod mounts;
-mod seccomp;
-mod syscalls;
 
-use crate::sys::{self, Errno, Instruction};
+use aios_sandbox::landlock::Ruleset;
+use aios_sandbox::seccomp::{self, Calls, Instruction};
+use aios_sandbox::{self as kernel, Errno};
 use aios_unit::{Family, Sandbox as Wanted, SyscallGroup, Unit};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,7 +54,11 @@ fn filter(wanted: &Wanted) -> Vec<Instruction> {
         if let Some((_, filter)) = made.iter().find(|(wishes, _)| same(wishes)) {
             return filter.clone();
         }
-        let filter = seccomp::filter(wanted);
+        let filter = seccomp::filter(&Calls {
+            groups: wanted.syscalls.clone(),
+            families: wanted.families.clone(),
+            processes: true,
+        });
         if made.len() < FILTERS {
             made.push(((wanted.syscalls.clone(), wanted.families.clone()), filter.clone()));
         }
@@ -70,7 +73,7 @@ pub(crate) fn prepare(unit: &Unit) -> (Sandbox, Vec<String>) {
     let missing = named.filter(|path| !path.exists());
     let mut faults: Vec<String> =
         missing.map(|path| format!("{} is not there to be allowed", path.display())).collect();
-    if sys::landlock::version() < 1 && !NO_LANDLOCK_SAID.swap(true, Ordering::Relaxed) {
+    if kernel::landlock::version() < 1 && !NO_LANDLOCK_SAID.swap(true, Ordering::Relaxed) {
         let what = "this kernel has no Landlock: which files a service may read is up to their modes alone";
         faults.push(format!("{what} (for every service; said once)"));
     }
@@ -114,7 +117,7 @@ impl Sandbox {
     pub(crate) fn leave_namespaces(&self) -> Result<(), Errno> {
         match UnshareFlags::from_bits_retain(self.namespaces) {
             none if none.is_empty() => Ok(()),
-            namespaces => sys::unshare(namespaces),
+            namespaces => kernel::unshare(namespaces),
         }
     }
 
@@ -128,21 +131,21 @@ impl Sandbox {
     }
 
     /// Make the rules for files; they hold from [`Sandbox::close`] on.
-    pub(crate) fn make_rules(&self) -> Result<Option<OwnedFd>, Errno> {
+    pub(crate) fn make_rules(&self) -> Result<Option<Ruleset>, Errno> {
         self.rules.as_ref().map(landlock::Rules::make).transpose()
     }
 
     /// The last step before the program is executed, without any power left.
-    pub(crate) fn close(&self, rules: Option<&OwnedFd>) -> Result<(), Errno> {
+    pub(crate) fn close(&self, rules: Option<&Ruleset>) -> Result<(), Errno> {
         if let Some(rules) = rules {
-            sys::landlock::restrict(rules)?;
+            rules.restrict()?;
         }
         if self.refuse_write_execute {
-            sys::refuse_write_execute()?;
+            kernel::refuse_write_execute()?;
         }
         match self.filter.as_slice() {
             [] => Ok(()),
-            filter => sys::install_filter(filter),
+            filter => seccomp::install(filter),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! it goes with the last process of the service.
 
 use super::{Sandbox, landlock};
-use crate::sys::{Attributes, Errno, change_mount};
+use aios_sandbox::{Attributes, Errno, change_mount};
 use rustix::fs::CWD;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,

@@ -1,16 +1,11 @@
-//! What rustix does not offer: making a process in its cgroup, what closes a sandbox, executing a program,
-//! signals as a descriptor. With its submodules the only place with `unsafe`.
+//! What rustix does not offer: making a process in its cgroup, executing a program, signals as a descriptor. With its submodules the only place with `unsafe`.
 
 mod process;
-mod restrict;
 mod text;
 
 pub(crate) use process::{
     Change, Directory, Given, Parent, Program, REPORT_BYTES, begin, changed_child, fork_server, read_report,
     spawn,
-};
-pub(crate) use restrict::{
-    Attributes, Instruction, change_mount, install_filter, landlock, refuse_write_execute, unshare,
 };
 pub(crate) use rustix::io::Errno;
 pub(crate) use text::give_back;

@@ -2,6 +2,7 @@
 
 use super::{Errno, checked, last_errno, pointers};
 use crate::sandbox::Sandbox;
+use aios_sandbox::{self as kernel, Cloning, Side, end};
 use rustix::process::{Gid, Pid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
@@ -121,63 +122,38 @@ pub(crate) fn read_report(report: [u8; REPORT_BYTES]) -> String {
     format!("failed while {what}: {error}")
 }
 
-/// `struct clone_args` of linux/sched.h, version 2.
-#[repr(C)]
-#[derive(Default)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
-}
-
 /// Make a process that goes on with our program and memory as it is now, but with no descriptor save this one, no
 /// handler of a signal, and no way back into what we were about to do: it does `work` and ends.
 pub(crate) fn fork_server(socket: BorrowedFd<'_>, work: impl FnOnce(BorrowedFd<'_>)) -> io::Result<Pid> {
-    let args =
-        CloneArgs { flags: CLONE_CLEAR_SIGHAND, exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() };
-    // SAFETY: as in `spawn`. The child may allocate: there was no other thread that could hold the allocator's lock.
-    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
-    if result == 0 {
+    // SAFETY: PID 1 has one thread, and the child ends below.
+    let side = unsafe { kernel::clone(Cloning::default()) }?;
+    if side == Side::Child {
         // The hook of init would execute init anew, here.
-        std::panic::set_hook(Box::new(|_| end_now(1)));
+        std::panic::set_hook(Box::new(|_| end(1)));
         const FIRST: RawFd = 3;
         // SAFETY: nothing that is closed here is used again: `work` has the copy with the number 3, and ends the process.
         // The copy lives until then.
         let socket = unsafe {
             if libc::dup3(socket.as_raw_fd(), OUT_OF_THE_WAY, 0) < 0 || libc::dup2(OUT_OF_THE_WAY, FIRST) < 0
             {
-                end_now(1);
+                end(1);
             }
             libc::syscall(libc::SYS_close_range, FIRST + 1, libc::c_uint::MAX, 0);
             BorrowedFd::borrow_raw(FIRST)
         };
         work(socket);
-        end_now(0);
+        end(0);
     }
-    made(result)
+    made(side)
 }
 
-/// End this process as it is: nothing of the one that it was copied from is done twice.
-fn end_now(code: i32) -> ! {
-    // SAFETY: _exit runs no destructors and no handlers.
-    unsafe { libc::_exit(code) }
+/// The id that came back to the one who made the process.
+fn made(side: Side) -> io::Result<Pid> {
+    match side {
+        Side::Parent(pid) => Ok(pid),
+        Side::Child => end(127),
+    }
 }
-
-fn made(result: libc::c_long) -> io::Result<Pid> {
-    let pid = i32::try_from(result).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
-    pid.ok_or_else(io::Error::last_os_error)
-}
-
-const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Make a process in its cgroup that becomes this program.
 pub(crate) fn spawn(program: &Program, given: &Given<'_>, parent: Parent) -> io::Result<Pid> {
@@ -194,22 +170,10 @@ pub(crate) fn spawn(program: &Program, given: &Given<'_>, parent: Parent) -> io:
     let groups: Vec<Gid> = program.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let mut high: Vec<RawFd> = vec![-1; given.descriptors.len()];
     let report = rustix::io::fcntl_dupfd_cloexec(given.report, OUT_OF_THE_WAY)?;
-    // With CLONE_PARENT the signal is the one that the maker itself ends with (clone(2)): SIGCHLD, too.
-    let (whose, exit_signal) = match parent {
-        Parent::Maker => (0, libc::SIGCHLD as u64),
-        Parent::ParentOfMaker => (libc::CLONE_PARENT as u64, 0),
-    };
-    let args = CloneArgs {
-        flags: CLONE_CLEAR_SIGHAND | CLONE_INTO_CGROUP | whose,
-        exit_signal,
-        cgroup: u64::try_from(given.cgroup.as_raw_fd()).unwrap_or(0),
-        ..CloneArgs::default()
-    };
-    // SAFETY: `args` is a valid clone_args of this size and outlives the call. Without CLONE_VM the
-    // child has its own copy of our memory and its own return from here. This process has one thread,
-    // so no lock is held by a thread that the child does not have.
-    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
-    if result == 0 {
+    let how = Cloning { cgroup: Some(given.cgroup), sibling: parent == Parent::ParentOfMaker };
+    // SAFETY: init has one thread, the spawner too, and the child executes a program or ends below.
+    let side = unsafe { kernel::clone(how) }?;
+    if side == Side::Child {
         let places = Places {
             argv: &argv,
             environment: &mut environment,
@@ -222,9 +186,9 @@ pub(crate) fn spawn(program: &Program, given: &Given<'_>, parent: Parent) -> io:
         let mut message = [step as u8; REPORT_BYTES];
         message[1..].copy_from_slice(&errno.to_ne_bytes());
         let _ = rustix::io::write(&report, &message);
-        end_now(127);
+        end(127);
     }
-    made(result)
+    made(side)
 }
 
 /// Memory that the new process needs, allocated before it exists.
@@ -362,16 +326,7 @@ fn prepare_child(
     let limit = |n| Rlimit { current: Some(n), maximum: Some(n) };
     setrlimit(Resource::Nofile, limit(program.open_files)).map_err(at(Step::Limits))?;
     setrlimit(Resource::Core, limit(0)).map_err(at(Step::Limits))?;
-    for bit in 0..64 {
-        let one = CapabilitySet::from_bits_retain(1 << bit);
-        if !all.contains(one) {
-            match rustix::thread::remove_capability_from_bounding_set(one) {
-                // The kernel knows no capability of this number, nor any above it.
-                Err(Errno::INVAL) => break,
-                other => other.map_err(at(Step::Bounding))?,
-            }
-        }
-    }
+    kernel::bound_capabilities(all).map_err(at(Step::Bounding))?;
     let keep = !all.is_empty();
     rustix::thread::set_keep_capabilities(keep).map_err(at(Step::User))?;
     rustix::thread::set_thread_groups(groups).map_err(at(Step::User))?;

@@ -12,7 +12,7 @@ const SYS_CACHESTAT: c_long = 451;
 
 /// What every service may use.
 #[rustfmt::skip]
-pub(super) const USUAL: &[c_long] = &[
+pub(crate) const USUAL: &[c_long] = &[
     // Files and directories.
     SYS_read, SYS_write, SYS_open, SYS_close, SYS_stat, SYS_fstat, SYS_lstat, SYS_lseek, SYS_pread64,
     SYS_pwrite64, SYS_readv, SYS_writev, SYS_access, SYS_sendfile, SYS_fcntl, SYS_flock, SYS_fsync,
@@ -70,7 +70,7 @@ pub(super) const USUAL: &[c_long] = &[
 
 /// What no service may use, whatever it asks for.
 #[rustfmt::skip]
-pub(super) const NEVER: &[c_long] = &[
+pub(crate) const NEVER: &[c_long] = &[
     SYS_personality, SYS_uselib, SYS_ustat, SYS_sysfs, SYS__sysctl, SYS_modify_ldt, SYS_iopl, SYS_ioperm,
     SYS_vhangup, SYS_acct, SYS_syslog, SYS_sethostname, SYS_setdomainname, SYS_quotactl, SYS_quotactl_fd,
     SYS_lookup_dcookie, SYS_remap_file_pages, SYS_userfaultfd, SYS_set_thread_area, SYS_get_thread_area,
@@ -78,7 +78,7 @@ pub(super) const NEVER: &[c_long] = &[
 
 /// The calls of a group.
 #[rustfmt::skip]
-pub(super) fn group(group: SyscallGroup) -> &'static [c_long] {
+pub(crate) fn group(group: SyscallGroup) -> &'static [c_long] {
     match group {
         SyscallGroup::Clock => &[SYS_settimeofday, SYS_clock_settime, SYS_clock_adjtime, SYS_adjtimex],
         SyscallGroup::Debug => &[

@@ -2,10 +2,12 @@
 //! services with the same wishes. The calls are found by bisection, so that a call costs a dozen steps and the
 //! kernel has little to do when the filter is installed.
 
-use super::syscalls::{NEVER, USUAL, group};
-use crate::sys::Instruction;
-use aios_unit::{Family, Sandbox, SyscallGroup};
+use crate::sys;
+use crate::syscalls::{NEVER, USUAL, group};
+use aios_unit::{Family, SyscallGroup};
 use libc::c_long;
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// `AUDIT_ARCH_X86_64` of linux/audit.h.
@@ -48,12 +50,41 @@ enum Verdict {
     Socket,
     /// clone(2): without new namespaces.
     Clone,
+    /// clone(2): only for a thread.
+    Thread,
     /// ioctl(2): all but typing into a terminal on behalf of whoever reads from it.
     Ioctl,
 }
 
-/// The filter of a service.
-pub(crate) fn filter(sandbox: &Sandbox) -> Vec<Instruction> {
+/// One instruction of a filter: `struct sock_filter` of linux/filter.h, in a form that can be sent.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instruction {
+    pub(crate) code: u16,
+    pub(crate) jt: u8,
+    pub(crate) jf: u8,
+    pub(crate) k: u32,
+}
+
+/// What a process may call besides what everybody may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calls {
+    /// Groups of system calls.
+    pub groups: Vec<SyscallGroup>,
+    /// Families of sockets.
+    pub families: Vec<Family>,
+    /// Other processes and programs: fork, exec. Threads are always allowed.
+    pub processes: bool,
+}
+
+/// From now on the filter decides about each system call of this process and all that it starts; it must not gain
+/// privileges any more (`no_new_privs`).
+pub fn install(filter: &[Instruction]) -> Result<(), Errno> {
+    sys::install_filter(filter)
+}
+
+/// The filter for these calls.
+pub fn filter(calls: &Calls) -> Vec<Instruction> {
     let mut program = vec![
         step(LOAD, ARCH),
         // A call of another architecture has other numbers.
@@ -61,11 +92,11 @@ pub(crate) fn filter(sandbox: &Sandbox) -> Vec<Instruction> {
         step(RETURN, libc::SECCOMP_RET_KILL_PROCESS),
         step(LOAD, NUMBER),
     ];
-    program.extend(search(&ranges(&verdicts(sandbox)), &sandbox.families));
+    program.extend(search(&ranges(&verdicts(calls)), &calls.families));
     program
 }
 
-fn verdicts(sandbox: &Sandbox) -> BTreeMap<u32, Verdict> {
+fn verdicts(calls: &Calls) -> BTreeMap<u32, Verdict> {
     let mut verdicts = BTreeMap::new();
     let mut put = |numbers: &[c_long], verdict| {
         verdicts.extend(numbers.iter().filter_map(|n| Some((u32::try_from(*n).ok()?, verdict))));
@@ -73,13 +104,17 @@ fn verdicts(sandbox: &Sandbox) -> BTreeMap<u32, Verdict> {
     put(USUAL, Verdict::Always(ALLOW));
     put(NEVER, Verdict::Always(REFUSE));
     put(&[libc::SYS_socket], Verdict::Socket);
-    put(&[libc::SYS_clone], Verdict::Clone);
+    put(&[libc::SYS_clone], if calls.processes { Verdict::Clone } else { Verdict::Thread });
     put(&[libc::SYS_ioctl], Verdict::Ioctl);
+    if !calls.processes {
+        let programs = [libc::SYS_fork, libc::SYS_vfork, libc::SYS_execve, libc::SYS_execveat];
+        put(&programs, Verdict::Always(REFUSE));
+    }
     for one in SyscallGroup::ALL {
-        let wanted = sandbox.syscalls.contains(&one);
+        let wanted = calls.groups.contains(&one);
         put(group(one), Verdict::Always(if wanted { ALLOW } else { REFUSE }));
     }
-    if sandbox.syscalls.contains(&SyscallGroup::Namespaces) {
+    if calls.groups.contains(&SyscallGroup::Namespaces) {
         put(&[libc::SYS_clone], Verdict::Always(ALLOW));
     } else {
         // The C library uses clone when there is no clone3, not when it is refused.
@@ -152,6 +187,12 @@ fn decide(verdict: Verdict, families: &[Family]) -> Vec<Instruction> {
             step(RETURN, REFUSE),
             step(RETURN, ALLOW),
         ],
+        Verdict::Thread => vec![
+            step(LOAD, FIRST_ARGUMENT),
+            branch(IF_ANY_BIT, libc::CLONE_THREAD as u32, 1, 0),
+            step(RETURN, REFUSE),
+            step(RETURN, ALLOW),
+        ],
         Verdict::Ioctl => vec![
             step(LOAD, SECOND_ARGUMENT),
             branch(IF_EQUAL, libc::TIOCSTI as u32, 1, 0),
@@ -213,17 +254,22 @@ mod tests {
         }
     }
 
-    fn of(sandbox: &Sandbox, number: c_long, arguments: [u32; 2]) -> u32 {
+    fn standard() -> Calls {
+        let families = vec![Family::Unix, Family::Inet, Family::Inet6];
+        Calls { groups: Vec::new(), families, processes: true }
+    }
+
+    fn of(sandbox: &Calls, number: c_long, arguments: [u32; 2]) -> u32 {
         run(&filter(sandbox), ARCHITECTURE, number as u32, arguments)
     }
 
     #[test]
     fn each_number_gets_the_verdict_of_the_lists() {
-        let mut sandboxes = vec![Sandbox::default()];
+        let mut sandboxes = vec![standard()];
         for one in SyscallGroup::ALL {
-            sandboxes.push(Sandbox { syscalls: vec![one], ..Sandbox::default() });
+            sandboxes.push(Calls { groups: vec![one], ..standard() });
         }
-        sandboxes.push(Sandbox { syscalls: SyscallGroup::ALL.to_vec(), ..Sandbox::default() });
+        sandboxes.push(Calls { groups: SyscallGroup::ALL.to_vec(), ..standard() });
         for sandbox in &sandboxes {
             let program = filter(sandbox);
             let verdicts = verdicts(sandbox);
@@ -231,7 +277,7 @@ mod tests {
                 let expected = match verdicts.get(&number) {
                     Some(Verdict::Always(answer)) => *answer,
                     Some(Verdict::Socket) => UNSUPPORTED,
-                    Some(Verdict::Clone | Verdict::Ioctl) => ALLOW,
+                    Some(Verdict::Clone | Verdict::Thread | Verdict::Ioctl) => ALLOW,
                     None => UNKNOWN,
                 };
                 assert_eq!(run(&program, ARCHITECTURE, number, [0, 0]), expected, "call {number}");
@@ -244,7 +290,7 @@ mod tests {
     #[test]
     fn what_takes_the_machine_is_refused_by_default_and_given_in_groups() {
         use libc::*;
-        let usual = Sandbox::default();
+        let usual = standard();
         for call in [
             SYS_mount,
             SYS_ptrace,
@@ -267,7 +313,7 @@ mod tests {
         ] {
             assert_eq!(of(&usual, call, [0, 0]), REFUSE, "call {call}");
         }
-        let mounts = Sandbox { syscalls: vec![SyscallGroup::Mount], ..Sandbox::default() };
+        let mounts = Calls { groups: vec![SyscallGroup::Mount], ..standard() };
         assert_eq!(of(&mounts, SYS_mount, [0, 0]), ALLOW);
         assert_eq!(of(&mounts, SYS_ptrace, [0, 0]), REFUSE);
     }
@@ -275,15 +321,15 @@ mod tests {
     #[test]
     fn another_architecture_ends_the_process() {
         // AUDIT_ARCH_I386
-        let answer = run(&filter(&Sandbox::default()), 0x4000_0003, 1, [0, 0]);
+        let answer = run(&filter(&standard()), 0x4000_0003, 1, [0, 0]);
         assert_eq!(answer, libc::SECCOMP_RET_KILL_PROCESS);
     }
 
     #[test]
     fn sockets_are_of_the_families_that_were_asked_for() {
-        let families = |families: &[Family]| Sandbox { families: families.to_vec(), ..Sandbox::default() };
-        let socket = |sandbox: &Sandbox, family: i32| of(sandbox, libc::SYS_socket, [family as u32, 0]);
-        let usual = Sandbox::default();
+        let families = |families: &[Family]| Calls { families: families.to_vec(), ..standard() };
+        let socket = |sandbox: &Calls, family: i32| of(sandbox, libc::SYS_socket, [family as u32, 0]);
+        let usual = standard();
         for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6] {
             assert_eq!(socket(&usual, family), ALLOW);
         }
@@ -296,21 +342,32 @@ mod tests {
 
     #[test]
     fn threads_are_made_and_namespaces_are_not() {
-        let usual = Sandbox::default();
+        let usual = standard();
         let thread = (libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND) as u32;
         assert_eq!(of(&usual, libc::SYS_clone, [thread, 0]), ALLOW);
         for flag in [libc::CLONE_NEWUSER, libc::CLONE_NEWNS, libc::CLONE_NEWPID] {
             assert_eq!(of(&usual, libc::SYS_clone, [thread | flag as u32, 0]), REFUSE);
         }
         assert_eq!(of(&usual, libc::SYS_clone3, [0, 0]), UNKNOWN);
-        let open = Sandbox { syscalls: vec![SyscallGroup::Namespaces], ..Sandbox::default() };
+        let open = Calls { groups: vec![SyscallGroup::Namespaces], ..standard() };
         assert_eq!(of(&open, libc::SYS_clone, [libc::CLONE_NEWUSER as u32, 0]), ALLOW);
         assert_eq!(of(&open, libc::SYS_clone3, [0, 0]), ALLOW);
     }
 
     #[test]
+    fn who_starts_no_programs_still_has_threads() {
+        let alone = Calls { processes: false, ..standard() };
+        for call in [libc::SYS_fork, libc::SYS_vfork, libc::SYS_execve, libc::SYS_execveat] {
+            assert_eq!(of(&alone, call, [0, 0]), REFUSE);
+        }
+        assert_eq!(of(&alone, libc::SYS_clone, [libc::SIGCHLD as u32, 0]), REFUSE);
+        let thread = (libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND) as u32;
+        assert_eq!(of(&alone, libc::SYS_clone, [thread, 0]), ALLOW);
+    }
+
+    #[test]
     fn nobody_types_into_a_terminal_for_another() {
-        let usual = Sandbox::default();
+        let usual = standard();
         assert_eq!(of(&usual, libc::SYS_ioctl, [0, libc::TIOCSTI as u32]), REFUSE);
         assert_eq!(of(&usual, libc::SYS_ioctl, [0, libc::TIOCLINUX as u32]), REFUSE);
         assert_eq!(of(&usual, libc::SYS_ioctl, [0, libc::TCGETS as u32]), ALLOW);
