@@ -7,6 +7,7 @@
 //! itself, and tries another spawner next time.
 
 use crate::sys::{self, Change, Given, Parent, Program};
+use aios_sandbox::Cloning;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::net::{
@@ -138,7 +139,7 @@ impl Running {
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE))?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(PATIENCE))?;
-        let pid = sys::fork_server(theirs.as_fd(), serve)?;
+        let pid = aios_sandbox::fork(Cloning::default(), theirs.as_fd(), serve)?;
         Ok(Self { socket, pid })
     }
 
@@ -165,10 +166,10 @@ impl Running {
 }
 
 /// The spawner itself. It ends with PID 1's interest in it.
-fn serve(socket: BorrowedFd<'_>) {
+fn serve(socket: OwnedFd) {
     let _ = rustix::thread::set_name(c"spawner");
     let mut message = vec![0; MOST];
-    while let Ok(true) = turn(socket, &mut message) {}
+    while let Ok(true) = turn(socket.as_fd(), &mut message) {}
 }
 
 /// One request. `false` when there will be no more.

@@ -6,6 +6,7 @@ use aios_abi::client::Client;
 use aios_abi::tool::{ToolReply, ToolRequest, Tools};
 use anyhow::{Context, Result, bail};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -21,9 +22,17 @@ const ROUNDS: usize = 5;
 const ASKED: usize = 64;
 const ANSWERED: usize = 256;
 
-struct Broker(Child);
+/// A daemon under measurement; ended with it.
+struct Daemon(Child);
 
-impl Drop for Broker {
+impl Daemon {
+    fn start(program: &Path, arguments: &[&OsStr]) -> Result<Self> {
+        let child = Command::new(program).args(arguments).stderr(Stdio::null()).spawn();
+        Ok(Self(child.with_context(|| format!("{} cannot be started", program.display()))?))
+    }
+}
+
+impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -32,33 +41,38 @@ impl Drop for Broker {
 
 /// `ipc.read_call`: a read tool, authorised, run and audited on disk, against a ping-pong between two
 /// threads over the same kind of socket; `ipc.read_call_vs_durable`: against the same ping-pong whose
-/// answer comes after a record was appended and synced.
+/// answer comes after a record was appended and synced. `ipc.sandboxed_call`: a read tool that opens a file, in a
+/// process of its own that can open nothing else, against the call that the broker answers itself.
 pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
     let folder = tempfile::tempdir_in(disk)?;
     // The path of a socket must be short (unix(7)), wherever the checkout lies.
     let sockets = tempfile::tempdir()?;
     let socket = sockets.path().join("toold.sock");
     let program = programs.join("aios-toold");
-    let _broker = Broker(
-        Command::new(&program)
-            .args(["--socket".as_ref(), socket.as_os_str(), "--data".as_ref(), folder.path().as_os_str()])
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("{} cannot be started", program.display()))?,
-    );
+    let (orders, data) = (sockets.path().join("workshop.sock"), folder.path().as_os_str());
+    let _workshop =
+        Daemon::start(&program, &["--be-workshop".as_ref(), "--socket".as_ref(), orders.as_os_str()])?;
+    let broker = ["--socket".as_ref(), socket.as_os_str(), "--workshop".as_ref(), orders.as_os_str()];
+    let _broker = Daemon::start(&program, &[&broker[..], &["--data".as_ref(), data]].concat())?;
     let client = Client::<Tools>::at(&socket);
-    let tool = tokio::time::timeout(Duration::from_secs(10), number_of(&client, "time.now"))
-        .await
-        .context("toold does not answer")??;
+    let ready = Duration::from_secs(10);
+    let tool = tokio::time::timeout(ready, number_of(&client, "time.now")).await;
+    let tool = tool.context("toold does not answer")??;
+    let reader = number_of(&client, "fs.read").await?;
+    while call(&client, reader, READ).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 
-    let (mut ours, mut bare, mut durable) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut sandboxed) = (Vec::new(), Vec::new());
+    let (mut bare, mut durable) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        for call in 0..CALLS {
-            let start = Instant::now();
-            let body = ToolRequest::Call { tool, args: "{}".into(), dry_run: false };
-            client.call(Meta::why("bench"), body).await?;
-            if call >= WARM_UP {
-                ours.push(micros(start));
+        for (tool, args, times) in [(tool, "{}", &mut ours), (reader, READ, &mut sandboxed)] {
+            for number in 0..CALLS {
+                let start = Instant::now();
+                call(&client, tool, args).await?;
+                if number >= WARM_UP {
+                    times.push(micros(start));
+                }
             }
         }
         bare.extend(ping_pong(None)?);
@@ -76,7 +90,25 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
             median(durable),
             Bar::None,
         )?,
+        Row::new(
+            "ipc.sandboxed_call",
+            "read a file, in a process of its own",
+            "µs",
+            median(sandboxed),
+            "answered by the broker",
+            ours,
+            Bar::Within(1000.0),
+        )?,
     ])
+}
+
+/// A file that is there everywhere.
+const READ: &str = r#"{"path":"/etc/passwd"}"#;
+
+async fn call(client: &Client<Tools>, tool: u16, args: &str) -> Result<()> {
+    let body = ToolRequest::Call { tool, args: args.into(), dry_run: false };
+    client.call(Meta::why("bench"), body).await?;
+    Ok(())
 }
 
 fn micros(since: Instant) -> f64 {

@@ -2,10 +2,13 @@
 
 use crate::audit::{Log, Need};
 use crate::caller::Caller;
-use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Finished, Pending, Started};
+use crate::ctx::{Ctx, House};
+use crate::declaration::{Declaration, Finished, Started, finish};
 use crate::policy::{Ask, Policy, Target};
-use crate::{file, redact, tool, undo};
+use crate::reach::Question;
+use crate::worker::Answer;
+use crate::worker::hire::{Begun, Brief, Prepared, Sources, Workshop, late};
+use crate::{redact, tool, undo};
 use aios_abi::audit::{CallRecord, Entry, Outcome};
 use aios_abi::call::Meta;
 use aios_abi::client::Client;
@@ -15,11 +18,9 @@ use aios_abi::tool::{CallDone, Effect, Progress, ToolReply, ToolRequest};
 use aios_abi::{CallError, ErrorCode, who::Role};
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc};
 
 /// Calls that run at once; the next ones wait.
 const MAX_RUNNING: u32 = 32;
@@ -40,6 +41,8 @@ pub struct Setup<'a> {
     pub init: Client<Init>,
     /// The network daemon.
     pub net: Client<Net>,
+    /// Where calls are run.
+    pub workshop: Arc<Workshop>,
     /// Version of the image, for the audit chain.
     pub version: &'a str,
     /// Random id of this boot, for the audit chain.
@@ -48,11 +51,13 @@ pub struct Setup<'a> {
 
 /// The broker.
 pub struct Broker {
-    policy: Arc<Policy>,
-    init: Client<Init>,
-    net: Client<Net>,
+    policy: Policy,
+    workshop: Arc<Workshop>,
+    sources: Sources,
     audit: Log,
     undo: undo::Store,
+    /// Changes that the broker before this one did not see the end of.
+    cut_off: Mutex<Vec<undo::Saved>>,
     turns: Semaphore,
     busy: Mutex<HashSet<String>>,
 }
@@ -65,8 +70,8 @@ pub struct Way {
     pub meta: Meta,
     /// Takes what happens in between.
     pub progress: Option<mpsc::Sender<Progress>>,
-    /// Set by the server when the caller has gone.
-    pub cancelled: Arc<AtomicBool>,
+    /// Told by the server when the caller has gone.
+    pub cancelled: Arc<Notify>,
 }
 
 impl Way {
@@ -95,15 +100,12 @@ impl Broker {
             .map_err(|e| CallError::failed(format!("{}: {e}", setup.data.display())))?;
         let (audit, interrupted) = Log::open(setup.data, setup.version, setup.boot_id)?;
         let undo = undo::Store::open(setup.data.join("undo"))?;
-        for saved in interrupted.into_iter().filter_map(|seq| undo.load(seq).ok()) {
-            if let Ok(place) = file::place(&setup.policy, &Caller::broker(), &saved.target) {
-                place.clean();
-            }
-        }
+        let cut_off = interrupted.into_iter().filter_map(|seq| undo.load(seq).ok()).collect();
         Ok(Self {
-            policy: Arc::new(setup.policy),
-            init: setup.init,
-            net: setup.net,
+            policy: setup.policy,
+            workshop: setup.workshop,
+            sources: Sources { init: setup.init, net: setup.net, audit: audit.clone() },
+            cut_off: Mutex::new(cut_off),
             audit,
             undo,
             turns: Semaphore::new(MAX_RUNNING as usize),
@@ -114,6 +116,23 @@ impl Broker {
     /// The audit chain.
     pub fn audit(&self) -> &Log {
         &self.audit
+    }
+
+    /// Remove what changes left behind that were cut off with the broker before this one.
+    pub async fn tidy(&self) {
+        let cut_off = std::mem::take(&mut *self.cut_off.lock().unwrap_or_else(PoisonError::into_inner));
+        for saved in cut_off {
+            let Some(tool) = tool::by_name(&saved.tool) else { continue };
+            if !matches!(saved.target, Target::File(_)) {
+                continue;
+            }
+            let (ticket, sources) = (self.workshop.ticket(), self.sources.clone());
+            let brief = self.brief(tool, Caller::broker(), UNDO_TIMEOUT, None);
+            let target = saved.target.to_string();
+            if let Err(error) = blocking(move || Workshop::tidy(&ticket, sources, brief, target)).await {
+                tracing::warn!("what a change left behind was not removed: {error}");
+            }
+        }
     }
 
     /// Let what is under way come to its end, for at most this long; nothing new is begun.
@@ -178,27 +197,22 @@ impl Broker {
             Err(error) => return self.refused(call, error).await,
         };
         let limit = Duration::from_millis(tool.timeout_ms.into());
-        let ctx = Arc::new(self.ctx(&way, limit));
-        match self.start(tool, &ctx, args, limit).await {
-            Ok(Started::Done(finished)) => self.looked(call, finished).await,
-            Ok(Started::Change(change)) if dry_run => self.previewed(call, &ctx.caller, &*change).await,
-            Ok(Started::Change(change)) => self.clone().change(call, change, ctx).await,
+        match self.start(tool, &way, args, limit).await {
+            Ok(Begun::Done(finished)) => self.looked(call, finished).await,
+            Ok(Begun::Prepared(change)) if dry_run => self.previewed(call, &way.caller, *change).await,
+            Ok(Begun::Prepared(change)) => self.clone().change(call, *change, &way.caller).await,
             Err(error) => self.refused(call, error).await,
         }
     }
 
-    fn ctx(&self, way: &Way, limit: Duration) -> Ctx {
-        Ctx {
-            caller: way.caller.clone(),
-            policy: self.policy.clone(),
-            init: self.init.clone(),
-            net: self.net.clone(),
-            audit: self.audit.clone(),
-            deadline: Instant::now() + limit,
-            cancelled: way.cancelled.clone(),
-            runtime: Handle::current(),
-            progress: way.progress.clone(),
-        }
+    fn brief(
+        &self,
+        tool: &'static Declaration,
+        caller: Caller,
+        limit: Duration,
+        progress: Option<mpsc::Sender<Progress>>,
+    ) -> Brief {
+        Brief { tool, caller, policy: self.policy.clone(), limit, progress }
     }
 
     /// Write down that somebody was turned away who may not even ask.
@@ -222,25 +236,31 @@ impl Broker {
         let _ = self.refused::<()>(call, error.clone()).await;
     }
 
-    /// The first step, which only looks. It can be abandoned when its time is over.
+    /// The first step, which only looks. It is abandoned when its time is over or nobody waits for it any more.
     async fn start(
         &self,
         tool: &'static Declaration,
-        ctx: &Arc<Ctx>,
+        way: &Way,
         args: String,
         limit: Duration,
-    ) -> Result<Started, CallError> {
-        let cancelled = ctx.cancelled.clone();
-        let ctx = ctx.clone();
-        let work = blocking(move || tool.code.start(&ctx, &args));
-        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            // Its thread may still wait for the kernel; loops notice this.
-            cancelled.store(true, Ordering::Relaxed);
-            Err(CallError::new(
-                ErrorCode::Timeout,
-                format!("{} was not done within its limit of {} ms", tool.name, tool.timeout_ms),
-            ))
-        })
+    ) -> Result<Begun, CallError> {
+        let brief = self.brief(tool, way.caller.clone(), limit, way.progress.clone());
+        if tool.needs.in_broker {
+            return blocking(move || in_broker(brief, &args)).await;
+        }
+        let (ticket, sources) = (self.workshop.ticket(), self.sources.clone());
+        let work = blocking({
+            let ticket = ticket.clone();
+            move || Workshop::call(&ticket, sources, brief, args)
+        });
+        let error = tokio::select! {
+            begun = work => return begun,
+            () = tokio::time::sleep(limit) => late(tool),
+            () = way.cancelled.notified() => CallError::new(ErrorCode::Cancelled, "cancelled by the caller"),
+        };
+        // Off the thread that serves others: the workshop may be busy.
+        tokio::task::spawn_blocking(move || ticket.end());
+        Err(error)
     }
 
     async fn looked(&self, call: CallRecord, finished: Finished) -> Result<CallDone, CallError> {
@@ -253,36 +273,33 @@ impl Broker {
         &self,
         call: CallRecord,
         caller: &Caller,
-        change: &dyn Pending,
+        change: Prepared,
     ) -> Result<CallDone, CallError> {
-        let allowed = self.policy.may_change(caller, &change.target());
-        if let Err(error) = allowed {
+        if let Err(error) = self.policy.may_change(caller, &change.target) {
             return self.refused(call, error).await;
         }
-        let preview = change.preview();
-        let summary = format!("dry run: would {}", preview.would);
-        let finished = crate::declaration::finish(&preview, summary)?;
+        let summary = format!("dry run: would {}", change.preview.would);
+        let finished = finish(&change.preview, summary)?;
         self.looked(call, finished).await
     }
 
     async fn change(
         self: Arc<Self>,
         call: CallRecord,
-        change: Box<dyn Pending>,
-        ctx: Arc<Ctx>,
+        mut change: Prepared,
+        caller: &Caller,
     ) -> Result<CallDone, CallError> {
-        let target = change.target();
-        let hold = match self.policy.may_change(&ctx.caller, &target).and_then(|()| self.hold(&target)) {
+        let target = change.target.clone();
+        let hold = match self.policy.may_change(caller, &target).and_then(|()| self.hold(&target)) {
             Ok(hold) => hold,
             Err(error) => return self.refused(call, error).await,
         };
-        let (audit, undoable) = match self.begin(&call, &*change).await {
+        let (audit, undoable) = match self.begin(&call, target, change.kept.take()).await {
             Ok(begun) => begun,
             Err(error) => return self.refused(call, error).await,
         };
         let result = blocking(move || {
-            let mut change = change;
-            let result = change.make(&ctx);
+            let result = change.go();
             drop(hold);
             result
         })
@@ -297,12 +314,13 @@ impl Broker {
     }
 
     /// Everything that must be on disk before the change: undo data, then the record.
-    async fn begin(&self, call: &CallRecord, change: &dyn Pending) -> Result<(u64, bool), CallError> {
-        let saved = change.save().map(|kept| undo::Saved {
-            tool: call.tool.clone(),
-            target: change.target().to_string(),
-            kept,
-        });
+    async fn begin(
+        &self,
+        call: &CallRecord,
+        target: Target,
+        kept: Option<undo::Kept>,
+    ) -> Result<(u64, bool), CallError> {
+        let saved = kept.map(|kept| undo::Saved { tool: call.tool.clone(), target, kept });
         let draft = saved.map(|saved| self.undo.save(&saved)).transpose()?;
         let undoable = draft.is_some();
         let audit = self.audit.append(Entry::Begin { call: call.clone(), undoable }, Need::Durable).await?;
@@ -350,9 +368,9 @@ impl Broker {
             Ok(hold) => hold,
             Err(error) => return self.refused(call, error).await,
         };
-        let ctx = self.ctx(&way, UNDO_TIMEOUT);
+        let caller = way.caller.clone();
         // An undo that was begun is carried through, whoever has gone meanwhile.
-        let result = blocking(move || this.undo_now(&ctx, seq)).await;
+        let result = blocking(move || this.undo_now(caller, seq)).await;
         let outcome = outcome(result.as_ref().map(String::as_str));
         let entry = Entry::Undone { of: seq, call, outcome };
         let audit = self.audit.append(entry, Need::Soon).await;
@@ -363,7 +381,7 @@ impl Broker {
         Ok(CallDone { result, summary, audit: audit?, undoable: false })
     }
 
-    fn undo_now(self: &Arc<Self>, ctx: &Ctx, seq: u64) -> Result<String, CallError> {
+    fn undo_now(self: &Arc<Self>, caller: Caller, seq: u64) -> Result<String, CallError> {
         let record = self
             .audit
             .record(seq)?
@@ -382,10 +400,11 @@ impl Broker {
         }
         let tool = tool::by_name(&call.tool)
             .ok_or_else(|| CallError::not_found(format!("this release has no tool {}", call.tool)))?;
-        ctx.caller.must_be(tool.role, format_args!("undo of {}", tool.name))?;
+        caller.must_be(tool.role, format_args!("undo of {}", tool.name))?;
         let saved = self.undo.load(seq)?;
-        let _hold = self.hold_key(saved.target)?;
-        tool.code.undo(ctx, &saved.kept)
+        let _hold = self.hold(&saved.target)?;
+        let brief = self.brief(tool, caller, UNDO_TIMEOUT, None);
+        Workshop::undo(&self.workshop.ticket(), self.sources.clone(), brief, saved.kept)
     }
 
     /// Two changes to the same target do not run at once.
@@ -413,6 +432,26 @@ impl Drop for Hold {
     fn drop(&mut self) {
         self.broker.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
+}
+
+/// A call that needs no process of its own.
+fn in_broker(brief: Brief, args: &str) -> Result<Begun, CallError> {
+    let ctx = Ctx::new(brief.caller, brief.policy, Instant::now() + brief.limit, Box::new(Alone));
+    match brief.tool.code.start(&ctx, args)? {
+        Started::Done(finished) => Ok(Begun::Done(finished)),
+        Started::Change(_) => Err(CallError::failed("what changes something needs a worker")),
+    }
+}
+
+/// The house of a tool that asks nobody.
+struct Alone;
+
+impl House for Alone {
+    fn ask(&self, _: Question) -> Result<Answer, CallError> {
+        Err(CallError::denied("the tool did not declare that it asks anybody"))
+    }
+
+    fn progress(&self, _: Progress) {}
 }
 
 /// What the audit chain says of a result.

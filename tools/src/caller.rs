@@ -3,12 +3,13 @@
 use aios_abi::call::Meta;
 use aios_abi::who::{Peer, Person, Role, uid};
 use aios_abi::{CallError, ErrorCode};
+use serde::{Deserialize, Serialize};
 
 /// How the agent is called where a process that asks is named.
 const AGENT: &str = "agentd";
 
 /// Who asks, and what they may do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
     /// The process: `root`, `agentd`, `console` or `uid 1000`.
     pub by: String,

@@ -1,73 +1,118 @@
-//! What a tool gets to work with. A tool has no globals: whatever it needs of the house is in here,
-//! so that the same code can run in a worker process of its own.
+//! What a tool gets to work with. A tool has no globals: whatever it needs of the house is in here. It runs in a process
+//! of its own ([`crate::worker`]) that can do nothing but what the tool declared.
 
-use crate::audit::Log;
 use crate::caller::Caller;
 use crate::policy::Policy;
-use aios_abi::client::Client;
-use aios_abi::net::Net;
-use aios_abi::service::Init;
+use crate::reach::Question;
+use crate::worker::Answer;
+use aios_abi::audit::{Head, Record};
+use aios_abi::net::{NetReply, NetRequest};
+use aios_abi::service::{InitReply, InitRequest};
 use aios_abi::tool::Progress;
 use aios_abi::{CallError, ErrorCode};
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// What lies outside of a tool's process: the broker, and through it the other daemons.
+pub trait House {
+    /// Ask; what the tool did not declare is refused.
+    fn ask(&self, question: Question) -> Result<Answer, CallError>;
+    /// Tell the caller how far it is.
+    fn progress(&self, progress: Progress);
+}
 
 /// The surroundings of one call.
 pub struct Ctx {
     /// Who asks.
     pub caller: Caller,
     /// What may be touched.
-    pub policy: Arc<Policy>,
-    /// PID 1.
-    pub init: Client<Init>,
-    /// The network daemon, which asks other machines.
-    pub net: Client<Net>,
-    /// The audit chain, to be read.
-    pub audit: Log,
-    /// Until when it must be done.
-    pub deadline: Instant,
-    /// Set when nobody waits for the result any more.
-    pub cancelled: Arc<AtomicBool>,
-    /// Drives what waits for sockets; tools themselves run on a thread that may block.
-    pub runtime: Handle,
-    /// The way to the caller for what happens in between.
-    pub progress: Option<mpsc::Sender<Progress>>,
+    pub policy: Policy,
+    deadline: Instant,
+    house: Box<dyn House>,
 }
 
 impl Ctx {
-    /// Wait for something that comes over a socket, until the deadline at the latest.
+    /// The surroundings of a call that must be done by then.
+    pub fn new(caller: Caller, policy: Policy, deadline: Instant, house: Box<dyn House>) -> Self {
+        Self { caller, policy, deadline, house }
+    }
+
+    /// Wait for something that the kernel will answer, until the deadline at the latest.
     pub fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, CallError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let until = self.deadline.into();
-        self.runtime
+        runtime
             .block_on(async { tokio::time::timeout_at(until, work).await })
             .map_err(|_| CallError::new(ErrorCode::Timeout, "no answer within the tool's time limit"))
     }
 
-    /// Milliseconds until the deadline.
-    pub fn left_ms(&self) -> u32 {
-        let left = self.deadline.saturating_duration_since(Instant::now()).as_millis();
-        u32::try_from(left).unwrap_or(u32::MAX)
+    /// Time until the deadline.
+    pub fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
     /// Whether to go on: loops over much ask this now and then.
     pub fn check(&self) -> Result<(), CallError> {
-        if self.cancelled.load(Ordering::Relaxed) {
-            return Err(CallError::new(ErrorCode::Cancelled, "cancelled by the caller"));
+        match self.left().is_zero() {
+            true => Err(CallError::new(ErrorCode::Timeout, "not done within the tool's time limit")),
+            false => Ok(()),
         }
-        if Instant::now() >= self.deadline {
-            return Err(CallError::new(ErrorCode::Timeout, "not done within the tool's time limit"));
-        }
-        Ok(())
     }
 
     /// Tell the caller how far it is. A caller that does not read misses some of it.
     pub fn progress(&self, text: impl Into<String>, percent: Option<u8>) {
-        if let Some(sender) = &self.progress {
-            let _ = sender.try_send(Progress { text: text.into(), percent });
+        self.house.progress(Progress { text: text.into(), percent });
+    }
+
+    /// Ask init.
+    pub fn init(&self, request: InitRequest) -> Result<InitReply, CallError> {
+        match self.house.ask(Question::Init(request))? {
+            Answer::Init(reply) => Ok(reply),
+            _ => Err(unexpected()),
         }
     }
+
+    /// Ask init once this call was answered.
+    pub fn init_later(&self, request: InitRequest) -> Result<(), CallError> {
+        match self.house.ask(Question::InitLater(request))? {
+            Answer::Later => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Ask netd.
+    pub fn net(&self, request: NetRequest) -> Result<NetReply, CallError> {
+        match self.house.ask(Question::Net(request))? {
+            Answer::Net(reply) => Ok(reply),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// A record of the audit chain.
+    pub fn record(&self, seq: u64) -> Result<Option<Record>, CallError> {
+        match self.house.ask(Question::Record(seq))? {
+            Answer::Record(record) => Ok(record.map(|record| *record)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Records of the audit chain, and its head.
+    pub fn records(&self, from: u64, limit: u32) -> Result<(Vec<Record>, Head), CallError> {
+        match self.house.ask(Question::Records { from, limit })? {
+            Answer::Records(records, head) => Ok((records, *head)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Prove the audit chain.
+    pub fn verify(&self) -> Result<Head, CallError> {
+        match self.house.ask(Question::Verify)? {
+            Answer::Verified(head) => Ok(*head),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+fn unexpected() -> CallError {
+    CallError::failed("the broker answered something else than was asked; use programs of one release")
 }

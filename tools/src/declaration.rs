@@ -2,12 +2,13 @@
 
 use crate::ctx::Ctx;
 use crate::policy::Target;
+use crate::reach::{Needs, Paths};
 use crate::undo::Kept;
 use aios_abi::tool::{Effect, Example, ToolInfo};
 use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The largest result in bytes of JSON that leaves the broker; tools bound themselves far below it.
 const MAX_RESULT: usize = 4 * 1024 * 1024;
@@ -30,6 +31,8 @@ pub struct Declaration {
     pub timeout_ms: u32,
     /// How people ask for it, and the arguments which that means.
     pub examples: &'static [(&'static str, &'static str)],
+    /// What the kernel lets it touch, whatever the arguments are.
+    pub needs: Needs,
     /// What it does: a [`Look`] or a [`Make`].
     pub code: &'static dyn Code,
 }
@@ -62,6 +65,10 @@ pub trait Code: Sync {
     fn start(&self, ctx: &Ctx, args: &str) -> Result<Started, CallError>;
     /// Decode the arguments only.
     fn check_args(&self, args: &str) -> Result<(), CallError>;
+    /// The paths that these arguments name.
+    fn paths(&self, args: &str) -> Result<Paths, CallError>;
+    /// The paths that taking back needs.
+    fn undo_paths(&self, saved: &Kept) -> Result<Paths, CallError>;
     /// Take back a change with what was saved for it; says in a few words what was done.
     fn undo(&self, ctx: &Ctx, saved: &Kept) -> Result<String, CallError>;
     /// JSON Schema of the arguments.
@@ -79,7 +86,7 @@ pub enum Started {
 }
 
 /// What a call came to.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Finished {
     /// JSON of the tool's result type.
     pub result: String,
@@ -100,7 +107,7 @@ pub trait Pending: Send + Sync {
 }
 
 /// What a dry run says.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Preview {
     /// What would be done, in one sentence.
     pub would: String,
@@ -110,6 +117,8 @@ pub struct Preview {
 
 /// A tool that looks only.
 pub struct Look<A, O> {
+    /// The paths that the arguments name; the call can open no others but those that the tool needs anyhow.
+    pub paths: fn(&A) -> Paths,
     /// Does it.
     pub run: fn(&Ctx, A) -> Result<O, CallError>,
     /// The result in one line.
@@ -118,6 +127,8 @@ pub struct Look<A, O> {
 
 /// A tool that changes something, in steps: prepare (looks only), save, apply, verify.
 pub struct Make<A, C: Change> {
+    /// The paths that the arguments name; the call can open no others but those that the tool needs anyhow.
+    pub paths: fn(&A) -> Paths,
     /// Find out what exactly is to be changed.
     pub prepare: fn(&Ctx, A) -> Result<C, CallError>,
     /// The result in one line.
@@ -126,8 +137,19 @@ pub struct Make<A, C: Change> {
     pub undo: Option<Undo>,
 }
 
-/// Takes a change back with what was saved for it; says in a few words what was done.
-pub type Undo = fn(&Ctx, &Kept) -> Result<String, CallError>;
+/// Takes a change back with what was saved for it.
+#[derive(Clone, Copy)]
+pub struct Undo {
+    /// The paths that it needs.
+    pub paths: fn(&Kept) -> Result<Paths, CallError>,
+    /// Does it; says in a few words what was done.
+    pub run: fn(&Ctx, &Kept) -> Result<String, CallError>,
+}
+
+/// The arguments name no path.
+pub fn no_paths<T>(_: &T) -> Paths {
+    Paths::new()
+}
 
 /// A change that was prepared.
 pub trait Change: Send + Sync + 'static {
@@ -163,8 +185,16 @@ where
         decode::<A>(args).map(drop)
     }
 
-    fn undo(&self, _ctx: &Ctx, _saved: &Kept) -> Result<String, CallError> {
+    fn paths(&self, args: &str) -> Result<Paths, CallError> {
+        decode(args).map(|args| (self.paths)(&args))
+    }
+
+    fn undo_paths(&self, _saved: &Kept) -> Result<Paths, CallError> {
         Err(CallError::invalid("this tool changes nothing; there is nothing to take back"))
+    }
+
+    fn undo(&self, _ctx: &Ctx, saved: &Kept) -> Result<String, CallError> {
+        self.undo_paths(saved).map(|_| String::new())
     }
 
     fn args_schema(&self) -> String {
@@ -190,9 +220,16 @@ where
         decode::<A>(args).map(drop)
     }
 
+    fn paths(&self, args: &str) -> Result<Paths, CallError> {
+        decode(args).map(|args| (self.paths)(&args))
+    }
+
+    fn undo_paths(&self, saved: &Kept) -> Result<Paths, CallError> {
+        (self.taking_back()?.paths)(saved)
+    }
+
     fn undo(&self, ctx: &Ctx, saved: &Kept) -> Result<String, CallError> {
-        let undo = self.undo.ok_or_else(|| CallError::invalid("this tool's changes cannot be taken back"))?;
-        undo(ctx, saved)
+        (self.taking_back()?.run)(ctx, saved)
     }
 
     fn args_schema(&self) -> String {
@@ -201,6 +238,12 @@ where
 
     fn result_schema(&self) -> String {
         schema::<C::Output>()
+    }
+}
+
+impl<A, C: Change> Make<A, C> {
+    fn taking_back(&self) -> Result<Undo, CallError> {
+        self.undo.ok_or_else(|| CallError::invalid("this tool's changes cannot be taken back"))
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -132,15 +132,17 @@ pub fn open_for_reading(ctx: &Ctx, path: &str) -> Result<(File, Found), CallErro
     Ok((file, found))
 }
 
-/// Whether a file with several names has one of them among the secrets.
+/// Whether a file with several names has one of them among the secrets. Where that cannot be found out it has.
 fn is_secret(ctx: &Ctx, stat: &Stat) -> bool {
     let same = |path: &Path| {
         rustix::fs::lstat(path).is_ok_and(|other| (other.st_dev, other.st_ino) == (stat.st_dev, stat.st_ino))
     };
     ctx.policy.secret.iter().any(|place| {
         same(place)
-            || std::fs::read_dir(place)
-                .is_ok_and(|entries| entries.flatten().take(10_000).any(|entry| same(&entry.path())))
+            || match std::fs::read_dir(place) {
+                Ok(entries) => entries.flatten().take(10_000).any(|entry| same(&entry.path())),
+                Err(e) => !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+            }
     })
 }
 

@@ -1,12 +1,14 @@
-//! `aios-toold [--socket PATH] [--data DIR]`: serves the tools.
+//! `aios-toold [--socket PATH] [--data DIR] [--workshop PATH]`: serves the tools.
+//! `aios-toold --be-workshop [--socket PATH]`: makes the processes in which they run.
 
 #![forbid(unsafe_code)]
 
 use aios_abi::{call::Meta, client::Client, paths, who::Peer};
 use aios_toold::broker::{Broker, Setup};
 use aios_toold::policy::Policy;
+use aios_toold::worker::{self, hire::Workshop};
 use aios_toold::{caller, serve::Server};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,18 +20,28 @@ const PATIENCE: Duration = Duration::from_secs(5);
 struct Options {
     socket: Option<PathBuf>,
     data: PathBuf,
+    workshop: PathBuf,
+    /// Be the workshop, not the broker.
+    is_workshop: bool,
 }
 
 fn options(mut args: impl Iterator<Item = std::ffi::OsString>) -> Result<Options, String> {
-    let mut options = Options { socket: None, data: PathBuf::from(paths::DATA).join("toold") };
+    let mut options = Options {
+        socket: None,
+        data: PathBuf::from(paths::DATA).join("toold"),
+        workshop: paths::WORKSHOP_SOCKET.into(),
+        is_workshop: false,
+    };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{} needs a value", arg.display()));
         match arg.to_str() {
             Some("--socket") => options.socket = Some(value()?.into()),
             Some("--data") => options.data = value()?.into(),
+            Some("--workshop") => options.workshop = value()?.into(),
+            Some("--be-workshop") => options.is_workshop = true,
             _ => {
                 return Err(format!(
-                    "{} is no option; there are --socket PATH and --data DIR",
+                    "{} is no option; there are --socket PATH, --data DIR, --workshop PATH and --be-workshop",
                     arg.display()
                 ));
             }
@@ -41,6 +53,9 @@ fn options(mut args: impl Iterator<Item = std::ffi::OsString>) -> Result<Options
 fn main() -> ExitCode {
     aios_abi::daemon::log_to_stderr();
     let result = options(std::env::args_os().skip(1)).and_then(|options| {
+        if options.is_workshop {
+            return be_workshop(options.socket.as_deref());
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .max_blocking_threads(64)
@@ -61,6 +76,13 @@ fn main() -> ExitCode {
     }
 }
 
+/// One thread, no runtime: see [`worker::shop`].
+fn be_workshop(socket: Option<&Path>) -> Result<(), String> {
+    let listener = aios_abi::daemon::listening("workshop", socket).map_err(|e| e.to_string())?;
+    let alive = aios_abi::daemon::ready_and_alive_every();
+    Err(worker::shop::serve(&listener, alive).to_string())
+}
+
 async fn run(options: Options) -> Result<(), String> {
     let listener =
         aios_abi::daemon::listener("toold", options.socket.as_deref()).map_err(|e| e.to_string())?;
@@ -69,6 +91,7 @@ async fn run(options: Options) -> Result<(), String> {
         policy: Policy::appliance(&options.data, std::process::id()),
         init: Client::default(),
         net: Client::default(),
+        workshop: Workshop::at(&options.workshop),
         version: &aios_toold::tool::image_version(),
         boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim(),
     })
@@ -80,6 +103,10 @@ async fn run(options: Options) -> Result<(), String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| format!("no signals: {e}"))?;
     tracing::info!("{} tools are served", aios_toold::tool::all().len());
     aios_abi::daemon::ready();
+    tokio::spawn({
+        let broker = broker.clone();
+        async move { broker.tidy().await }
+    });
     tokio::select! {
         ended = aios_abi::server::serve(listener, server) => ended.map_err(|e| format!("the socket failed: {e}")),
         _ = terminate.recv() => {

@@ -3,10 +3,11 @@
 use crate::caller::Caller;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// What may be read and changed on this machine.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Policy {
     /// Files may be written below these directories and nowhere else.
     pub writable: Vec<PathBuf>,
@@ -38,7 +39,7 @@ pub struct Ask<'a> {
 }
 
 /// What a change is made to, after it was resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// A file, by its real path.
     File(PathBuf),

@@ -6,10 +6,9 @@ use aios_abi::call::Meta;
 use aios_abi::server::{Context, Handler};
 use aios_abi::tool::{ToolReply, ToolRequest, Tools};
 use aios_abi::{CallError, who::Peer};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Progress messages that may wait for a caller who reads slowly.
 const PROGRESS: usize = 64;
@@ -78,11 +77,11 @@ impl Handler<Tools> for Server {
     }
 }
 
-struct Gone(Arc<AtomicBool>);
+struct Gone(Arc<Notify>);
 
 impl Drop for Gone {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.notify_one();
     }
 }
 

@@ -1,18 +1,38 @@
 //! Services that a person has disabled: a list in the configuration, which init reads.
 
 use crate::ctx::Ctx;
-use crate::declaration::{Change, Preview};
+use crate::declaration::{Change, Preview, Undo};
 use crate::file::{self, Existing, Facts, Place};
 use crate::policy::Target;
+use crate::reach::{Asks, Needs, Paths, Way};
 use crate::tool::service::shared::{Service, ask, one, unexpected};
 use crate::undo::Kept;
 use aios_abi::service::{InitReply, InitRequest};
 use aios_abi::{CallError, ErrorCode};
+use aios_unit::SyscallGroup;
+use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// The list, one name a line.
 const LIST: &str = "/data/config/services/disabled";
+
+/// What switching takes: the list is root's.
+pub(crate) const NEEDS: Needs = Needs::NOTHING
+    .capabilities(
+        CapabilitySet::CHOWN
+            .union(CapabilitySet::DAC_OVERRIDE)
+            .union(CapabilitySet::DAC_READ_SEARCH)
+            .union(CapabilitySet::FOWNER),
+    )
+    .calls(&[SyscallGroup::Ownership])
+    .asks(&[Asks::InitToAct]);
+
+/// The list's directory, in which it is replaced.
+pub(crate) fn paths<T>(_: &T) -> Paths {
+    Path::new(LIST).parent().map(|folder| vec![(Way::Change, folder.into())]).unwrap_or_default()
+}
 
 /// What a person wants of the boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,7 +154,9 @@ pub(crate) fn summary(done: &Switched) -> String {
     }
 }
 
-pub(crate) fn undo(ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
+pub(crate) const UNDO: Undo = Undo { paths: |kept| Ok(paths(kept)), run: undo };
+
+fn undo(ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
     let note: Note = serde_json::from_str(&kept.note)
         .map_err(|e| CallError::failed(format!("the undo data cannot be read ({e}); nothing was undone")))?;
     let mut switch = prepare(ctx, &note.name, note.before)

@@ -5,6 +5,7 @@
 //! after it; so a change was never made without either of the two. Drafts that a power cut left are
 //! removed at the next start: their change was not made.
 
+use crate::policy::Target;
 use aios_abi::{CallError, ErrorCode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ pub struct Saved {
     /// The tool's name.
     pub tool: String,
     /// What was changed; while it is taken back nobody else changes it.
-    pub target: String,
+    pub target: Target,
     /// What the tool saved.
     pub kept: Kept,
 }
@@ -190,7 +191,7 @@ mod tests {
 
     fn saved(text: &str) -> Saved {
         let kept = Kept { note: "{}".into(), content: Some(text.into()) };
-        Saved { tool: "fs.write".into(), target: "/tmp/x".into(), kept }
+        Saved { tool: "fs.write".into(), target: Target::File("/tmp/x".into()), kept }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use aios_abi::tool::Effect;
 use aios_toold::declaration::Declaration;
 use aios_toold::tool;
+use rustix::thread::CapabilitySet;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -150,4 +151,29 @@ fn declarations_are_complete_and_changes_need_more_than_a_viewer() {
         assert!(tool.summary.len() > 10 && !tool.summary.ends_with('.'), "{}", tool.name);
         assert_eq!(tool.effect == Effect::Read, tool.role == Role::Viewer, "{}", tool.name);
     });
+}
+
+/// Power that the workshop needs besides that of tools: another user for a worker, and a root directory of its own.
+const TO_MAKE_WORKERS: CapabilitySet = CapabilitySet::SETGID
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SYS_ADMIN)
+    .union(CapabilitySet::SYS_CHROOT);
+
+#[test]
+fn the_workshop_has_what_all_tools_together_declare_and_nothing_else() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../image/board/rootfs");
+    let loaded = aios_unit::load(&[&root.join("etc/aios/services")], &aios_unit::Users::read(&root));
+    let workshop = loaded.units.iter().find(|unit| unit.name == "workshop").expect("a service");
+    let needs = || tool::all().iter().map(|tool| &tool.needs);
+    let declared = needs().fold(TO_MAKE_WORKERS, |all, needs| all | needs.capabilities);
+    assert_eq!(workshop.sandbox.capabilities, declared);
+    let families: HashSet<_> = needs().flat_map(|needs| needs.families).map(|f| format!("{f:?}")).collect();
+    let granted: HashSet<_> = workshop.sandbox.families.iter().map(|f| format!("{f:?}")).collect();
+    // A worker's conversation is a pair of local sockets.
+    assert_eq!(granted, families.into_iter().chain(["Unix".to_owned()]).collect());
+    let broker = loaded.units.iter().find(|unit| unit.name == "toold").expect("a service");
+    assert!(
+        broker.sandbox.capabilities.is_empty() && !broker.sandbox.network,
+        "the broker has power of its own"
+    );
 }

@@ -1,5 +1,7 @@
 //! The program itself, killed in the middle of changes and started again.
 
+mod house;
+
 use aios_abi::call::Meta;
 use aios_abi::client::Client;
 use aios_abi::tool::{ToolReply, ToolRequest, Tools};
@@ -24,6 +26,7 @@ async fn start(dir: &Path) -> (Running, Client<Tools>) {
     let socket = dir.join("toold.sock");
     let mut command = Command::new(env!("CARGO_BIN_EXE_aios-toold"));
     command.arg("--socket").arg(&socket).arg("--data").arg(dir.join("state")).stderr(Stdio::null());
+    command.arg("--workshop").arg(dir.join("workshop.sock"));
     let running = Running(command.spawn().expect("starts"));
     let client = Client::at(&socket);
     for _ in 0..1_000 {
@@ -43,6 +46,7 @@ async fn a_broker_that_is_killed_loses_nothing_it_has_answered_and_leaves_no_lit
     std::fs::create_dir(&files).expect("made");
     let path = files.join("note");
     let tool = aios_toold::tool::by_name("fs.write").expect("a tool").number;
+    let _workshop = house::Workshop::start(&dir.path().join("workshop.sock"));
     for round in 0..8_u32 {
         let (mut running, client) = start(dir.path()).await;
         let killer = std::thread::spawn({

@@ -13,7 +13,7 @@ mod sys;
 mod syscalls;
 
 pub use rustix::io::Errno;
-pub use sys::{Attributes, Cloning, Side, change_mount, clone, end, refuse_write_execute, unshare};
+pub use sys::{Attributes, Cloning, Side, change_mount, clone, end, fork, refuse_write_execute, unshare};
 
 use rustix::thread::CapabilitySet;
 

@@ -237,3 +237,47 @@ pub fn end(code: i32) -> ! {
     // SAFETY: _exit runs no destructors and no handlers.
     unsafe { libc::_exit(code) }
 }
+
+/// Make a process that does `work` with a copy of our memory and one descriptor, and ends. It has no handler of a signal,
+/// no other descriptor but the standard three, and no way back into what we were about to do; a panic ends it.
+///
+/// Errors: those of clone(2), and `EBUSY` when this process has several threads.
+pub fn fork(how: Cloning<'_>, keep: BorrowedFd<'_>, work: impl FnOnce(OwnedFd)) -> Result<Pid, Errno> {
+    // One link more than a directory has for each thread (proc(5)).
+    match rustix::fs::stat("/proc/self/task") {
+        Ok(stat) if stat.st_nlink <= 3 => {}
+        Ok(_) => return Err(Errno::BUSY),
+        Err(e) => return Err(e),
+    }
+    // SAFETY: there is one thread, and the child ends below.
+    match unsafe { clone(how) }? {
+        Side::Parent(pid) => Ok(pid),
+        Side::Child => {
+            // Whatever hook there is was made for another process.
+            std::panic::set_hook(Box::new(|panic| {
+                eprintln!("<3>{panic}");
+                end(101);
+            }));
+            match only(keep) {
+                Ok(kept) => work(kept),
+                Err(_) => end(102),
+            }
+            end(0)
+        }
+    }
+}
+
+/// Close all descriptors but the standard three and this one, which gets the number 3.
+fn only(keep: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    const FIRST: libc::c_int = 3;
+    // SAFETY: what is closed belongs to the process that we are a copy of and is not used here any more; nothing of it is
+    // dropped either, because this process ends without destructors. The descriptor with the number 3 is owned by nobody
+    // else then.
+    unsafe {
+        if keep.as_raw_fd() != FIRST {
+            checked(libc::dup3(keep.as_raw_fd(), FIRST, libc::O_CLOEXEC).into())?;
+        }
+        checked(libc::syscall(libc::SYS_close_range, FIRST + 1, libc::c_uint::MAX, 0))?;
+        Ok(OwnedFd::from_raw_fd(FIRST))
+    }
+}

@@ -4,8 +4,7 @@ mod process;
 mod text;
 
 pub(crate) use process::{
-    Change, Directory, Given, Parent, Program, REPORT_BYTES, begin, changed_child, fork_server, read_report,
-    spawn,
+    Change, Directory, Given, Parent, Program, REPORT_BYTES, begin, changed_child, read_report, spawn,
 };
 pub(crate) use rustix::io::Errno;
 pub(crate) use text::give_back;

@@ -122,31 +122,6 @@ pub(crate) fn read_report(report: [u8; REPORT_BYTES]) -> String {
     format!("failed while {what}: {error}")
 }
 
-/// Make a process that goes on with our program and memory as it is now, but with no descriptor save this one, no
-/// handler of a signal, and no way back into what we were about to do: it does `work` and ends.
-pub(crate) fn fork_server(socket: BorrowedFd<'_>, work: impl FnOnce(BorrowedFd<'_>)) -> io::Result<Pid> {
-    // SAFETY: PID 1 has one thread, and the child ends below.
-    let side = unsafe { kernel::clone(Cloning::default()) }?;
-    if side == Side::Child {
-        // The hook of init would execute init anew, here.
-        std::panic::set_hook(Box::new(|_| end(1)));
-        const FIRST: RawFd = 3;
-        // SAFETY: nothing that is closed here is used again: `work` has the copy with the number 3, and ends the process.
-        // The copy lives until then.
-        let socket = unsafe {
-            if libc::dup3(socket.as_raw_fd(), OUT_OF_THE_WAY, 0) < 0 || libc::dup2(OUT_OF_THE_WAY, FIRST) < 0
-            {
-                end(1);
-            }
-            libc::syscall(libc::SYS_close_range, FIRST + 1, libc::c_uint::MAX, 0);
-            BorrowedFd::borrow_raw(FIRST)
-        };
-        work(socket);
-        end(0);
-    }
-    made(side)
-}
-
 /// The id that came back to the one who made the process.
 fn made(side: Side) -> io::Result<Pid> {
     match side {

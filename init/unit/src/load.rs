@@ -19,7 +19,7 @@ pub struct Loaded {
 /// The file of a directory that names disabled services, one a line.
 pub const DISABLED: &str = "disabled";
 /// Without these nobody could enable anything again.
-pub const INDISPENSABLE: &[&str] = &["console", "log", "toold"];
+pub const INDISPENSABLE: &[&str] = &["console", "log", "toold", "workshop"];
 
 /// A valid file and where it came from.
 #[derive(Debug, Clone)]
@@ -301,7 +301,7 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../image/board/rootfs");
         let loaded = load(&[&root.join("etc/aios/services")], &Users::read(&root));
         assert_eq!(loaded.refused, Vec::<String>::new());
-        for name in ["agentd", "console", "inferd", "netd", "toold"] {
+        for name in ["agentd", "console", "inferd", "netd", "toold", "workshop"] {
             assert!(names(&loaded).contains(&name), "{name}");
         }
     }

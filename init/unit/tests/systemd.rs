@@ -142,6 +142,10 @@ fn our_services_score_better_than_systemds_own_and_both_scores_agree() {
         verdicts.push(there);
     }
     assert!(verdicts.pop().is_some_and(|open| open > 75), "a service with all power is exposed");
+    // Its work is to make sandboxes for others, as that of PID 1 is, which systemd does not judge at all.
+    let workshop = units.iter().position(|unit| unit.name == "workshop").expect("is a service");
+    let worst = theirs.last().map_or(0, |(number, _)| *number);
+    assert!(verdicts.remove(workshop) <= worst.max(75), "the workshop is more open than it has to be");
     verdicts.sort_unstable();
     let middle = verdicts[verdicts.len() / 2];
     let best = theirs.first().map_or(0, |(number, _)| *number);

@@ -11,7 +11,7 @@ use std::time::Instant;
 fn every_daemon_that_is_killed_comes_back_and_works() -> Result<()> {
     let appliance = Appliance::claimed()?;
     appliance.wait_for_model()?;
-    for name in ["toold", "inferd", "agentd", "netd", "console"] {
+    for name in ["toold", "workshop", "inferd", "agentd", "netd", "console"] {
         let standby = standby(&appliance, name)?;
         let next = appliance.kill_daemon(name)?;
         ensure!(next == standby, "{name} should go on as its standby {standby}, and is {next}");
@@ -76,7 +76,7 @@ fn broken_service_files_are_named_and_nothing_else_stops() -> Result<()> {
     ensure!(refused.contains("typo.toml:3") && refused.contains("reedy"), "the typo is not named: {refused}");
     ensure!(refused.contains("cut.toml:1"), "the file that was cut is not named: {refused}");
     ensure!(refused.contains("loop"), "the cycle is not named: {refused}");
-    for name in ["toold", "inferd", "agentd", "netd", "console"] {
+    for name in ["toold", "workshop", "inferd", "agentd", "netd", "console"] {
         ensure!(appliance.service(name)?["state"] == "running", "{name} does not run");
     }
     Ok(())
@@ -113,7 +113,7 @@ fn a_hostile_service_gets_clear_errors_and_nothing_else_stops() -> Result<()> {
     ensure!(!lines.contains("SUCCESS"), "something was allowed: {lines}");
     ensure!(lines.contains("hostile: init to a power-off: denied"), "the power-off was not denied: {lines}");
     ensure!(lines.contains("hostile: toold to a call: denied"), "the call was not denied: {lines}");
-    for name in ["toold", "inferd", "agentd", "netd", "console"] {
+    for name in ["toold", "workshop", "inferd", "agentd", "netd", "console"] {
         let status = appliance.service(name)?;
         ensure!(status["state"] == "running" && status["restarts"] == 0, "{name} suffered: {status}");
     }

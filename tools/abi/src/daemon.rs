@@ -2,6 +2,7 @@
 
 use crate::error::CallError;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 use tokio_seqpacket::UnixSeqpacketListener;
@@ -51,18 +52,28 @@ where
 /// Tell PID 1 that the daemon is ready, and from then on that it is alive, as often as PID 1 wants to hear it
 /// (sd_watchdog_enabled(3)). To be called inside the runtime: one that makes no progress says nothing.
 pub fn ready() {
-    crate::sys::notify("READY=1");
-    let variable = |name| std::env::var(name).ok();
-    let limit = watchdog(variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"), std::process::id());
-    if let Some(limit) = limit {
+    if let Some(pause) = ready_and_alive_every() {
         tokio::spawn(async move {
-            let mut tick = tokio::time::interval(limit / 2);
+            let mut tick = tokio::time::interval(pause);
             loop {
                 tick.tick().await;
-                crate::sys::notify("WATCHDOG=1");
+                alive();
             }
         });
     }
+}
+
+/// The same for a daemon without a runtime: it says itself that it is [`alive`], this often.
+pub fn ready_and_alive_every() -> Option<Duration> {
+    crate::sys::notify("READY=1");
+    let variable = |name| std::env::var(name).ok();
+    let limit = watchdog(variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"), std::process::id());
+    limit.map(|limit| limit / 2)
+}
+
+/// Tell PID 1 that the daemon makes progress.
+pub fn alive() {
+    crate::sys::notify("WATCHDOG=1");
 }
 
 /// The longest silence, if it is asked of this process.
@@ -75,20 +86,37 @@ fn watchdog(usec: Option<String>, pid: Option<String>, own: u32) -> Option<Durat
 /// The listening socket that PID 1 passed under this name or, for a daemon that is started by hand, a
 /// new one at `path`.
 pub fn listener(name: &str, path: Option<&Path>) -> Result<UnixSeqpacketListener, CallError> {
+    UnixSeqpacketListener::try_from(listening(name, path)?)
+        .map_err(|e| CallError::failed(format!("the listening socket {name} cannot be used: {e}")))
+}
+
+/// The same for a daemon without a runtime.
+pub fn listening(name: &str, path: Option<&Path>) -> Result<OwnedFd, CallError> {
     let inherited = crate::sys::inherited_fds().into_iter().find(|(found, _)| found == name);
     match (inherited, path) {
-        (Some((_, fd)), _) => UnixSeqpacketListener::try_from(fd)
-            .map_err(|e| CallError::failed(format!("the inherited socket {name} cannot be used: {e}"))),
+        (Some((_, fd)), _) => Ok(fd),
         (None, Some(path)) => {
             // What an earlier run left behind.
             let _ = std::fs::remove_file(path);
-            UnixSeqpacketListener::bind(path)
-                .map_err(|e| CallError::failed(format!("{} cannot be listened on: {e}", path.display())))
+            listen_at(path).map_err(|e| {
+                let e = std::io::Error::from(e);
+                CallError::failed(format!("{} cannot be listened on: {e}", path.display()))
+            })
         }
         (None, None) => Err(CallError::invalid(format!(
             "no socket named {name} was inherited; give one with --socket PATH"
         ))),
     }
+}
+
+fn listen_at(path: &Path) -> rustix::io::Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+    /// As many as the kernel lets wait (`SOMAXCONN`).
+    const WAITING: i32 = 4096;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, WAITING)?;
+    Ok(socket)
 }
 
 #[cfg(test)]

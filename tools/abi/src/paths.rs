@@ -4,6 +4,8 @@
 pub const INIT_SOCKET: &str = "/run/aios/init.sock";
 /// Socket of the tool broker.
 pub const TOOLD_SOCKET: &str = "/run/aios/toold.sock";
+/// Where the workshop takes orders of toold.
+pub const WORKSHOP_SOCKET: &str = "/run/aios/workshop.sock";
 /// Socket of the inference daemon.
 pub const INFERD_SOCKET: &str = "/run/aios/inferd.sock";
 /// Socket of the agent.

@@ -63,4 +63,8 @@ pub mod uid {
     pub const NETD: u32 = 104;
     /// The tool daemon.
     pub const TOOLD: u32 = 105;
+    /// The workshop, which makes a process for each call of a tool.
+    pub const WORKSHOP: u32 = 106;
+    /// Those processes.
+    pub const WORKER: u32 = 107;
 }

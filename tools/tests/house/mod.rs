@@ -12,12 +12,41 @@ use aios_toold::broker::{Broker, Setup, Way};
 use aios_toold::caller::Caller;
 use aios_toold::policy::Policy;
 use serde_json::Value;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::Arc;
 
 pub struct House {
     dir: tempfile::TempDir,
     pub broker: Arc<Broker>,
+    workshop: Workshop,
+}
+
+/// The program as the workshop; ended with the test, however that ends.
+pub struct Workshop(Child);
+
+impl Workshop {
+    pub fn start(socket: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aios-toold"));
+        command.arg("--be-workshop").arg("--socket").arg(socket);
+        let says = socket.with_extension("notify");
+        let said = UnixDatagram::bind(&says).expect("a socket");
+        command.env("NOTIFY_SOCKET", &says);
+        let workshop = Self(command.spawn().expect("starts"));
+        let mut word = [0; 16];
+        let length = said.recv(&mut word).expect("is told");
+        assert_eq!(&word[..length], b"READY=1");
+        std::fs::remove_file(&says).expect("is removed");
+        workshop
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl House {
@@ -27,8 +56,8 @@ impl House {
 
     /// The same directory with a new broker, as after a restart; `between` sees the files at rest.
     pub fn restart(self, between: impl FnOnce(&Path)) -> Self {
-        let Self { dir, broker } = self;
-        drop(broker);
+        let Self { dir, broker, workshop } = self;
+        drop((broker, workshop));
         // The chain's writer ends on its own when the last handle has gone; then the lock is free.
         let chain = dir.path().join("state/audit.redb");
         while redb::Database::open(&chain)
@@ -41,8 +70,9 @@ impl House {
     }
 
     fn at(dir: tempfile::TempDir) -> Self {
+        let workshop = Workshop::start(&dir.path().join("workshop.sock"));
         let broker = Arc::new(open(dir.path()).expect("opens"));
-        Self { dir, broker }
+        Self { dir, broker, workshop }
     }
 
     pub fn state(&self) -> PathBuf {
@@ -105,6 +135,7 @@ pub fn open(dir: &Path) -> Result<Broker, CallError> {
         policy,
         init,
         net: Client::at(dir.join("netd.sock")),
+        workshop: aios_toold::worker::hire::Workshop::at(dir.join("workshop.sock")),
         version: "1",
         boot_id: "boot",
     })

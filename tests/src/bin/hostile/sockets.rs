@@ -21,6 +21,7 @@ pub(crate) fn strange_packets() -> Outcome {
     for (name, path) in [
         ("init", aios_abi::paths::INIT_SOCKET),
         ("toold", aios_abi::paths::TOOLD_SOCKET),
+        ("workshop", aios_abi::paths::WORKSHOP_SOCKET),
         ("agentd", aios_abi::paths::AGENTD_SOCKET),
         ("inferd", aios_abi::paths::INFERD_SOCKET),
         ("netd", aios_abi::paths::NETD_SOCKET),

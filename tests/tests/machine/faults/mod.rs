@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// The services without which the machine cannot be managed, and the one that talks to the network.
-const CONTROL: [&str; 5] = ["toold", "inferd", "agentd", "netd", "console"];
+const CONTROL: [&str; 6] = ["toold", "workshop", "inferd", "agentd", "netd", "console"];
 
 /// A file with which a fault is a service that waits to be started.
 pub(crate) fn service(name: &str, user: &str, exec: &[&str], more: &str) -> (String, Vec<u8>) {

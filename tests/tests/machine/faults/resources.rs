@@ -41,6 +41,7 @@ fn a_service_that_takes_sockets_and_files_without_end_shuts_nobody_out() -> Resu
     let line = said(&appliance, "siege", "are held")?;
     // One that comes later needs PID 1 as well.
     appliance.kill_daemon("toold")?;
+    appliance.kill_daemon("workshop")?;
     let netd = appliance.json(&["tools", "call", "service.status", "name=netd"])?;
     println!(
         "fault siege: {line}; toold was killed meanwhile, came back and asked PID 1: {}",

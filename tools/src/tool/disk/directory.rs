@@ -1,5 +1,7 @@
 //! `disk.directory`
 
+use crate::reach::{Needs, Paths, Way};
+use rustix::thread::CapabilitySet;
 use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Look};
 use crate::file;
@@ -9,6 +11,7 @@ use aios_abi::{CallError, who::Role};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -19,7 +22,7 @@ const MAX_SEEN: u64 = 500_000;
 /// Entries in one answer.
 const MAX: u32 = 200;
 /// Milliseconds before its time limit at which it stops and answers with what it has.
-const SPARE: u32 = 2_000;
+const SPARE: Duration = Duration::from_secs(2);
 
 /// Show what takes the room in a directory.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -79,7 +82,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("du /usr", r#"{"path":"/usr"}"#),
         ("find the largest files and directories under /", r#"{"path":"/"}"#),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING.capabilities(CapabilitySet::DAC_READ_SEARCH),
+    code: &Look { paths, run, summary },
 };
 
 struct Count<'a> {
@@ -89,6 +93,10 @@ struct Count<'a> {
     truncated: bool,
     /// Files with several names are counted once.
     linked: HashSet<u64>,
+}
+
+fn paths(args: &Args) -> Paths {
+    vec![(Way::List, args.path.clone().into())]
 }
 
 fn run(ctx: &Ctx, args: Args) -> Result<Room, CallError> {
@@ -137,7 +145,7 @@ impl Count<'_> {
         let mut own = 0;
         let mut below = Vec::new();
         self.ctx.check()?;
-        if self.seen >= MAX_SEEN || self.ctx.left_ms() < SPARE || self.ctx.policy.may_see(&path).is_err() {
+        if self.seen >= MAX_SEEN || self.ctx.left() < SPARE || self.ctx.policy.may_see(&path).is_err() {
             self.truncated = true;
             return Ok((own, below));
         }

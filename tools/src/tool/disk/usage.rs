@@ -1,7 +1,8 @@
 //! `disk.usage`
 
+use crate::reach::{Needs};
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use crate::tool::process::shared::human_bytes;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
@@ -72,7 +73,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("is the disk full?", "{}"),
         ("how big is the data partition?", r#"{"path":"/data"}"#),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING.read(&["/proc"]),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(ctx: &Ctx, args: Args) -> Result<Usage, CallError> {

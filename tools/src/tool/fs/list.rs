@@ -1,5 +1,7 @@
 //! `fs.list`
 
+use crate::reach::{Needs, Paths, Way};
+use rustix::thread::CapabilitySet;
 use super::shared::{Kind, mode_text, modified};
 use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Look};
@@ -77,8 +79,13 @@ pub static TOOL: &Declaration = &Declaration {
         ("ls /tmp", r#"{"path":"/tmp"}"#),
         ("which files are stored under /usr/bin?", r#"{"path":"/usr/bin"}"#),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING.capabilities(CapabilitySet::DAC_READ_SEARCH),
+    code: &Look { paths, run, summary },
 };
+
+fn paths(args: &Args) -> Paths {
+    vec![(Way::List, args.path.clone().into())]
+}
 
 fn run(ctx: &Ctx, args: Args) -> Result<Listing, CallError> {
     if args.limit == 0 || args.limit > MAX {

@@ -1,5 +1,7 @@
 //! `fs.read`
 
+use crate::reach::{Needs, Paths, Way};
+use rustix::thread::CapabilitySet;
 use super::shared::{base64, mode_text};
 use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Look};
@@ -85,8 +87,13 @@ pub static TOOL: &Declaration = &Declaration {
             r#"{"path":"/run/aios-netd/resolv.conf"}"#,
         ),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING.capabilities(CapabilitySet::DAC_READ_SEARCH),
+    code: &Look { paths, run, summary },
 };
+
+fn paths(args: &Args) -> Paths {
+    vec![(Way::Read, args.path.clone().into())]
+}
 
 fn run(ctx: &Ctx, args: Args) -> Result<Content, CallError> {
     if args.limit == 0 || args.limit > MAX {

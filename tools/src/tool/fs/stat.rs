@@ -1,8 +1,10 @@
 //! `fs.stat`
 
+use crate::reach::{Needs};
+use rustix::thread::CapabilitySet;
 use super::shared::{Kind, mode_text, modified};
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use crate::file;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
@@ -62,7 +64,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("when was /etc/os-release last modified?", r#"{"path":"/etc/os-release"}"#),
         ("does /data/config exist?", r#"{"path":"/data/config"}"#),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING.capabilities(CapabilitySet::DAC_READ_SEARCH),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(ctx: &Ctx, args: Args) -> Result<Facts, CallError> {

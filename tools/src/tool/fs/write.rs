@@ -1,8 +1,11 @@
 //! `fs.write`
 
+use crate::reach::{Needs, Paths, Way};
+use rustix::thread::CapabilitySet;
+use aios_unit::SyscallGroup;
 use super::shared::unbase64;
 use crate::ctx::Ctx;
-use crate::declaration::{Change, Declaration, Make, Preview};
+use crate::declaration::{Undo, Change, Declaration, Make, Preview};
 use crate::file::{self, Existing, Facts, Place};
 use crate::policy::Target;
 use crate::undo::Kept;
@@ -10,6 +13,7 @@ use aios_abi::tool::Effect;
 use aios_abi::{CallError, ErrorCode, who::Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Bytes of a diff in a dry run.
 const MAX_DIFF: usize = 64 * 1024;
@@ -102,8 +106,24 @@ pub static TOOL: &Declaration = &Declaration {
             r#"{"path":"/data/run.sh","content":"hi","mode":"0755"}"#,
         ),
     ],
-    code: &Make { prepare, summary, undo: Some(undo) },
+    needs: Needs::NOTHING.capabilities(OWNERSHIP).calls(&[SyscallGroup::Ownership]),
+    code: &Make { paths, prepare, summary, undo: Some(Undo { paths: undo_paths, run: undo }) },
 };
+
+/// It is written beside the file and renamed, so the directory is what is changed.
+fn paths(args: &Args) -> Paths {
+    directory_of(&args.path)
+}
+
+fn directory_of(path: &str) -> Paths {
+    Path::new(path).parent().map(|folder| vec![(Way::Change, folder.into())]).unwrap_or_default()
+}
+
+/// What it takes to replace a file of anybody's and leave it to its owner.
+const OWNERSHIP: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::FOWNER);
 
 struct Write {
     place: Place,
@@ -251,9 +271,17 @@ fn summary(written: &Written) -> String {
     }
 }
 
+fn note(kept: &Kept) -> Result<Note, CallError> {
+    serde_json::from_str(&kept.note)
+        .map_err(|e| CallError::failed(format!("the undo data cannot be read ({e}); nothing was undone")))
+}
+
+fn undo_paths(kept: &Kept) -> Result<Paths, CallError> {
+    note(kept).map(|note| directory_of(&note.path))
+}
+
 fn undo(ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
-    let note: Note = serde_json::from_str(&kept.note)
-        .map_err(|e| CallError::failed(format!("the undo data cannot be read ({e}); nothing was undone")))?;
+    let note = note(kept)?;
     let place = file::place(&ctx.policy, &ctx.caller, &note.path)?;
     let now = place.existing()?;
     let changed = |what: &str| {

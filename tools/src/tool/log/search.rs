@@ -1,7 +1,9 @@
 //! `log.search`
 
+use crate::reach::{Asks, Needs};
+use rustix::thread::CapabilitySet;
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use crate::stored;
 use crate::tool::service::shared::logs;
 use aios_abi::service::LogLine;
@@ -122,7 +124,11 @@ pub static TOOL: &Declaration = &Declaration {
         ("show the log lines of the last 2 boots", r#"{"earlier_boots":2}"#),
         ("what went wrong recently?", r#"{"level":"warning","minutes":60}"#),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING
+        .read(&["/data/log"])
+        .capabilities(CapabilitySet::DAC_READ_SEARCH)
+        .asks(&[Asks::InitToLook]),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(ctx: &Ctx, args: Args) -> Result<Lines, CallError> {

@@ -1,8 +1,9 @@
 //! `memory.info`
 
+use crate::reach::{Needs};
 use super::shared::{Pressure, pressure};
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use crate::tool::process::shared::human_bytes;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
@@ -60,7 +61,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("memory pressure", "{}"),
         ("memory usage", "{}"),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING.read(&["/proc", "/sys"]),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(_ctx: &Ctx, _args: Args) -> Result<Memory, CallError> {

@@ -1,8 +1,10 @@
 //! `net.interfaces`
 
+use crate::reach::{Needs};
+use aios_unit::Family;
 use super::shared::dump;
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use crate::tool::process::shared::human_bytes;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
@@ -75,7 +77,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("is the network working?", "{}"),
         ("ip addr", "{}"),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING.read(&["/proc", "/sys"]).families(&[Family::Netlink]),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(ctx: &Ctx, args: Args) -> Result<Interfaces, CallError> {

@@ -1,7 +1,9 @@
 //! `net.listen`
 
+use crate::reach::{Needs};
+use rustix::thread::CapabilitySet;
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use crate::tool::process::shared::users;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
@@ -85,7 +87,11 @@ pub static TOOL: &Declaration = &Declaration {
         ("which services can be reached from outside?", "{}"),
         ("show only tcp listeners", r#"{"udp":false}"#),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING
+        .read(&["/etc/passwd"])
+        .capabilities(CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH))
+        .looks_into_processes(),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 struct Socket {

@@ -1,8 +1,8 @@
 //! `net.resolve`
 
+use crate::reach::{Asks, Needs};
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
-use aios_abi::call::Meta;
+use crate::declaration::{no_paths, Declaration, Look};
 use aios_abi::net::{AddressFamily, NetReply, NetRequest};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
@@ -82,7 +82,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("find the IPv6 address of kernel.org", r#"{"name":"kernel.org","family":"ipv6"}"#),
         ("does DNS work for www.rust-lang.org?", r#"{"name":"www.rust-lang.org"}"#),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING.read(&["/etc/hosts", "/run/aios-netd"]).asks(&[Asks::Net]),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(ctx: &Ctx, args: Args) -> Result<Addresses, CallError> {
@@ -113,9 +114,7 @@ fn without_asking(name: &str) -> Option<(Vec<IpAddr>, &'static str)> {
 }
 
 fn ask(ctx: &Ctx, name: &str, family: AddressFamily) -> Result<Vec<IpAddr>, CallError> {
-    let meta = Meta { deadline_ms: ctx.left_ms(), ..Meta::default() };
-    let NetReply::Addresses(found) =
-        ctx.wait(ctx.net.call(meta, NetRequest::Resolve { name: name.to_owned(), family }))??;
+    let NetReply::Addresses(found) = ctx.net(NetRequest::Resolve { name: name.to_owned(), family })?;
     Ok(found)
 }
 

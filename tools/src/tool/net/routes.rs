@@ -1,8 +1,10 @@
 //! `net.routes`
 
+use crate::reach::{Needs};
+use aios_unit::Family;
 use super::shared::dump;
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use rtnetlink::RouteMessageBuilder;
@@ -62,7 +64,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("list all network routes", "{}"),
         ("how do packets leave this host?", "{}"),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING.families(&[Family::Netlink]),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(ctx: &Ctx, args: Args) -> Result<Routes, CallError> {

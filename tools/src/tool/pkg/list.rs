@@ -1,7 +1,8 @@
 //! `pkg.list`
 
+use crate::reach::{Needs};
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use crate::tool::process::shared::human_bytes;
 use aios_abi::tool::{Component, Effect};
 use aios_abi::{CallError, paths, who::Role};
@@ -69,7 +70,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("what software is on this machine?", "{}"),
         ("under which licence is the kernel?", r#"{"kind":"kernel"}"#),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING.read(&["/usr/lib/aios"]),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(_ctx: &Ctx, args: Args) -> Result<Packages, CallError> {

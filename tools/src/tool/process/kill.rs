@@ -1,8 +1,10 @@
 //! `process.kill`
 
+use crate::reach::{Needs};
+use rustix::thread::CapabilitySet;
 use super::list::KERNEL_THREAD;
 use crate::ctx::Ctx;
-use crate::declaration::{Change, Declaration, Make, Preview};
+use crate::declaration::{no_paths, Change, Declaration, Make, Preview};
 use crate::policy::Target;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, ErrorCode, who::Role};
@@ -111,7 +113,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("send SIGHUP to process 300", r#"{"pid":300,"signal":"hup"}"#),
         ("terminate the hanging program 9001 immediately", r#"{"pid":9001,"signal":"kill"}"#),
     ],
-    code: &Make { prepare, summary, undo: None },
+    needs: Needs::NOTHING.read(&["/proc"]).capabilities(CapabilitySet::KILL),
+    code: &Make { paths: no_paths, prepare, summary, undo: None },
 };
 
 struct Kill {

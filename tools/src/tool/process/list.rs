@@ -1,8 +1,9 @@
 //! `process.list`
 
+use crate::reach::{Needs};
 use super::shared::{human_bytes, users};
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use procfs::process::{Process, all_processes};
@@ -111,7 +112,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("why is the machine so slow?", r#"{"sort":"cpu","limit":10}"#),
         ("show the kernel threads too", r#"{"kernel":true,"sort":"pid"}"#),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING.read(&["/proc", "/etc/passwd"]),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(ctx: &Ctx, args: Args) -> Result<Processes, CallError> {
@@ -123,7 +125,8 @@ fn run(ctx: &Ctx, args: Args) -> Result<Processes, CallError> {
     let users = users();
     let measured = (args.sort == Sort::Cpu).then(|| (Instant::now(), ticks_of_all()));
     if measured.is_some() {
-        ctx.wait(tokio::time::sleep(WINDOW))?;
+        // A timer needs the runtime that `wait` brings.
+        ctx.wait(async { tokio::time::sleep(WINDOW).await })?;
     }
     let mut found = Vec::new();
     for process in all_processes().map_err(failed)?.flatten() {

@@ -1,8 +1,10 @@
 //! `sec.audit`
 
+use crate::reach::{Asks, Needs};
+use rustix::thread::CapabilitySet;
 use super::shared::{CHECKS, Check, Verdict};
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;
@@ -39,7 +41,12 @@ pub static TOOL: &Declaration = &Declaration {
         ("are there any vulnerabilities or weak settings?", "{}"),
         ("was the audit log tampered with?", "{}"),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING
+        .read(&["/proc"])
+        .list(&["/"])
+        .capabilities(CapabilitySet::DAC_READ_SEARCH)
+        .asks(&[Asks::InitToLook, Asks::Audit]),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(ctx: &Ctx, _args: Args) -> Result<Report, CallError> {

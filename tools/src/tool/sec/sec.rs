@@ -97,13 +97,13 @@ fn counted(number: usize, one: &str, several: &str) -> String {
 }
 
 fn audit_chain(ctx: &Ctx) -> Check {
-    let given_up = match ctx.audit.record(0) {
+    let given_up = match ctx.record(0) {
         Ok(Some(Record { entry: Entry::Opened { version, .. }, .. })) => {
             version.split_once(NEW_CHAIN).map(|(_, kept)| kept.to_owned())
         }
         _ => None,
     };
-    let (verdict, evidence) = match ctx.audit.verify() {
+    let (verdict, evidence) = match ctx.verify() {
         Ok(_) if given_up.is_some() => (
             Verdict::Warn,
             format!("the chain before this one was damaged: {}", given_up.unwrap_or_default()),
@@ -370,9 +370,9 @@ fn people(ctx: &Ctx) -> Vec<String> {
 }
 
 fn recent(ctx: &Ctx) -> Vec<Entry> {
-    let Ok((_, head)) = ctx.audit.page(u64::MAX, 0) else { return Vec::new() };
+    let Ok((_, head)) = ctx.records(u64::MAX, 0) else { return Vec::new() };
     let from = (head.seq + 1).saturating_sub(LOOK_BACK.into());
-    let page = ctx.audit.page(from, LOOK_BACK);
+    let page = ctx.records(from, LOOK_BACK);
     page.map(|(records, _)| records.into_iter().map(|record| record.entry).collect()).unwrap_or_default()
 }
 

@@ -32,7 +32,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("keep inferd from starting with the machine", r#"{"name":"inferd"}"#),
         ("switch the service agentd off for the next boots", r#"{"name":"agentd"}"#),
     ],
-    code: &Make { prepare, summary: switch::summary, undo: Some(switch::undo) },
+    needs: switch::NEEDS,
+    code: &Make { paths: switch::paths, prepare, summary: switch::summary, undo: Some(switch::UNDO) },
 };
 
 fn prepare(ctx: &Ctx, args: Args) -> Result<Switch, CallError> {

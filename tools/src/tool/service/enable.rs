@@ -32,7 +32,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("switch the service inferd on for every boot", r#"{"name":"inferd"}"#),
         ("have netd start with the machine", r#"{"name":"netd"}"#),
     ],
-    code: &Make { prepare, summary: switch::summary, undo: Some(switch::undo) },
+    needs: switch::NEEDS,
+    code: &Make { paths: switch::paths, prepare, summary: switch::summary, undo: Some(switch::UNDO) },
 };
 
 fn prepare(ctx: &Ctx, args: Args) -> Result<Switch, CallError> {

@@ -1,8 +1,9 @@
 //! `service.list`
 
+use crate::reach::{Asks, Needs};
 use super::shared::{Service, all};
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;
@@ -44,7 +45,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("what is not working?", r#"{"only_unhealthy":true}"#),
         ("services", "{}"),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING.asks(&[Asks::InitToLook]),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(ctx: &Ctx, args: Args) -> Result<Services, CallError> {

@@ -1,8 +1,9 @@
 //! `service.reload`
 
+use crate::reach::{Asks, Needs};
 use super::shared::{Service, ask, one, unexpected};
 use crate::ctx::Ctx;
-use crate::declaration::{Change, Declaration, Make, Preview};
+use crate::declaration::{no_paths, Change, Declaration, Make, Preview};
 use crate::policy::Target;
 use aios_abi::service::{InitReply, InitRequest};
 use aios_abi::tool::Effect;
@@ -42,7 +43,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("let netd take over its changed settings", r#"{"name":"netd"}"#),
         ("send agentd its reload signal", r#"{"name":"agentd"}"#),
     ],
-    code: &Make { prepare, summary, undo: None },
+    needs: Needs::NOTHING.asks(&[Asks::InitToAct]),
+    code: &Make { paths: no_paths, prepare, summary, undo: None },
 };
 
 struct Reload {

@@ -1,8 +1,9 @@
 //! `service.rescan`
 
+use crate::reach::{Asks, Needs};
 use super::shared::{ask, unexpected};
 use crate::ctx::Ctx;
-use crate::declaration::{Change, Declaration, Make, Preview};
+use crate::declaration::{no_paths, Change, Declaration, Make, Preview};
 use crate::policy::Target;
 use aios_abi::service::{InitReply, InitRequest};
 use aios_abi::tool::Effect;
@@ -44,7 +45,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("I have added a service file, start it", "{}"),
         ("take the changed service files into force", "{}"),
     ],
-    code: &Make { prepare, summary, undo: None },
+    needs: Needs::NOTHING.asks(&[Asks::InitToAct]),
+    code: &Make { paths: no_paths, prepare, summary, undo: None },
 };
 
 struct Rescan;

@@ -1,21 +1,18 @@
 //! `service.restart`
 
+use crate::reach::{Asks, Needs};
 use super::shared::{Service, ask, one, unexpected};
 use crate::ctx::Ctx;
-use crate::declaration::{Change, Declaration, Make, Preview};
+use crate::declaration::{no_paths, Change, Declaration, Make, Preview};
 use crate::policy::Target;
-use aios_abi::call::Meta;
 use aios_abi::service::{InitReply, InitRequest};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// The broker's own service.
 const SELF: &str = "toold";
-/// How long the answer and its record get before the broker ends itself.
-const GRACE: Duration = Duration::from_millis(300);
 
 /// Restart a service.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -53,7 +50,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("stop and start the agentd service again", r#"{"name":"agentd"}"#),
         ("reboot the service toold", r#"{"name":"toold"}"#),
     ],
-    code: &Make { prepare, summary, undo: None },
+    needs: Needs::NOTHING.asks(&[Asks::InitToAct]),
+    code: &Make { paths: no_paths, prepare, summary, undo: None },
 };
 
 struct Restart {
@@ -80,13 +78,7 @@ impl Change for Restart {
         let request = InitRequest::Restart { name: name.clone() };
         let service = if name == SELF {
             // Nobody hears the answer of a broker that has ended, so the answer goes first.
-            let init = ctx.init.clone();
-            ctx.runtime.spawn(async move {
-                tokio::time::sleep(GRACE).await;
-                if let Err(error) = init.call(Meta::why("service.restart"), request).await {
-                    tracing::error!("toold was not restarted: {error}");
-                }
-            });
+            ctx.init_later(request)?;
             None
         } else {
             match ask(ctx, request)? {

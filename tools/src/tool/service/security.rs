@@ -1,7 +1,9 @@
 //! `service.security`
 
+use crate::reach::{Needs};
+use rustix::thread::CapabilitySet;
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use aios_unit::{Loaded, Users, exposure};
@@ -70,7 +72,10 @@ pub static TOOL: &Declaration = &Declaration {
         ("how well are the services sandboxed?", "{}"),
         ("show the exposure score of all services", "{}"),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING
+        .read(&["/etc/aios", "/etc/passwd", "/etc/group", "/data/config/services"])
+        .capabilities(CapabilitySet::DAC_READ_SEARCH),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(_ctx: &Ctx, args: Args) -> Result<Scores, CallError> {

@@ -1,7 +1,6 @@
 //! What the service tools share: services as PID 1 tells of them.
 
 use crate::ctx::Ctx;
-use aios_abi::call::Meta;
 use aios_abi::service::{InitReply, InitRequest, LogLine, ServiceStatus};
 use aios_abi::{CallError, ErrorCode};
 use schemars::JsonSchema;
@@ -57,8 +56,7 @@ impl From<ServiceStatus> for Service {
 
 /// Ask PID 1.
 pub(crate) fn ask(ctx: &Ctx, request: InitRequest) -> Result<InitReply, CallError> {
-    let meta = Meta::why("a tool call").deadline_ms(ctx.left_ms().max(1));
-    ctx.wait(ctx.init.call(meta, request))?
+    ctx.init(request)
 }
 
 /// PID 1 answered something else than was asked.

@@ -1,8 +1,9 @@
 //! `service.status`
 
+use crate::reach::{Asks, Needs};
 use super::shared::{Service, logs, one};
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;
@@ -45,7 +46,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("how much memory does the service toold use?", r#"{"name":"toold"}"#),
         ("is the network daemon netd ok?", r#"{"name":"netd"}"#),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING.asks(&[Asks::InitToLook]),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(ctx: &Ctx, args: Args) -> Result<Status, CallError> {

@@ -1,7 +1,8 @@
 //! `system.info`
 
+use crate::reach::{Asks, Needs};
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use crate::tool::memory::shared::{Pressure, pressure};
 use crate::tool::process::shared::human_bytes;
 use aios_abi::tool::Effect;
@@ -80,7 +81,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("what is the hostname?", "{}"),
         ("is the system under heavy load?", "{}"),
     ],
-    code: &Look { run, summary },
+    needs: Needs::NOTHING.read(&["/proc", "/sys", "/etc"]).asks(&[Asks::InitToLook]),
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(_ctx: &Ctx, _args: Args) -> Result<Info, CallError> {

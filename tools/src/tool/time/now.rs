@@ -1,7 +1,8 @@
 //! `time.now`
 
+use crate::reach::{Needs};
 use crate::ctx::Ctx;
-use crate::declaration::{Declaration, Look};
+use crate::declaration::{no_paths, Declaration, Look};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use jiff::Timestamp;
@@ -43,7 +44,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("show the clock", "{}"),
         ("date", "{}"),
     ],
-    code: &Look { run, summary },
+    needs: Needs::BROKER,
+    code: &Look { paths: no_paths, run, summary },
 };
 
 fn run(_ctx: &Ctx, _args: Args) -> Result<Now, CallError> {

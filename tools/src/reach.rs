@@ -1,0 +1,174 @@
+//! What a call may touch, as the kernel enforces it: declared by the tool, narrowed by the call's arguments.
+//!
+//! A tool says nothing and gets nothing: no file can be opened, no socket made, no other process seen into, no program
+//! started, no power of root is there. What it needs it names, and a test tries what it did not name.
+
+use aios_abi::net::NetRequest;
+use aios_abi::service::InitRequest;
+use aios_unit::{Family, SyscallGroup};
+use rustix::thread::CapabilitySet;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What every call of a tool needs, whatever its arguments are.
+#[derive(Debug, Clone, Copy)]
+pub struct Needs {
+    /// Files and directories that it reads.
+    pub read: &'static [&'static str],
+    /// Directories whose names and facts it looks at, with all below them.
+    pub list: &'static [&'static str],
+    /// What it keeps of root's power.
+    pub capabilities: CapabilitySet,
+    /// Families of sockets that it makes.
+    pub families: &'static [Family],
+    /// System calls besides the usual ones.
+    pub calls: &'static [SyscallGroup],
+    /// Whom it asks. The questions go through the broker, which holds the tool to them.
+    pub asks: &'static [Asks],
+    /// It looks into other processes, which Landlock forbids whatever capabilities say. So there is nothing in its root
+    /// directory but `/proc` and copies of the files that it reads.
+    pub looks_into_processes: bool,
+    /// Memory in bytes that a call may take.
+    pub memory: u64,
+    /// It needs nothing that the broker's own sandbox does not have, and no process of its own.
+    pub in_broker: bool,
+}
+
+/// Whom a tool asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// init, for what is; nothing changes.
+    InitToLook,
+    /// init, to start, stop, reload and read again.
+    InitToAct,
+    /// netd, for what other machines say.
+    Net,
+    /// The broker's own chain of records.
+    Audit,
+}
+
+/// What a call of a tool that says nothing may take.
+const MEMORY: u64 = 128 << 20;
+
+impl Needs {
+    /// Nothing.
+    pub const NOTHING: Self = Self {
+        read: &[],
+        list: &[],
+        capabilities: CapabilitySet::empty(),
+        families: &[],
+        calls: &[],
+        asks: &[],
+        looks_into_processes: false,
+        memory: MEMORY,
+        in_broker: false,
+    };
+
+    /// So little that the broker answers itself.
+    pub const BROKER: Self = Self { in_broker: true, ..Self::NOTHING };
+
+    /// And these files and directories, to be read.
+    pub const fn read(self, read: &'static [&'static str]) -> Self {
+        Self { read, ..self }
+    }
+
+    /// And these directories, to be looked at.
+    pub const fn list(self, list: &'static [&'static str]) -> Self {
+        Self { list, ..self }
+    }
+
+    /// And these capabilities.
+    pub const fn capabilities(self, capabilities: CapabilitySet) -> Self {
+        Self { capabilities, ..self }
+    }
+
+    /// And sockets of these families.
+    pub const fn families(self, families: &'static [Family]) -> Self {
+        Self { families, ..self }
+    }
+
+    /// And these groups of system calls.
+    pub const fn calls(self, calls: &'static [SyscallGroup]) -> Self {
+        Self { calls, ..self }
+    }
+
+    /// And answers from these.
+    pub const fn asks(self, asks: &'static [Asks]) -> Self {
+        Self { asks, ..self }
+    }
+
+    /// And a look into other processes.
+    pub const fn looks_into_processes(self) -> Self {
+        Self { looks_into_processes: true, ..self }
+    }
+
+    /// Whether the broker passes on this question.
+    pub fn may_ask(&self, question: &Question) -> bool {
+        let looks = |request: &InitRequest| {
+            use InitRequest::{List, Logs, Machine, Status};
+            matches!(request, List | Status { .. } | Logs { follow: false, .. } | Machine)
+        };
+        let needed = match question {
+            Question::Init(request) if looks(request) => &[Asks::InitToLook, Asks::InitToAct][..],
+            Question::Init(_) | Question::InitLater(_) => &[Asks::InitToAct],
+            Question::Net(_) => &[Asks::Net],
+            Question::Record(_) | Question::Records { .. } | Question::Verify => &[Asks::Audit],
+        };
+        needed.iter().any(|one| self.asks.contains(one))
+    }
+}
+
+/// How a path is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Way {
+    /// Names and facts of what is in a directory and below it, but no content of files.
+    List,
+    /// The content of a file, or of all below a directory.
+    Read,
+    /// All that is in a directory is changed, made and removed.
+    Change,
+}
+
+/// The paths that a call's arguments name.
+pub type Paths = Vec<(Way, PathBuf)>;
+
+/// A question to others, on its way through the broker.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Question {
+    /// To init.
+    Init(InitRequest),
+    /// To init, after the call was answered: what ends the broker itself.
+    InitLater(InitRequest),
+    /// To netd.
+    Net(NetRequest),
+    /// One record of the chain.
+    Record(u64),
+    /// Records of the chain from this number on, at most so many.
+    Records {
+        /// First sequence number.
+        from: u64,
+        /// At most this many.
+        limit: u32,
+    },
+    /// Whether the chain is whole.
+    Verify,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_declared_may_be_asked() {
+        let status = || Question::Init(InitRequest::Status { name: "netd".into() });
+        let stop = || Question::Init(InitRequest::Stop { name: "netd".into() });
+        let follow = Question::Init(InitRequest::Logs { unit: None, contains: None, limit: 1, follow: true });
+        let look = Needs::NOTHING.asks(&[Asks::InitToLook]);
+        assert!(!Needs::NOTHING.may_ask(&status()) && !Needs::NOTHING.may_ask(&Question::Verify));
+        assert!(look.may_ask(&status()) && !look.may_ask(&stop()) && !look.may_ask(&follow));
+        assert!(!look.may_ask(&Question::InitLater(InitRequest::PowerOff)));
+        let act = Needs::NOTHING.asks(&[Asks::InitToAct]);
+        assert!(act.may_ask(&stop()) && !act.may_ask(&Question::Verify));
+        assert!(Needs::NOTHING.asks(&[Asks::Audit]).may_ask(&Question::Record(1)));
+    }
+}

@@ -1,0 +1,239 @@
+//! A worker: first it takes away from itself all that its tool did not declare for these arguments, then it does the
+//! one call that it was made for.
+
+use super::{Answer, Job, Said, Told, Work, packet};
+use crate::ctx::{Ctx, House};
+use crate::declaration::{Declaration, Finished, Started};
+use crate::policy::Policy;
+use crate::reach::{Needs, Paths, Question, Way};
+use crate::{file, tool};
+use aios_abi::CallError;
+use aios_abi::tool::Progress;
+use aios_abi::who::uid;
+use aios_sandbox::landlock::{ABSTRACT_UNIX_SOCKET, CHANGE, Effects, READ_DIR, READ_FILE, Ruleset, SIGNAL};
+use aios_sandbox::seccomp::{self, Calls, Instruction};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
+use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Open files of a worker.
+const FILES: u64 = 256;
+
+/// The filter of each tool: making one takes longer than all other preparations.
+static FILTERS: LazyLock<HashMap<u16, Vec<Instruction>>> = LazyLock::new(|| {
+    let filter = |needs: &Needs| {
+        let (groups, families) = (needs.calls.to_vec(), needs.families.to_vec());
+        seccomp::filter(&Calls { groups, families, processes: false })
+    };
+    tool::all().iter().map(|tool| (tool.number, filter(&tool.needs))).collect()
+});
+
+/// In the workshop: what all workers need is made before the first.
+pub(super) fn prepare() {
+    LazyLock::force(&FILTERS);
+}
+
+/// In the new process: do the job and say what came of it.
+pub(super) fn work(conversation: OwnedFd, job: Job) {
+    // It lives as long as the process.
+    let conversation: &'static Conversation =
+        Box::leak(Box::new(Conversation(Mutex::new((conversation, packet::buffer())))));
+    let outcome = match tool::by_number(job.tool) {
+        Some(tool) => run(tool, job, conversation),
+        None => Err(CallError::not_found(format!("there is no tool with the number {}", job.tool))),
+    };
+    let last = match outcome {
+        Ok(finished) => Said::Done(finished),
+        Err(error) => Said::Failed(error),
+    };
+    conversation.say(&last);
+}
+
+/// The way to the broker.
+struct Conversation(Mutex<(OwnedFd, Vec<u8>)>);
+
+impl Conversation {
+    fn say(&self, said: &Said) {
+        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A broker that has gone hears nothing; the workshop ends this process then.
+        let _ = packet::send(&open.0, said, None);
+    }
+
+    fn ask(&self, said: &Said) -> Result<Told, CallError> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (socket, buffer) = &mut *open;
+        packet::send(&*socket, said, None)?;
+        match packet::receive(&*socket, buffer)? {
+            Some((told, _)) => Ok(told),
+            None => Err(CallError::unavailable("toold has gone")),
+        }
+    }
+}
+
+impl House for &'static Conversation {
+    fn ask(&self, question: Question) -> Result<Answer, CallError> {
+        match Conversation::ask(self, &Said::Asks(question))? {
+            Told::Answer(answer) => answer,
+            Told::Go => Err(CallError::failed("the broker answered something else than was asked")),
+        }
+    }
+
+    fn progress(&self, progress: Progress) {
+        self.say(&Said::Progress(progress));
+    }
+}
+
+fn run(
+    tool: &'static Declaration,
+    job: Job,
+    conversation: &'static Conversation,
+) -> Result<Finished, CallError> {
+    let paths = match &job.work {
+        Work::Call { args } => tool.code.paths(args)?,
+        Work::Undo(kept) => tool.code.undo_paths(kept)?,
+        Work::Tidy { target } => {
+            Path::new(target).parent().map(|folder| vec![(Way::Change, folder.into())]).unwrap_or_default()
+        }
+    };
+    enter(tool, &paths, &job.policy, job.limit_ms).map_err(|(what, errno)| {
+        CallError::failed(format!("{} was not started: {what}: {}", tool.name, std::io::Error::from(errno)))
+    })?;
+    let deadline = Instant::now() + Duration::from_millis(job.limit_ms.into());
+    let ctx = Ctx::new(job.caller, job.policy, deadline, Box::new(conversation));
+    match job.work {
+        Work::Call { args } => match tool.code.start(&ctx, &args)? {
+            Started::Done(finished) => Ok(finished),
+            Started::Change(mut change) => {
+                let (target, preview, kept) = (change.target(), change.preview(), change.save());
+                match Conversation::ask(conversation, &Said::Prepared { target, preview, kept })? {
+                    Told::Go => change.make(&ctx),
+                    Told::Answer(_) => Err(CallError::failed("the broker did not say whether to go on")),
+                }
+            }
+        },
+        Work::Undo(kept) => {
+            let summary = tool.code.undo(&ctx, &kept)?;
+            Ok(Finished { result: String::new(), summary })
+        }
+        Work::Tidy { target } => {
+            file::place(&ctx.policy, &ctx.caller, &target)?.clean();
+            Ok(Finished { result: String::new(), summary: String::new() })
+        }
+    }
+}
+
+/// What could not be given up, and why.
+pub type Failure = (&'static str, Errno);
+
+/// In a process of its own: give up all that was not declared for these paths. What is given up does not come back in this process.
+pub fn enter(tool: &Declaration, paths: &Paths, policy: &Policy, limit_ms: u32) -> Result<(), Failure> {
+    let at = |what: &'static str| move |errno: Errno| (what, errno);
+    let needs = &tool.needs;
+    // What is to be allowed is found while everything can be found.
+    let own = rustix::thread::capabilities(None).map_err(at("its capabilities are not known"))?.permitted;
+    let rules = match needs.looks_into_processes {
+        // By hand there is no power to look anywhere with.
+        true if !own.contains(CapabilitySet::SYS_ADMIN) => None,
+        true => enclose(needs).map(|()| None).map_err(at("its root directory cannot be made"))?,
+        false => rules(needs, paths, policy).map_err(at("its files cannot be named to the kernel"))?,
+    };
+    become_worker(own).map_err(at("it cannot become its own user"))?;
+    let kept = needs.capabilities & own;
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets).map_err(at("its capabilities cannot be set"))?;
+    rustix::thread::set_no_new_privs(true).map_err(at("privileges cannot be ruled out"))?;
+    let limit =
+        |resource, most: u64| setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
+    limit(Resource::Nofile, FILES).map_err(at("its open files cannot be limited"))?;
+    limit(Resource::Data, needs.memory).map_err(at("its memory cannot be limited"))?;
+    // One that computes for ever ends, whether somebody ends it or not.
+    limit(Resource::Cpu, u64::from(limit_ms) / 1000 + 2).map_err(at("its time cannot be limited"))?;
+    if let Some(rules) = rules {
+        rules.restrict().map_err(at("its files cannot be limited (Landlock)"))?;
+    }
+    // A kernel that does not know it refuses the number.
+    match aios_sandbox::refuse_write_execute() {
+        Ok(()) | Err(Errno::INVAL) => {}
+        Err(e) => return Err(("its memory cannot be kept from execution", e)),
+    }
+    let filter = FILTERS.get(&tool.number).map(Vec::as_slice).unwrap_or_default();
+    seccomp::install(filter).map_err(at("its system calls cannot be filtered"))
+}
+
+/// Another user than the workshop's, so that its process is out of reach; by hand it stays who it is.
+fn become_worker(own: CapabilitySet) -> Result<(), Errno> {
+    if !own.contains(CapabilitySet::SETUID | CapabilitySet::SETGID) {
+        return Ok(());
+    }
+    rustix::thread::set_keep_capabilities(true)?;
+    rustix::thread::set_thread_groups(&[])?;
+    let (user, group) = (Uid::from_raw(uid::WORKER), Gid::from_raw(uid::WORKER));
+    rustix::thread::set_thread_res_gid(group, group, group)?;
+    rustix::thread::set_thread_res_uid(user, user, user)
+}
+
+/// A root directory with `/proc`, and copies of the files that the tool reads.
+fn enclose(needs: &Needs) -> Result<(), Errno> {
+    const AT: &str = "/tmp";
+    let io = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
+    aios_sandbox::unshare(UnshareFlags::NEWNS)?;
+    mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    mount(c"tmpfs", AT, c"tmpfs", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, c"size=1M")?;
+    let root = Path::new(AT);
+    std::fs::create_dir(root.join("proc")).map_err(io)?;
+    mount_bind(c"/proc", root.join("proc"))?;
+    for path in needs.read {
+        let copy = root.join(path.trim_start_matches('/'));
+        // One that is not there is none in here either.
+        if let (Ok(content), Some(parent)) = (std::fs::read(path), copy.parent()) {
+            std::fs::create_dir_all(parent).map_err(io)?;
+            std::fs::write(copy, content).map_err(io)?;
+        }
+    }
+    rustix::process::chroot(AT)?;
+    rustix::process::chdir(c"/")
+}
+
+/// The Landlock rules of a call; none where the kernel has none.
+fn rules(needs: &Needs, paths: &Paths, policy: &Policy) -> Result<Option<Ruleset>, Errno> {
+    let signals = if needs.capabilities.contains(CapabilitySet::KILL) { 0 } else { SIGNAL };
+    let Some(effects) = Effects::all_files(ABSTRACT_UNIX_SOCKET | signals) else { return Ok(None) };
+    let ruleset = Ruleset::new(effects)?;
+    let fixed = needs.read.iter().map(|path| (Way::Read, Path::new(path)));
+    let fixed = fixed.chain(needs.list.iter().map(|path| (Way::List, Path::new(path))));
+    let named = paths.iter().map(|(way, path)| (*way, path.as_path()));
+    // A file is compared with those that hold secrets: it may be one of them under a second name.
+    let reads = paths.iter().any(|(way, _)| *way == Way::Read);
+    let secret = policy.secret.iter().filter(|_| reads).map(|path| (Way::List, path.as_path()));
+    for (way, path) in fixed.chain(named).chain(secret) {
+        // What is changed is never reached over a link.
+        let links = match way {
+            Way::Change => ResolveFlags::NO_SYMLINKS,
+            Way::List | Way::Read => ResolveFlags::NO_MAGICLINKS,
+        };
+        let file = match openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), links) {
+            Ok(file) => file,
+            // What is not there, the tool itself says so; what cannot be found is not allowed.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP | Errno::NAMETOOLONG) => continue,
+            Err(e) => return Err(e),
+        };
+        let rights = match way {
+            Way::List => READ_DIR,
+            Way::Read => READ_FILE | READ_DIR,
+            Way::Change => CHANGE,
+        };
+        match ruleset.allow(&file, rights) {
+            // The rights of a directory at what is none: nothing is left of them.
+            Err(Errno::INVAL | Errno::NOMSG) => {}
+            other => other?,
+        }
+    }
+    Ok(Some(ruleset))
+}

@@ -1,0 +1,299 @@
+//! The broker's side of a worker: orders it, passes on its questions, hears its result. Everything here blocks, and
+//! runs on a thread that may.
+
+use super::{Answer, Job, Order, Said, Told, Work, packet};
+use crate::audit::Log;
+use crate::caller::Caller;
+use crate::declaration::{Declaration, Finished, Preview};
+use crate::policy::{Policy, Target};
+use crate::reach::{Needs, Question};
+use crate::undo::Kept;
+use aios_abi::call::{Meta, Protocol};
+use aios_abi::client::Client;
+use aios_abi::net::Net;
+use aios_abi::service::Init;
+use aios_abi::tool::Progress;
+use aios_abi::{CallError, ErrorCode};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, socketpair};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+/// How long the answer to a call travels before init is asked what ends the broker.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// The way to the workshop.
+pub struct Workshop {
+    path: PathBuf,
+    line: Mutex<Option<Arc<OwnedFd>>>,
+    jobs: AtomicU64,
+}
+
+/// Whom the broker asks for its workers.
+#[derive(Clone)]
+pub struct Sources {
+    /// PID 1.
+    pub init: Client<Init>,
+    /// The network daemon.
+    pub net: Client<Net>,
+    /// The audit chain.
+    pub audit: Log,
+}
+
+/// What a worker is to do, and for whom.
+pub struct Brief {
+    /// The tool.
+    pub tool: &'static Declaration,
+    /// Who asks.
+    pub caller: Caller,
+    /// What may be touched.
+    pub policy: Policy,
+    /// How long it may take.
+    pub limit: Duration,
+    /// Takes what happens in between.
+    pub progress: Option<mpsc::Sender<Progress>>,
+}
+
+/// Where a call stands after its first step.
+pub enum Begun {
+    /// It only looked, and is done.
+    Done(Finished),
+    /// A change that is ready to be made.
+    Prepared(Box<Prepared>),
+}
+
+/// A change that waits for a word. Dropped, it is not made.
+pub struct Prepared {
+    /// What is to be changed.
+    pub target: Target,
+    /// What would change.
+    pub preview: Preview,
+    /// What undo will need, if the change can be taken back.
+    pub kept: Option<Kept>,
+    worker: Worker,
+}
+
+/// A worker at work. Dropped, it is ended.
+struct Worker {
+    shop: Arc<Workshop>,
+    job: u64,
+    conversation: OwnedFd,
+    buffer: Vec<u8>,
+    sources: Sources,
+    needs: &'static Needs,
+    tool: &'static str,
+    limit: Duration,
+    progress: Option<mpsc::Sender<Progress>>,
+    over: bool,
+}
+
+/// Names a job, so that it can be ended by somebody who does not wait for it.
+#[derive(Clone)]
+pub struct Ticket {
+    shop: Arc<Workshop>,
+    job: u64,
+}
+
+impl Ticket {
+    /// End the worker, whatever it does; whoever waits for it hears that.
+    pub fn end(&self) {
+        self.shop.kill(self.job);
+    }
+}
+
+impl Workshop {
+    /// The workshop that listens here; nothing is opened yet.
+    pub fn at(path: impl AsRef<Path>) -> Arc<Self> {
+        Arc::new(Self { path: path.as_ref().into(), line: Mutex::new(None), jobs: AtomicU64::new(0) })
+    }
+
+    /// A number for a job that is to be ordered.
+    pub fn ticket(self: &Arc<Self>) -> Ticket {
+        Ticket { shop: self.clone(), job: self.jobs.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    fn line(&self) -> Result<Arc<OwnedFd>, CallError> {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &*line {
+            return Ok(open.clone());
+        }
+        let open = || -> rustix::io::Result<OwnedFd> {
+            let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+            connect(&socket, &SocketAddrUnix::new(&self.path)?)?;
+            Ok(socket)
+        };
+        let open = Arc::new(open().map_err(|e| {
+            let e = std::io::Error::from(e);
+            CallError::unavailable(format!("the workshop cannot be reached at {}: {e}", self.path.display()))
+        })?);
+        *line = Some(open.clone());
+        Ok(open)
+    }
+
+    /// Give an order. A workshop that was started again is found again.
+    fn order(&self, order: &Order, conversation: Option<&OwnedFd>) -> Result<(), CallError> {
+        for last in [false, true] {
+            let line = self.line()?;
+            match packet::send(&*line, order, conversation.map(AsFd::as_fd)) {
+                Err(e) if last => return Err(e),
+                Err(_) => *self.line.lock().unwrap_or_else(PoisonError::into_inner) = None,
+                Ok(()) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn kill(&self, job: u64) {
+        // A workshop that cannot be reached has ended, and its workers with it.
+        let _ = self.order(&Order::Kill(job), None);
+    }
+
+    fn hire(ticket: &Ticket, sources: Sources, brief: Brief, work: Work) -> Result<Worker, CallError> {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(std::io::Error::from)?;
+        let Brief { tool, caller, policy, limit, progress } = brief;
+        let limit_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        let job = Job { id: ticket.job, tool: tool.number, caller, policy, limit_ms, work };
+        ticket.shop.order(&Order::Job(Box::new(job)), Some(&theirs))?;
+        Ok(Worker {
+            shop: ticket.shop.clone(),
+            job: ticket.job,
+            conversation: ours,
+            buffer: packet::buffer(),
+            sources,
+            needs: &tool.needs,
+            tool: tool.name,
+            limit,
+            progress,
+            over: false,
+        })
+    }
+
+    /// Begin a call.
+    pub fn call(ticket: &Ticket, sources: Sources, brief: Brief, args: String) -> Result<Begun, CallError> {
+        let mut worker = Self::hire(ticket, sources, brief, Work::Call { args })?;
+        match worker.hear()? {
+            Heard::Done(finished) => Ok(Begun::Done(finished)),
+            Heard::Prepared { target, preview, kept } => {
+                Ok(Begun::Prepared(Box::new(Prepared { target, preview, kept, worker })))
+            }
+        }
+    }
+
+    /// Take back a change; in a few words what was done.
+    pub fn undo(ticket: &Ticket, sources: Sources, brief: Brief, kept: Kept) -> Result<String, CallError> {
+        Self::hire(ticket, sources, brief, Work::Undo(kept))?.finish().map(|finished| finished.summary)
+    }
+
+    /// Remove what a change to this file left behind when it was cut off.
+    pub fn tidy(ticket: &Ticket, sources: Sources, brief: Brief, target: String) -> Result<(), CallError> {
+        Self::hire(ticket, sources, brief, Work::Tidy { target })?.finish().map(drop)
+    }
+}
+
+impl Prepared {
+    /// Make the change.
+    pub fn go(self) -> Result<Finished, CallError> {
+        packet::send(&self.worker.conversation, &Told::Go, None)?;
+        self.worker.finish()
+    }
+}
+
+enum Heard {
+    Done(Finished),
+    Prepared { target: Target, preview: Preview, kept: Option<Kept> },
+}
+
+impl Worker {
+    /// What it says that is not for others.
+    fn hear(&mut self) -> Result<Heard, CallError> {
+        loop {
+            let said = match packet::receive::<Said>(&self.conversation, &mut self.buffer)? {
+                Some((said, _)) => said,
+                None => Said::Ended(
+                    "the workshop itself has ended; it is being started again, try once more".into(),
+                ),
+            };
+            self.over = matches!(said, Said::Done(_) | Said::Failed(_) | Said::Ended(_));
+            match said {
+                Said::Progress(progress) => {
+                    if let Some(sender) = &self.progress {
+                        let _ = sender.try_send(progress);
+                    }
+                }
+                Said::Asks(question) => {
+                    let answer = self.pass_on(question);
+                    packet::send(&self.conversation, &Told::Answer(answer), None)?;
+                }
+                Said::Prepared { target, preview, kept } => {
+                    return Ok(Heard::Prepared { target, preview, kept });
+                }
+                Said::Done(finished) => return Ok(Heard::Done(finished)),
+                Said::Failed(error) => return Err(error),
+                Said::Ended(how) => {
+                    tracing::error!("the worker of {}: {how}", self.tool);
+                    return Err(CallError::failed(format!("{} has no result: its worker: {how}", self.tool)));
+                }
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Finished, CallError> {
+        match self.hear()? {
+            Heard::Done(finished) => Ok(finished),
+            Heard::Prepared { .. } => Err(CallError::failed("the worker prepared what was already decided")),
+        }
+    }
+
+    fn pass_on(&self, question: Question) -> Result<Answer, CallError> {
+        if !self.needs.may_ask(&question) {
+            tracing::error!("{} asked what it did not declare", self.tool);
+            return Err(CallError::denied(format!("{} did not declare that it asks this", self.tool)));
+        }
+        let Sources { init, net, audit } = &self.sources;
+        match question {
+            Question::Init(request) => self.call(init, request).map(Answer::Init),
+            Question::InitLater(request) => {
+                let (init, meta) = (init.clone(), Meta::why(self.tool));
+                Handle::current().spawn(async move {
+                    tokio::time::sleep(GRACE).await;
+                    if let Err(error) = init.call(meta, request).await {
+                        tracing::error!("what init was to be asked later was refused: {error}");
+                    }
+                });
+                Ok(Answer::Later)
+            }
+            Question::Net(request) => self.call(net, request).map(Answer::Net),
+            Question::Record(seq) => audit.record(seq).map(|record| Answer::Record(record.map(Box::new))),
+            Question::Records { from, limit } => {
+                audit.page(from, limit).map(|(records, head)| Answer::Records(records, Box::new(head)))
+            }
+            Question::Verify => audit.verify().map(|head| Answer::Verified(Box::new(head))),
+        }
+    }
+
+    fn call<P: Protocol>(&self, client: &Client<P>, request: P::Request) -> Result<P::Reply, CallError> {
+        let meta =
+            Meta::why(self.tool).deadline_ms(u32::try_from(self.limit.as_millis()).unwrap_or(u32::MAX));
+        Handle::current().block_on(client.call(meta, request))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.over {
+            self.shop.kill(self.job);
+        }
+    }
+}
+
+/// What a caller hears when a call's time is over.
+pub(crate) fn late(tool: &Declaration) -> CallError {
+    let text = format!("{} was not done within its limit of {} ms", tool.name, tool.timeout_ms);
+    CallError::new(ErrorCode::Timeout, text)
+}
