@@ -19,9 +19,10 @@ use std::path::Path;
 fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    // All but the first are this program's own steps on the way to a measured supervisor.
+    // All but the first two are this program's own steps on the way to a measured supervisor.
     let done = match words.as_slice() {
         [] => run(),
+        ["calls"] => calls(),
         ["supervisors"] => init::supervisors(),
         ["enter", cgroup, supervisor, root] => init::enter(cgroup, supervisor, root),
         ["become", supervisor, root] => init::become_pid1(supervisor, root),
@@ -34,6 +35,16 @@ fn main() -> std::process::ExitCode {
             std::process::ExitCode::FAILURE
         }
     }
+}
+
+/// The tool calls alone, while one works on them.
+fn calls() -> Result<()> {
+    let root = aios_tests::root();
+    let (programs, folder) =
+        (root.join("target/x86_64-unknown-linux-gnu/release"), root.join("target/bench"));
+    std::fs::create_dir_all(&folder)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    report::publish(&runtime.block_on(ipc::measure(&programs, &folder))?, &folder.join("calls.json"))
 }
 
 fn run() -> Result<()> {

@@ -246,7 +246,7 @@ impl Broker {
     ) -> Result<Begun, CallError> {
         let brief = self.brief(tool, way.caller.clone(), limit, way.progress.clone());
         if tool.needs.in_broker {
-            return blocking(move || in_broker(brief, &args)).await;
+            return in_broker(brief, &args);
         }
         let (ticket, sources) = (self.workshop.ticket(), self.sources.clone());
         let work = blocking({

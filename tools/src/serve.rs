@@ -7,6 +7,7 @@ use aios_abi::server::{Context, Handler};
 use aios_abi::tool::{ToolReply, ToolRequest, Tools};
 use aios_abi::{CallError, who::Peer};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
@@ -60,8 +61,14 @@ impl Handler<Tools> for Server {
         let gone = Gone(Arc::default());
         let way =
             Way { caller, meta: context.meta.clone(), progress: Some(sender), cancelled: gone.0.clone() };
+        let mut answer = Box::pin(self.broker.clone().answer(way, request));
+        // What the broker knows itself is answered without another task.
+        let first = std::future::poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
+        if let Poll::Ready(result) = first {
+            return result;
+        }
         // In a task of its own: a change that was begun is finished, and every call gets its record.
-        let mut work = tokio::spawn(self.broker.clone().answer(way, request));
+        let mut work = tokio::spawn(answer);
         loop {
             tokio::select! {
                 biased;

@@ -92,7 +92,10 @@ pub fn filter(calls: &Calls) -> Vec<Instruction> {
         step(RETURN, libc::SECCOMP_RET_KILL_PROCESS),
         step(LOAD, NUMBER),
     ];
-    program.extend(search(&ranges(&verdicts(calls)), &calls.families));
+    // Whoever starts no programs runs none that was written for another kernel: what it may not, it may not, and the
+    // filter is shorter.
+    let otherwise = Verdict::Always(if calls.processes { UNKNOWN } else { REFUSE });
+    program.extend(search(&ranges(&verdicts(calls), otherwise), &calls.families));
     program
 }
 
@@ -123,17 +126,17 @@ fn verdicts(calls: &Calls) -> BTreeMap<u32, Verdict> {
     verdicts
 }
 
-/// The first number of each run of equal verdicts, over all numbers.
-fn ranges(verdicts: &BTreeMap<u32, Verdict>) -> Vec<(u32, Verdict)> {
-    let mut ranges = vec![(0, Verdict::Always(UNKNOWN))];
+/// The first number of each run of equal verdicts, over all numbers; those without one get the other.
+fn ranges(verdicts: &BTreeMap<u32, Verdict>, otherwise: Verdict) -> Vec<(u32, Verdict)> {
+    let mut ranges = vec![(0, otherwise)];
     let mut next = 0;
     for (number, verdict) in verdicts {
-        let gap = (*number > next).then_some((next, Verdict::Always(UNKNOWN)));
+        let gap = (*number > next).then_some((next, otherwise));
         ranges.extend(gap);
         ranges.push((*number, *verdict));
         next = number + 1;
     }
-    ranges.push((next, Verdict::Always(UNKNOWN)));
+    ranges.push((next, otherwise));
     // Of two that begin at one number the later counts.
     ranges.dedup_by(|later, earlier| {
         let same = later.0 == earlier.0;

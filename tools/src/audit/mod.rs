@@ -1,11 +1,11 @@
 //! The audit chain on disk, and the one thread that writes it.
 //!
-//! Callers hand their entries to that thread and wait; whatever has gathered while the disk was busy
-//! goes into one transaction (group commit), so many callers share one flush.
+//! An entry gets its number when it is handed to that thread; whatever has gathered while the disk was busy goes into one
+//! transaction (group commit), so many callers share one flush.
 //!
-//! A change is not made unless its record is on disk. A look is answered even when the disk is full
-//! or broken, because that is when somebody has to look: its record is kept in memory and written
-//! with the next transaction that succeeds.
+//! A change is not made unless its record is on disk. A look is answered as soon as its record is on its way: a power cut
+//! may take the newest looks, never a change. So a look is answered even when the disk is full or broken, because that
+//! is when somebody has to look: its record waits in memory for the next transaction that succeeds.
 
 mod key;
 mod store;
@@ -13,14 +13,15 @@ mod store;
 use aios_abi::audit::{Entry, Head, Outcome, Record};
 use aios_abi::{CallError, ErrorCode};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 use store::Store;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// Entries in one transaction.
 const BATCH: usize = 256;
-/// Entries that wait in memory for a disk that does not take them.
+/// Entries that wait in memory for a disk that does not take them; and as many on their way to the thread.
 const BACKLOG: usize = 4096;
 
 /// What the first record of a chain says when the one before it had to be given up.
@@ -29,8 +30,16 @@ pub(crate) const NEW_CHAIN: &str = "; new chain, the one before could not be use
 /// A handle to the chain; all clones are the same chain.
 #[derive(Clone)]
 pub struct Log {
-    writer: mpsc::SyncSender<Append>,
+    inbox: Arc<Inbox>,
     store: Arc<RwLock<Option<Arc<Store>>>>,
+}
+
+/// The way to the writer. Numbers are given in the order in which entries go in.
+struct Inbox {
+    numbers: Arc<Mutex<Numbers>>,
+    writer: mpsc::Sender<Job>,
+    /// No more fits into memory, and the disk takes nothing.
+    full: Arc<AtomicBool>,
 }
 
 /// Whether an entry may wait for a disk that recovers.
@@ -42,10 +51,23 @@ pub enum Need {
     Soon,
 }
 
-struct Append {
-    entry: Entry,
-    need: Need,
-    reply: oneshot::Sender<Result<u64, CallError>>,
+/// What the next entry is called.
+#[derive(Default)]
+struct Numbers {
+    next: u64,
+    /// Entries on their way to the writer.
+    under_way: u64,
+}
+
+enum Job {
+    Append {
+        time_ms: u64,
+        entry: Box<Entry>,
+        /// Waits for it to be on disk.
+        durable: Option<oneshot::Sender<Result<u64, CallError>>>,
+    },
+    /// Told when all that went in before has been tried.
+    Flush(oneshot::Sender<()>),
 }
 
 impl Log {
@@ -89,24 +111,64 @@ impl Log {
         let ends = interrupted.iter().map(|&of| Entry::End { of, outcome: Outcome::Interrupted });
         let entries = std::iter::once(Entry::Opened { version, boot_id: boot_id.into() }).chain(ends);
         let now = now_ms();
-        let backlog = entries.map(|entry| (now, entry)).collect();
+        let backlog: Vec<_> = entries.map(|entry| (now, entry)).collect();
         let next = store.as_ref().map_or(0, |store| store.next());
 
         let store = Arc::new(RwLock::new(store));
-        let (sender, inbox) = mpsc::sync_channel(BACKLOG);
-        let mut writer = Writer { path, key, store: store.clone(), backlog, next, failing: false };
+        let (sender, receiver) = mpsc::channel(BACKLOG);
+        let full = Arc::new(AtomicBool::new(false));
+        let next = next + u64::try_from(backlog.len()).unwrap_or(0);
+        let numbers = Arc::new(Mutex::new(Numbers { next, under_way: 0 }));
+        let mut writer = Writer {
+            path,
+            key,
+            store: store.clone(),
+            backlog,
+            numbers: numbers.clone(),
+            failing: false,
+            full: full.clone(),
+        };
         writer.write(Vec::new());
-        std::thread::Builder::new().name("audit".into()).spawn(move || writer.run(&inbox))?;
-        Ok((Self { writer: sender, store }, interrupted))
+        std::thread::Builder::new().name("audit".into()).spawn(move || writer.run(receiver))?;
+        let inbox = Arc::new(Inbox { numbers, writer: sender, full });
+        Ok((Self { inbox, store }, interrupted))
     }
 
     /// Append an entry; its sequence number comes back.
     pub async fn append(&self, entry: Entry, need: Need) -> Result<u64, CallError> {
+        let ended = || CallError::failed("the audit chain's writer has ended");
+        if self.inbox.full.load(Ordering::Relaxed) {
+            return Err(CallError::unavailable("nothing was done: the audit chain cannot be written"));
+        }
+        let place = self.inbox.writer.reserve().await.map_err(|_| ended())?;
+        let (durable, answer) = match need {
+            Need::Durable => {
+                let (reply, answer) = oneshot::channel();
+                (Some(reply), Some(answer))
+            }
+            Need::Soon => (None, None),
+        };
+        let seq = {
+            let mut numbers = self.inbox.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+            let seq = numbers.next;
+            numbers.next += 1;
+            numbers.under_way += 1;
+            place.send(Job::Append { time_ms: now_ms(), entry: Box::new(entry), durable });
+            seq
+        };
+        match answer {
+            Some(answer) => answer.await.unwrap_or_else(|_| Err(ended())),
+            None => Ok(seq),
+        }
+    }
+
+    /// Wait until what was appended before can be read. Blocks.
+    fn flush(&self) {
         let (reply, answer) = oneshot::channel();
-        self.writer.try_send(Append { entry, need, reply }).map_err(|_| {
-            CallError::new(ErrorCode::Busy, "the audit chain does not keep up; try again in a moment")
-        })?;
-        answer.await.unwrap_or_else(|_| Err(CallError::failed("the audit chain's writer has ended")))
+        if self.inbox.writer.blocking_send(Job::Flush(reply)).is_ok() {
+            // A writer that has ended writes nothing more.
+            let _ = answer.blocking_recv();
+        }
     }
 
     /// Records from `from` on, oldest first, and the signed head.
@@ -116,8 +178,8 @@ impl Log {
 
     /// Read the whole chain and prove it.
     pub fn verify(&self) -> Result<Head, CallError> {
-        let store = self.current()?;
-        store.verify()
+        self.flush();
+        self.current()?.verify()
     }
 
     /// One record.
@@ -131,6 +193,7 @@ impl Log {
     }
 
     fn with<T>(&self, read: impl FnOnce(&Store) -> Result<T, store::Error>) -> Result<T, CallError> {
+        self.flush();
         read(&*self.current()?).map_err(failed)
     }
 
@@ -167,63 +230,74 @@ struct Writer {
     path: PathBuf,
     key: ed25519_dalek::SigningKey,
     store: Arc<RwLock<Option<Arc<Store>>>>,
-    /// Entries that were answered but are not on disk, oldest first.
+    /// Entries that have their number but are not on disk, oldest first.
     backlog: Vec<(u64, Entry)>,
-    /// Number of the record after the newest one on disk.
-    next: u64,
+    numbers: Arc<Mutex<Numbers>>,
     /// The last attempt to write failed; said once, not at every entry.
     failing: bool,
+    full: Arc<AtomicBool>,
 }
 
+/// Those who wait for an entry of a batch, and its place in the backlog.
+type Waiting = Vec<(usize, oneshot::Sender<Result<u64, CallError>>)>;
+
 impl Writer {
-    fn run(mut self, inbox: &mpsc::Receiver<Append>) {
-        while let Ok(first) = inbox.recv() {
-            let mut batch = vec![first];
-            while batch.len() < BATCH
-                && let Ok(next) = inbox.try_recv()
-            {
-                batch.push(next);
+    fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::with_capacity(BATCH);
+        while inbox.blocking_recv_many(&mut jobs, BATCH) > 0 {
+            let (mut waiting, mut flushed) = (Waiting::new(), Vec::new());
+            for job in jobs.drain(..) {
+                match job {
+                    Job::Append { time_ms, entry, durable } => {
+                        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).under_way -= 1;
+                        waiting.extend(durable.map(|reply| (self.backlog.len(), reply)));
+                        self.backlog.push((time_ms, *entry));
+                    }
+                    Job::Flush(reply) => flushed.push(reply),
+                }
             }
-            self.write(batch);
+            self.write(waiting);
+            for reply in flushed {
+                // Whoever does not wait any more does not read either.
+                let _ = reply.send(());
+            }
         }
     }
 
-    fn write(&mut self, batch: Vec<Append>) {
-        let now = now_ms();
-        let mut entries = self.backlog.clone();
-        entries.extend(batch.iter().map(|append| (now, append.entry.clone())));
-        let skipped = self.backlog.len();
-        match self.commit(entries) {
+    fn write(&mut self, waiting: Waiting) {
+        if self.backlog.is_empty() {
+            return;
+        }
+        match self.commit(self.backlog.clone()) {
             Ok(numbers) => {
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the audit chain is written again");
                 }
                 self.backlog.clear();
-                for (append, seq) in batch.into_iter().zip(numbers.into_iter().skip(skipped)) {
-                    let _ = append.reply.send(Ok(seq));
+                for (place, reply) in waiting {
+                    let lost = || CallError::failed("the audit chain lost a number");
+                    let _ = reply.send(numbers.get(place).copied().ok_or_else(lost));
                 }
             }
-            Err(error) => self.keep(batch, now, &error),
+            Err(error) => self.keep(waiting, &error),
         }
+        self.full.store(self.backlog.len() >= BACKLOG, Ordering::Relaxed);
     }
 
-    /// The disk did not take it: what must be on disk is refused, the rest waits in memory.
-    fn keep(&mut self, batch: Vec<Append>, now: u64, error: &str) {
+    /// The disk did not take it: what must be on disk is refused, which its record will say; the rest waits.
+    fn keep(&mut self, waiting: Waiting, error: &str) {
         if !std::mem::replace(&mut self.failing, true) {
             tracing::error!("the audit chain cannot be written: {error}");
         }
-        for append in batch {
-            let full = self.backlog.len() >= BACKLOG;
-            let answer = if append.need == Need::Durable || full {
-                Err(CallError::unavailable(format!(
-                    "nothing was done: the audit chain cannot be written ({error})"
-                )))
-            } else {
-                let seq = self.next + self.backlog.len() as u64;
-                self.backlog.push((now, append.entry));
-                Ok(seq)
-            };
-            let _ = append.reply.send(answer);
+        for (place, reply) in waiting {
+            let refusal = format!("nothing was done: the audit chain cannot be written ({error})");
+            if let Some((_, entry)) = self.backlog.get_mut(place)
+                && let Entry::Begin { call, .. } = entry
+            {
+                *entry =
+                    Entry::Call { call: call.clone(), outcome: Outcome::Failed { error: refusal.clone() } };
+            }
+            let _ = reply.send(Err(CallError::unavailable(refusal)));
         }
     }
 
@@ -233,14 +307,16 @@ impl Writer {
             Some(store) => store.clone(),
             None => {
                 let store = Store::open(&self.path, self.key.clone()).map_err(|e| e.to_string())?;
+                // What is on the disk decides what comes next, not what was thought to be there.
+                let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+                numbers.next = store.next() + self.backlog.len() as u64 + numbers.under_way;
                 slot.insert(Arc::new(store)).clone()
             }
         };
         let result = store.append(entries);
-        match &result {
-            Ok(_) => self.next = store.next(),
+        if result.is_err() {
             // After an error of the disk the database has to be opened anew.
-            Err(_) => *slot = None,
+            *slot = None;
         }
         result.map_err(|e| e.to_string())
     }

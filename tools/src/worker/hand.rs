@@ -43,8 +43,7 @@ pub(super) fn prepare() {
 /// In the new process: do the job and say what came of it.
 pub(super) fn work(conversation: OwnedFd, job: Job) {
     // It lives as long as the process.
-    let conversation: &'static Conversation =
-        Box::leak(Box::new(Conversation(Mutex::new((conversation, packet::buffer())))));
+    let conversation: &'static Conversation = Box::leak(Box::new(Conversation(Mutex::new(conversation))));
     let outcome = match tool::by_number(job.tool) {
         Some(tool) => run(tool, job, conversation),
         None => Err(CallError::not_found(format!("there is no tool with the number {}", job.tool))),
@@ -57,20 +56,19 @@ pub(super) fn work(conversation: OwnedFd, job: Job) {
 }
 
 /// The way to the broker.
-struct Conversation(Mutex<(OwnedFd, Vec<u8>)>);
+struct Conversation(Mutex<OwnedFd>);
 
 impl Conversation {
     fn say(&self, said: &Said) {
         let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A broker that has gone hears nothing; the workshop ends this process then.
-        let _ = packet::send(&open.0, said, None);
+        let _ = packet::send(&*open, said, None);
     }
 
     fn ask(&self, said: &Said) -> Result<Told, CallError> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (socket, buffer) = &mut *open;
-        packet::send(&*socket, said, None)?;
-        match packet::receive(&*socket, buffer)? {
+        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        packet::send(&*open, said, None)?;
+        match packet::receive(&*open)? {
             Some((told, _)) => Ok(told),
             None => Err(CallError::unavailable("toold has gone")),
         }
@@ -209,9 +207,11 @@ fn rules(needs: &Needs, paths: &Paths, policy: &Policy) -> Result<Option<Ruleset
     let fixed = needs.read.iter().map(|path| (Way::Read, Path::new(path)));
     let fixed = fixed.chain(needs.list.iter().map(|path| (Way::List, Path::new(path))));
     let named = paths.iter().map(|(way, path)| (*way, path.as_path()));
-    // A file is compared with those that hold secrets: it may be one of them under a second name.
-    let reads = paths.iter().any(|(way, _)| *way == Way::Read);
-    let secret = policy.secret.iter().filter(|_| reads).map(|path| (Way::List, path.as_path()));
+    // A file with several names is compared with those that hold secrets: it may be one of them.
+    let several = paths
+        .iter()
+        .any(|(way, path)| *way == Way::Read && rustix::fs::stat(path).is_ok_and(|stat| stat.st_nlink > 1));
+    let secret = policy.secret.iter().filter(|_| several).map(|path| (Way::List, path.as_path()));
     for (way, path) in fixed.chain(named).chain(secret) {
         // What is changed is never reached over a link.
         let links = match way {

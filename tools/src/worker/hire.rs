@@ -82,7 +82,6 @@ struct Worker {
     shop: Arc<Workshop>,
     job: u64,
     conversation: OwnedFd,
-    buffer: Vec<u8>,
     sources: Sources,
     needs: &'static Needs,
     tool: &'static str,
@@ -164,7 +163,6 @@ impl Workshop {
             shop: ticket.shop.clone(),
             job: ticket.job,
             conversation: ours,
-            buffer: packet::buffer(),
             sources,
             needs: &tool.needs,
             tool: tool.name,
@@ -213,7 +211,7 @@ impl Worker {
     /// What it says that is not for others.
     fn hear(&mut self) -> Result<Heard, CallError> {
         loop {
-            let said = match packet::receive::<Said>(&self.conversation, &mut self.buffer)? {
+            let said = match packet::receive::<Said>(&self.conversation)? {
                 Some((said, _)) => said,
                 None => Said::Ended(
                     "the workshop itself has ended; it is being started again, try once more".into(),

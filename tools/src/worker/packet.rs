@@ -58,12 +58,14 @@ fn send_packet(
 /// Wait for a message, and the descriptor that came with it. `None` when there will be no more.
 pub(super) fn receive<T: DeserializeOwned>(
     socket: impl AsFd,
-    buffer: &mut [u8],
 ) -> Result<Option<(T, Option<OwnedFd>)>, CallError> {
+    // As much room as the packet needs: touching more costs a worker more than asking.
+    let Some(length) = waiting(socket.as_fd())? else { return Ok(None) };
+    let mut buffer = vec![0; length];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
-        let mut parts = [IoSliceMut::new(buffer)];
+        let mut parts = [IoSliceMut::new(&mut buffer)];
         match recvmsg(&socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
             // Its end was closed with a packet of ours unread: nothing more will come.
@@ -94,9 +96,21 @@ pub(super) fn receive<T: DeserializeOwned>(
     }
 }
 
-/// Room for every packet.
-pub(super) fn buffer() -> Vec<u8> {
-    vec![0; frame::MAX_PACKET + 1]
+/// Wait for a packet; its length.
+fn waiting(socket: BorrowedFd<'_>) -> Result<Option<usize>, CallError> {
+    loop {
+        let mut nothing = [0; 0];
+        match rustix::net::recv(socket, &mut nothing[..], RecvFlags::PEEK | RecvFlags::TRUNC) {
+            Err(Errno::INTR) => {}
+            Err(Errno::CONNRESET) => return Ok(None),
+            Err(e) => return Err(std::io::Error::from(e).into()),
+            Ok((_, 0)) => return Ok(None),
+            Ok((_, length)) if length > frame::MAX_PACKET => {
+                return Err(CallError::invalid("a packet is longer than any that is sent"));
+            }
+            Ok((_, length)) => return Ok(Some(length)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -111,16 +125,14 @@ mod tests {
     #[test]
     fn long_and_short_messages_arrive_with_their_descriptor() {
         let (ours, theirs) = pair();
-        let mut buffer = buffer();
         for length in [0, 10, 59_000, 61_000, 3_000_000] {
             let text = "x".repeat(length);
             send(&ours, &text, Some(ours.as_fd())).expect("is sent");
-            let (got, descriptor) =
-                receive::<String>(&theirs, &mut buffer).expect("arrives").expect("a message");
+            let (got, descriptor) = receive::<String>(&theirs).expect("arrives").expect("a message");
             assert_eq!((got.len(), descriptor.is_some()), (length, true));
         }
         drop(ours);
-        assert!(receive::<String>(&theirs, &mut buffer).expect("an end").is_none());
+        assert!(receive::<String>(&theirs).expect("an end").is_none());
     }
 
     proptest::proptest! {
@@ -128,7 +140,7 @@ mod tests {
         fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 1..200)) {
             let (ours, theirs) = pair();
             send_packet(ours.as_fd(), &bytes, &[]).expect("is sent");
-            let _ = receive::<super::super::Order>(&theirs, &mut buffer());
+            let _ = receive::<super::super::Order>(&theirs);
         }
     }
 }

@@ -31,7 +31,7 @@ struct Client {
 
 /// Take orders from this listening socket, and tell PID 1 this often that all is well. Comes back only with an error.
 pub fn serve(listener: &OwnedFd, alive: Option<Duration>) -> std::io::Error {
-    let mut shop = Shop { clients: Vec::new(), workers: Vec::new(), accepted: 0, buffer: packet::buffer() };
+    let mut shop = Shop { clients: Vec::new(), workers: Vec::new(), accepted: 0 };
     hand::prepare();
     let pause = alive.and_then(|pause| Timespec::try_from(pause).ok());
     loop {
@@ -45,7 +45,6 @@ struct Shop {
     clients: Vec<Client>,
     workers: Vec<Worker>,
     accepted: u64,
-    buffer: Vec<u8>,
 }
 
 impl Shop {
@@ -93,7 +92,7 @@ impl Shop {
 
     fn listen(&mut self, number: u64) {
         let Some(client) = self.clients.iter().find(|client| client.number == number) else { return };
-        match packet::receive(&client.socket, &mut self.buffer) {
+        match packet::receive(&client.socket) {
             Ok(Some((Order::Job(job), Some(conversation)))) => self.make(number, *job, conversation),
             Ok(Some((Order::Job(job), None))) => {
                 tracing::error!("job {} came without a conversation", job.id)
