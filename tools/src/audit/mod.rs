@@ -4,7 +4,7 @@
 //! transaction (group commit), so many callers share one flush.
 //!
 //! A change is not made unless its record is on disk. A look is answered as soon as its record is on its way: a power cut
-//! may take the newest looks, never a change. So a look is answered even when the disk is full or broken, because that
+//! may take the looks of the last moments, never a change. So a look is answered even when the disk is full or broken, because that
 //! is when somebody has to look: its record waits in memory for the next transaction that succeeds.
 
 mod key;
@@ -13,14 +13,15 @@ mod store;
 use aios_abi::audit::{Entry, Head, Outcome, Record};
 use aios_abi::{CallError, ErrorCode};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::Store;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-/// Entries in one transaction.
+/// Entries that are enough for one transaction.
 const BATCH: usize = 256;
+/// How long a look's record waits for others to share a flush with.
+const LINGER: Duration = Duration::from_millis(10);
 /// Entries that wait in memory for a disk that does not take them; and as many on their way to the thread.
 const BACKLOG: usize = 4096;
 
@@ -34,12 +35,74 @@ pub struct Log {
     store: Arc<RwLock<Option<Arc<Store>>>>,
 }
 
-/// The way to the writer. Numbers are given in the order in which entries go in.
-struct Inbox {
-    numbers: Arc<Mutex<Numbers>>,
-    writer: mpsc::Sender<Job>,
+/// The way to the writer, which ends when this is dropped.
+struct Inbox(Arc<Desk>);
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.news.notify_one();
+    }
+}
+
+/// The writer's place; a writer that leaves it, even by a fault, keeps nobody waiting.
+struct Seat(Arc<Desk>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.closed = true;
+        state.jobs.clear();
+    }
+}
+
+/// What callers and the writer share.
+#[derive(Default)]
+struct Desk {
+    state: Mutex<State>,
+    /// The writer is told of the first job, and of those that cannot wait.
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: Vec<Job>,
+    /// Number of the next entry: they are given in the order in which jobs come in.
+    next: u64,
+    /// Somebody waits for one of the jobs.
+    urgent: bool,
     /// No more fits into memory, and the disk takes nothing.
-    full: Arc<AtomicBool>,
+    full: bool,
+    closed: bool,
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in the critical sections can panic half-way; the state is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, state: &mut State, job: Job) {
+        let wakes = state.jobs.is_empty() || !job.can_wait() || state.jobs.len() + 1 == BATCH;
+        state.urgent |= !job.can_wait();
+        state.jobs.push(job);
+        if wakes {
+            self.news.notify_one();
+        }
+    }
+
+    /// Wait for jobs, and a little longer for others to share a flush with them. `None` when there will be no more.
+    fn take(&self) -> Option<Vec<Job>> {
+        let state = self.lock();
+        let idle = |state: &mut State| state.jobs.is_empty() && !state.closed;
+        let state = self.news.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+        let may_wait = |state: &mut State| !state.urgent && !state.closed && state.jobs.len() < BATCH;
+        let waited = self.news.wait_timeout_while(state, LINGER, may_wait);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.urgent = false;
+        let jobs = std::mem::take(&mut state.jobs);
+        (!jobs.is_empty()).then_some(jobs)
+    }
 }
 
 /// Whether an entry may wait for a disk that recovers.
@@ -51,14 +114,6 @@ pub enum Need {
     Soon,
 }
 
-/// What the next entry is called.
-#[derive(Default)]
-struct Numbers {
-    next: u64,
-    /// Entries on their way to the writer.
-    under_way: u64,
-}
-
 enum Job {
     Append {
         time_ms: u64,
@@ -68,6 +123,13 @@ enum Job {
     },
     /// Told when all that went in before has been tried.
     Flush(oneshot::Sender<()>),
+}
+
+impl Job {
+    /// Whether nobody waits for it.
+    fn can_wait(&self) -> bool {
+        matches!(self, Self::Append { durable: None, .. })
+    }
 }
 
 impl Log {
@@ -115,32 +177,19 @@ impl Log {
         let next = store.as_ref().map_or(0, |store| store.next());
 
         let store = Arc::new(RwLock::new(store));
-        let (sender, receiver) = mpsc::channel(BACKLOG);
-        let full = Arc::new(AtomicBool::new(false));
-        let next = next + u64::try_from(backlog.len()).unwrap_or(0);
-        let numbers = Arc::new(Mutex::new(Numbers { next, under_way: 0 }));
-        let mut writer = Writer {
-            path,
-            key,
-            store: store.clone(),
-            backlog,
-            numbers: numbers.clone(),
-            failing: false,
-            full: full.clone(),
-        };
+        let desk = Arc::new(Desk::default());
+        desk.lock().next = next + u64::try_from(backlog.len()).unwrap_or(0);
+        let mut writer =
+            Writer { path, key, store: store.clone(), backlog, desk: desk.clone(), failing: false };
         writer.write(Vec::new());
-        std::thread::Builder::new().name("audit".into()).spawn(move || writer.run(receiver))?;
-        let inbox = Arc::new(Inbox { numbers, writer: sender, full });
+        // A thread of its own: it waits for the disk.
+        std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
+        let inbox = Arc::new(Inbox(desk));
         Ok((Self { inbox, store }, interrupted))
     }
 
     /// Append an entry; its sequence number comes back.
     pub async fn append(&self, entry: Entry, need: Need) -> Result<u64, CallError> {
-        let ended = || CallError::failed("the audit chain's writer has ended");
-        if self.inbox.full.load(Ordering::Relaxed) {
-            return Err(CallError::unavailable("nothing was done: the audit chain cannot be written"));
-        }
-        let place = self.inbox.writer.reserve().await.map_err(|_| ended())?;
         let (durable, answer) = match need {
             Need::Durable => {
                 let (reply, answer) = oneshot::channel();
@@ -149,15 +198,27 @@ impl Log {
             Need::Soon => (None, None),
         };
         let seq = {
-            let mut numbers = self.inbox.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-            let seq = numbers.next;
-            numbers.next += 1;
-            numbers.under_way += 1;
-            place.send(Job::Append { time_ms: now_ms(), entry: Box::new(entry), durable });
+            let desk = &self.inbox.0;
+            let mut state = desk.lock();
+            if state.closed {
+                return Err(CallError::failed("the audit chain's writer has ended"));
+            }
+            if state.full {
+                return Err(CallError::unavailable("nothing was done: the audit chain cannot be written"));
+            }
+            if state.jobs.len() >= BACKLOG {
+                let text = "the audit chain does not keep up; try again in a moment";
+                return Err(CallError::new(ErrorCode::Busy, text));
+            }
+            state.next += 1;
+            let seq = state.next - 1;
+            desk.put(&mut state, Job::Append { time_ms: now_ms(), entry: Box::new(entry), durable });
             seq
         };
         match answer {
-            Some(answer) => answer.await.unwrap_or_else(|_| Err(ended())),
+            Some(answer) => {
+                answer.await.unwrap_or_else(|_| Err(CallError::failed("the audit chain's writer has ended")))
+            }
             None => Ok(seq),
         }
     }
@@ -165,10 +226,16 @@ impl Log {
     /// Wait until what was appended before can be read. Blocks.
     fn flush(&self) {
         let (reply, answer) = oneshot::channel();
-        if self.inbox.writer.blocking_send(Job::Flush(reply)).is_ok() {
-            // A writer that has ended writes nothing more.
-            let _ = answer.blocking_recv();
+        {
+            let desk = &self.inbox.0;
+            let mut state = desk.lock();
+            if state.closed {
+                return;
+            }
+            desk.put(&mut state, Job::Flush(reply));
         }
+        // A writer that has ended writes nothing more.
+        let _ = answer.blocking_recv();
     }
 
     /// Records from `from` on, oldest first, and the signed head.
@@ -232,24 +299,22 @@ struct Writer {
     store: Arc<RwLock<Option<Arc<Store>>>>,
     /// Entries that have their number but are not on disk, oldest first.
     backlog: Vec<(u64, Entry)>,
-    numbers: Arc<Mutex<Numbers>>,
+    desk: Arc<Desk>,
     /// The last attempt to write failed; said once, not at every entry.
     failing: bool,
-    full: Arc<AtomicBool>,
 }
 
 /// Those who wait for an entry of a batch, and its place in the backlog.
 type Waiting = Vec<(usize, oneshot::Sender<Result<u64, CallError>>)>;
 
 impl Writer {
-    fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
-        let mut jobs = Vec::with_capacity(BATCH);
-        while inbox.blocking_recv_many(&mut jobs, BATCH) > 0 {
+    fn run(mut self) {
+        let _seat = Seat(self.desk.clone());
+        while let Some(jobs) = self.desk.take() {
             let (mut waiting, mut flushed) = (Waiting::new(), Vec::new());
-            for job in jobs.drain(..) {
+            for job in jobs {
                 match job {
                     Job::Append { time_ms, entry, durable } => {
-                        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).under_way -= 1;
                         waiting.extend(durable.map(|reply| (self.backlog.len(), reply)));
                         self.backlog.push((time_ms, *entry));
                     }
@@ -281,7 +346,7 @@ impl Writer {
             }
             Err(error) => self.keep(waiting, &error),
         }
-        self.full.store(self.backlog.len() >= BACKLOG, Ordering::Relaxed);
+        self.desk.lock().full = self.backlog.len() >= BACKLOG;
     }
 
     /// The disk did not take it: what must be on disk is refused, which its record will say; the rest waits.
@@ -308,8 +373,9 @@ impl Writer {
             None => {
                 let store = Store::open(&self.path, self.key.clone()).map_err(|e| e.to_string())?;
                 // What is on the disk decides what comes next, not what was thought to be there.
-                let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-                numbers.next = store.next() + self.backlog.len() as u64 + numbers.under_way;
+                let mut state = self.desk.lock();
+                let under_way = state.jobs.iter().filter(|job| matches!(job, Job::Append { .. })).count();
+                state.next = store.next() + (self.backlog.len() + under_way) as u64;
                 slot.insert(Arc::new(store)).clone()
             }
         };

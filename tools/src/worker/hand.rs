@@ -40,8 +40,17 @@ pub(super) fn prepare() {
     LazyLock::force(&FILTERS);
 }
 
-/// In the new process: do the job and say what came of it.
-pub(super) fn work(conversation: OwnedFd, job: Job) {
+/// In the new process: wait for a job, do it, and say what came of it.
+pub(super) fn wait(line: OwnedFd) {
+    // What is done for every job is in memory by the time that one comes.
+    drop(Effects::all_files(0).map(Ruleset::new));
+    drop(packet::rehearse(&Said::Ended(String::new())));
+    let Ok(Some((job, Some(conversation)))) = packet::receive::<Job>(&line) else { return };
+    drop(line);
+    work(conversation, job);
+}
+
+fn work(conversation: OwnedFd, job: Job) {
     // It lives as long as the process.
     let conversation: &'static Conversation = Box::leak(Box::new(Conversation(Mutex::new(conversation))));
     let outcome = match tool::by_number(job.tool) {

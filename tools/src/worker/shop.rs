@@ -5,13 +5,25 @@ use super::{Job, Order, Said, hand, packet};
 use aios_abi::who::uid;
 use aios_sandbox::Cloning;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{SocketFlags, accept_with, sockopt};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, socketpair, sockopt};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// Workers at once; the broker has a bound of its own that is lower.
 const MOST: usize = 64;
+
+/// Processes that wait for a job: making one takes as long as doing it.
+const SPARE: usize = 2;
+
+/// A process that waits for a job.
+struct Spare {
+    pid: Pid,
+    process: OwnedFd,
+    /// The job comes over this.
+    line: OwnedFd,
+}
 
 /// A worker that has not been collected yet.
 struct Worker {
@@ -31,7 +43,8 @@ struct Client {
 
 /// Take orders from this listening socket, and tell PID 1 this often that all is well. Comes back only with an error.
 pub fn serve(listener: &OwnedFd, alive: Option<Duration>) -> std::io::Error {
-    let mut shop = Shop { clients: Vec::new(), workers: Vec::new(), accepted: 0 };
+    let mut shop =
+        Shop { clients: Vec::new(), workers: Vec::new(), spares: Vec::new(), accepted: 0, refused: false };
     hand::prepare();
     let pause = alive.and_then(|pause| Timespec::try_from(pause).ok());
     loop {
@@ -44,7 +57,10 @@ pub fn serve(listener: &OwnedFd, alive: Option<Duration>) -> std::io::Error {
 struct Shop {
     clients: Vec<Client>,
     workers: Vec<Worker>,
+    spares: Vec<Spare>,
     accepted: u64,
+    /// The kernel made no process when one was wanted last.
+    refused: bool,
 }
 
 impl Shop {
@@ -54,27 +70,60 @@ impl Shop {
         }
         let everyone = std::iter::once(listener.as_fd())
             .chain(self.workers.iter().map(|worker| worker.process.as_fd()))
+            .chain(self.spares.iter().map(|spare| spare.process.as_fd()))
             .chain(self.clients.iter().map(|client| client.socket.as_fd()));
         let mut polled: Vec<PollFd<'_>> =
             everyone.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-        match poll(&mut polled, pause) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        // With nothing to do for anybody there is time to make those that wait.
+        let short = self.spares.len() < SPARE && self.workers.len() < MOST && !self.refused;
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match poll(&mut polled, if short { Some(&now) } else { pause }) {
+            Ok(0) if short => {
+                // Not again before something else has happened: a job finds out for itself.
+                if let Err(e) = self.make_spare() {
+                    tracing::warn!("no process could be made to wait for a job: {e}");
+                    self.refused = true;
+                }
+                return Ok(());
+            }
+            Ok(_) | Err(Errno::INTR) => self.refused = false,
             Err(e) => return Err(e.into()),
         }
-        let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let mut ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
         drop(polled);
-        let (workers, clients) = (self.workers.len(), self.clients.len());
-        let is_ready = |at: usize| ready.get(at).copied().unwrap_or(false);
-        let spoke: Vec<u64> = (0..clients)
-            .filter(|n| is_ready(1 + workers + n))
-            .filter_map(|n| self.clients.get(n).map(|client| client.number))
+        let mut take = |count: usize| ready.drain(..count.min(ready.len())).collect::<Vec<bool>>();
+        let (strangers, workers) = (take(1), take(self.workers.len()));
+        let (spares, clients) = (take(self.spares.len()), take(self.clients.len()));
+        let spoke: Vec<u64> = self
+            .clients
+            .iter()
+            .zip(clients)
+            .filter(|(_, ready)| *ready)
+            .map(|(client, _)| client.number)
             .collect();
         // From the last to the first: who goes moves nobody that is still to be looked at.
-        (0..workers).rev().filter(|n| is_ready(1 + n)).for_each(|n| self.collect(n));
+        for (index, _) in workers.iter().enumerate().rev().filter(|(_, ready)| **ready) {
+            self.collect(index);
+        }
+        for (index, _) in spares.iter().enumerate().rev().filter(|(_, ready)| **ready) {
+            let spare = self.spares.swap_remove(index);
+            let _ = waitid(WaitId::Pid(spare.pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        }
         spoke.into_iter().for_each(|number| self.listen(number));
-        if is_ready(0) {
+        if strangers.contains(&true) {
             self.accept(listener);
         }
+        Ok(())
+    }
+
+    /// Make a process that waits for a job.
+    fn make_spare(&mut self) -> std::io::Result<()> {
+        let (line, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let pid = aios_sandbox::fork(Cloning::default(), theirs.as_fd(), hand::wait)?;
+        // Until it is collected its number is its own.
+        let process = pidfd_open(pid, PidfdFlags::empty())?;
+        self.spares.push(Spare { pid, process, line });
         Ok(())
     }
 
@@ -113,14 +162,22 @@ impl Shop {
             return ended(&conversation, "there are too many workers");
         }
         let id = job.id;
-        let made = aios_sandbox::fork(Cloning::default(), conversation.as_fd(), |kept| hand::work(kept, job));
-        // Until it is collected its number is its own.
-        let made = made.and_then(|pid| Ok((pid, pidfd_open(pid, PidfdFlags::empty())?)));
-        match made {
-            Ok((pid, process)) => self.workers.push(Worker { job: id, client, pid, process, conversation }),
-            Err(e) => {
-                ended(&conversation, &format!("no process could be made for it: {}", std::io::Error::from(e)))
+        let given = loop {
+            let Some(Spare { pid, process, line }) = self.spares.pop() else {
+                match self.make_spare() {
+                    Ok(()) => continue,
+                    Err(e) => break Err(format!("no process could be made for it: {e}")),
+                }
+            };
+            match packet::send(&line, &job, Some(conversation.as_fd())) {
+                Ok(()) => break Ok((pid, process)),
+                // Somebody ended it while it waited; it is collected here, and another one does the job.
+                Err(_) => drop(waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)),
             }
+        };
+        match given {
+            Ok((pid, process)) => self.workers.push(Worker { job: id, client, pid, process, conversation }),
+            Err(why) => ended(&conversation, &why),
         }
     }
 
