@@ -11,18 +11,25 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::process::{Command, ExitCode};
 
 /// What was tried, and what came of it.
 type Attempts = Vec<(&'static str, io::Result<()>)>;
 
-fn main() {
-    let stranger = std::process::Command::new("sleep").arg("600").spawn().expect("sleep is there");
+fn main() -> ExitCode {
+    // What a worker gives up has to be there first.
+    if !rustix::process::geteuid().is_root() {
+        let own = std::env::current_exe().expect("a program");
+        let status = Command::new("sudo").arg(own).status().expect("sudo is there");
+        return if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let stranger = Command::new("sleep").arg("600").spawn().expect("sleep is there");
     let pid = Pid::from_child(&stranger);
     let _ended = Ended(stranger);
     std::fs::write("/tmp/aios-escape", "x").expect("written");
     let mut tried = 0;
     for tool in tool::all().iter().filter(|tool| !tool.needs.in_broker) {
-        let lines = in_worker(tool.name, move || attempts(&tool.needs, pid), &[]);
+        let lines = in_worker(tool.name, move || attempts(&tool.needs, pid), appliance(), &[]);
         assert!(!lines.is_empty(), "{}: nothing was tried", tool.name);
         for line in &lines {
             assert!(!line.ends_with("SUCCESS"), "{}: {line}", tool.name);
@@ -31,7 +38,9 @@ fn main() {
         println!("{}: {} attempts, all refused", tool.name, lines.len());
     }
     a_named_file_can_be_read_and_its_neighbour_cannot();
+    what_belongs_to_daemons_is_sealed_where_a_file_is_written_beside_it();
     println!("test result: ok. {tried} attempts were refused");
+    ExitCode::SUCCESS
 }
 
 struct Ended(std::process::Child);
@@ -43,12 +52,21 @@ impl Drop for Ended {
     }
 }
 
+/// The appliance's policy.
+fn appliance() -> Policy {
+    Policy::appliance(Path::new("/data/toold"), 1)
+}
+
 /// What this worker says after it gave up what this tool did not declare.
-fn in_worker(name: &str, work: impl FnOnce() -> Attempts, paths: &[(Way, &str)]) -> Vec<String> {
+fn in_worker(
+    name: &str,
+    work: impl FnOnce() -> Attempts,
+    policy: Policy,
+    paths: &[(Way, &str)],
+) -> Vec<String> {
     let tool = tool::by_name(name).expect("a tool");
     let paths = paths.iter().map(|(way, path)| (*way, path.into())).collect();
     let (mut reader, writer) = io::pipe().expect("a pipe");
-    let policy = Policy::appliance(Path::new("/data/toold"), 1);
     let pid = aios_sandbox::fork(Cloning::default(), writer.as_fd(), move |kept: OwnedFd| {
         hand::enter(tool, &paths, &policy, 60_000).expect("gives up");
         let mut writer = File::from(kept);
@@ -82,7 +100,7 @@ fn attempts(needs: &Needs, stranger: Pid) -> Attempts {
         ("make a file in /data", File::create("/data/aios-escaped").map(drop)),
         ("make a file in /etc", File::create("/etc/aios-escaped").map(drop)),
         ("remove a file", std::fs::remove_file("/tmp/aios-escape")),
-        ("start a program", std::process::Command::new("/bin/true").status().map(drop)),
+        ("start a program", Command::new("/bin/true").status().map(drop)),
         ("connect out", std::net::TcpStream::connect("127.0.0.1:1").map(drop)),
         ("connect to init", std::os::unix::net::UnixStream::connect("/run/aios/init.sock").map(drop)),
         ("fork", call(libc::SYS_fork, [0; 4])),
@@ -143,7 +161,33 @@ fn a_named_file_can_be_read_and_its_neighbour_cannot() {
         }
     };
     let path = named.to_str().expect("a name");
-    let lines = in_worker("fs.read", work, &[(Way::Read, path)]);
+    let lines = in_worker("fs.read", work, appliance(), &[(Way::Read, path)]);
     assert_eq!(lines[0], "named: SUCCESS");
     assert!(lines[1..].iter().all(|line| line.contains("Permission denied")), "{lines:?}");
+}
+
+fn what_belongs_to_daemons_is_sealed_where_a_file_is_written_beside_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    for folder in ["secret", "kept"] {
+        std::fs::create_dir(at(folder)).expect("made");
+        std::fs::write(at(folder).join("file"), "x").expect("written");
+    }
+    let policy = Policy { secret: vec![at("secret")], kept: vec![at("kept")], ..appliance() };
+    let (new, secret, kept) = (at("new"), at("secret/file"), at("kept/file"));
+    let work = move || {
+        let write = |path: &Path| File::options().write(true).open(path).map(drop);
+        vec![
+            ("make a file", File::create(&new).map(drop)),
+            ("read what is kept", std::fs::read(&kept).map(drop)),
+            ("write what is kept", write(&kept)),
+            ("read a secret", std::fs::read(&secret).map(drop)),
+            ("write a secret", write(&secret)),
+            ("make a secret", File::create(secret.with_file_name("other")).map(drop)),
+        ]
+    };
+    let path = dir.path().to_str().expect("a name");
+    let lines = in_worker("fs.write", work, policy, &[(Way::Change, path)]);
+    assert!(lines[..2].iter().all(|line| line.ends_with("SUCCESS")), "{lines:?}");
+    assert!(lines[2..].iter().all(|line| !line.ends_with("SUCCESS")), "{lines:?}");
 }

@@ -12,14 +12,16 @@ use aios_abi::tool::Progress;
 use aios_abi::who::uid;
 use aios_sandbox::landlock::{ABSTRACT_UNIX_SOCKET, CHANGE, Effects, READ_DIR, READ_FILE, Ruleset, SIGNAL};
 use aios_sandbox::seccomp::{self, Calls, Instruction};
+use aios_sandbox::{Attributes, change_mount};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
+use rustix::mount::{MountAttrFlags, MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -149,7 +151,12 @@ pub fn enter(tool: &Declaration, paths: &Paths, policy: &Policy, limit_ms: u32) 
         // By hand there is no power to look anywhere with.
         true if !own.contains(CapabilitySet::SYS_ADMIN) => None,
         true => enclose(needs).map(|()| None).map_err(at("its root directory cannot be made"))?,
-        false => rules(needs, paths, policy).map_err(at("its files cannot be named to the kernel"))?,
+        false => {
+            if own.contains(CapabilitySet::SYS_ADMIN) {
+                seal(paths, policy).map_err(at("what it must not change cannot be sealed"))?;
+            }
+            rules(needs, paths, policy).map_err(at("its files cannot be named to the kernel"))?
+        }
     };
     become_worker(own).map_err(at("it cannot become its own user"))?;
     let kept = needs.capabilities & own;
@@ -184,6 +191,35 @@ fn become_worker(own: CapabilitySet) -> Result<(), Errno> {
     let (user, group) = (Uid::from_raw(uid::WORKER), Gid::from_raw(uid::WORKER));
     rustix::thread::set_thread_res_gid(group, group, group)?;
     rustix::thread::set_thread_res_uid(user, user, user)
+}
+
+/// Landlock allows a directory with all below it. What belongs to the daemons and lies there (a file in `/data` itself is
+/// to be written) is hidden or made read-only in a mount namespace of this worker's own.
+fn seal(paths: &Paths, policy: &Policy) -> Result<(), Errno> {
+    let changed = || paths.iter().filter(|(way, _)| *way == Way::Change).map(|(_, path)| path.as_path());
+    let below = |place: &&PathBuf| changed().any(|path| place.starts_with(path) && place.as_path() != path);
+    let there = |place: &&PathBuf| place.symlink_metadata().is_ok_and(|facts| !facts.is_symlink());
+    let secret: Vec<&PathBuf> = policy.secret.iter().filter(below).filter(there).collect();
+    let kept: Vec<&PathBuf> = policy.kept.iter().filter(below).filter(there).collect();
+    if secret.is_empty() && kept.is_empty() {
+        return Ok(());
+    }
+    aios_sandbox::unshare(UnshareFlags::NEWNS)?;
+    mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    let nothing = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    for place in &secret {
+        match place.is_dir() {
+            true => mount(c"tmpfs", place.as_path(), c"tmpfs", nothing, c"size=4k,mode=0")?,
+            false => mount_bind(c"/dev/null", place.as_path())?,
+        }
+    }
+    for place in kept {
+        mount_bind(place.as_path(), place.as_path())?;
+        let read_only = Attributes::one().set(MountAttrFlags::MOUNT_ATTR_RDONLY);
+        let path = std::ffi::CString::new(place.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
+        change_mount(CWD, &path, read_only)?;
+    }
+    Ok(())
 }
 
 /// A root directory with `/proc`, and copies of the files that the tool reads.

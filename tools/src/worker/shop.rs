@@ -43,8 +43,14 @@ struct Client {
 
 /// Take orders from this listening socket, and tell PID 1 this often that all is well. Comes back only with an error.
 pub fn serve(listener: &OwnedFd, alive: Option<Duration>) -> std::io::Error {
-    let mut shop =
-        Shop { clients: Vec::new(), workers: Vec::new(), spares: Vec::new(), accepted: 0, refused: false };
+    let mut shop = Shop {
+        clients: Vec::new(),
+        workers: Vec::new(),
+        spares: Vec::new(),
+        accepted: 0,
+        refused: false,
+        stranger: false,
+    };
     hand::prepare();
     let pause = alive.and_then(|pause| Timespec::try_from(pause).ok());
     loop {
@@ -61,6 +67,8 @@ struct Shop {
     accepted: u64,
     /// The kernel made no process when one was wanted last.
     refused: bool,
+    /// It has been said that somebody else tried to give orders.
+    stranger: bool,
 }
 
 impl Shop {
@@ -134,8 +142,9 @@ impl Shop {
         if peer.is_ok_and(|peer| [uid::ROOT, uid::TOOLD, own].contains(&peer)) {
             self.accepted += 1;
             self.clients.push(Client { number: self.accepted, socket });
-        } else {
-            tracing::warn!("a stranger wanted to give orders");
+        } else if !std::mem::replace(&mut self.stranger, true) {
+            // Said once: who comes again and again must not fill the log.
+            tracing::warn!("a stranger wanted to give orders, and was not heard");
         }
     }
 
