@@ -13,6 +13,8 @@ const ROOT: &str = "/sys/fs/cgroup";
 const SLICE: &str = "aios";
 /// Where PID 1 itself lives, beside the services.
 const OWN: &str = "init";
+/// Where a service runs whose cgroup is its own to divide.
+const MAIN: &str = "main";
 /// What is not taken from PID 1 when memory is short: its program and all that it has to remember.
 const OWN_MEMORY: u64 = 24 << 20;
 /// Processes and threads of a service that says nothing else.
@@ -134,6 +136,13 @@ impl Events {
 #[derive(Debug)]
 pub(crate) struct Cgroup {
     path: PathBuf,
+    /// Its service may make others below it.
+    delegated: bool,
+}
+
+/// Where the cgroup of a service is.
+pub(crate) fn path_of(service: &str) -> PathBuf {
+    Path::new(ROOT).join(SLICE).join(service)
 }
 
 /// What a service uses.
@@ -147,15 +156,45 @@ pub(crate) struct Usage {
 impl Cgroup {
     /// Make it, with the limits of its service. The second value says what could not be set.
     pub(crate) fn make(unit: &Unit) -> Result<(Self, Vec<String>), String> {
-        let path = Path::new(ROOT).join(SLICE).join(&unit.name);
+        let path = path_of(&unit.name);
         let fresh = match std::fs::create_dir(&path) {
             Ok(()) => true,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
             Err(e) => return Err(format!("{}: {e}", path.display())),
         };
-        let this = Self { path };
-        let faults = this.set(&unit.resources, fresh);
+        let this = Self { path, delegated: unit.resources.delegate };
+        let mut faults = this.set(&unit.resources, fresh);
+        if this.delegated
+            && let Err(e) = this.delegate(unit.user.uid, unit.user.gid)
+        {
+            faults.push(format!("{} cannot be left to its service: {e}", this.path.display()));
+        }
         Ok((this, faults))
+    }
+
+    /// Leave it to its service's user to divide: its files that say so (cgroup-v2.rst, "Delegation") and the group in
+    /// which the service runs, because one that hands out memory holds no process itself.
+    fn delegate(&self, uid: u32, gid: u32) -> io::Result<()> {
+        let main = self.path.join(MAIN);
+        match std::fs::create_dir(&main) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+        for controller in ["memory", "pids", "cpu"] {
+            // A controller that the kernel does not have must not take the others with it.
+            let _ = std::fs::write(self.path.join("cgroup.subtree_control"), format!("+{controller}"));
+        }
+        for group in [&self.path, &main] {
+            for name in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
+                std::os::unix::fs::chown(group.join(name), Some(uid), Some(gid))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The group that its main process is in.
+    fn home(&self) -> PathBuf {
+        if self.delegated { self.path.join(MAIN) } else { self.path.clone() }
     }
 
     /// Set the limits anew, as the service file has them now. Returns what could not be set.
@@ -171,25 +210,32 @@ impl Cgroup {
 
     /// Remove it; the kernel refuses while a process is left.
     pub(crate) fn remove(self) {
+        if self.delegated {
+            for below in std::fs::read_dir(&self.path).into_iter().flatten().flatten() {
+                // Its files cannot be removed this way, and go with it.
+                let _ = std::fs::remove_dir(below.path());
+            }
+        }
         let _ = std::fs::remove_dir(&self.path);
     }
 
     /// How many processes it holds.
     pub(crate) fn processes(&self) -> Option<u32> {
-        let text = std::fs::read_to_string(self.path.join("cgroup.procs")).ok()?;
+        let text = std::fs::read_to_string(self.home().join("cgroup.procs")).ok()?;
         u32::try_from(text.lines().count()).ok()
     }
 
     /// Whether this process is in it, and no other.
     pub(crate) fn holds_only(&self, pid: Pid) -> bool {
-        let text = std::fs::read_to_string(self.path.join("cgroup.procs"));
-        text.is_ok_and(|text| text.trim_end().parse() == Ok(pid.as_raw_nonzero().get()))
+        let text = std::fs::read_to_string(self.home().join("cgroup.procs"));
+        let alone = text.is_ok_and(|text| text.trim_end().parse() == Ok(pid.as_raw_nonzero().get()));
+        alone && (!self.delegated || self.usage().processes == Some(1))
     }
 
     /// For making a process in it.
     pub(crate) fn open(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        Ok(openat(CWD, &self.path, flags, Mode::empty())?)
+        Ok(openat(CWD, self.home(), flags, Mode::empty())?)
     }
 
     /// Whether a process is left.

@@ -49,6 +49,7 @@ pub(super) fn rules(unit: &Unit) -> Option<Rules> {
         allow(Path::new("/dev"), DEVICE | READ_DIR);
     }
     unit.devices.iter().for_each(|device| allow(device, DEVICE));
+    own.extend(super::divided(unit).map(|path| (path, CHANGE)));
     Some(Rules { restricted, scoped, own })
 }
 

@@ -87,7 +87,7 @@ pub(crate) fn prepare(unit: &Unit) -> (Sandbox, Vec<String>) {
         namespaces: (UnshareFlags::NEWNS | UnshareFlags::NEWIPC | network).bits(),
         own_proc: !wanted.sees_processes,
         own_tmp: wanted.private_tmp,
-        writable: writable(unit).into_iter().filter_map(c_path).collect(),
+        writable: writable(unit).into_iter().filter_map(c_path).chain(divided(unit)).collect(),
         rules,
         only_devices: barred.then(|| unit.devices.iter().filter_map(c_path).collect()),
         refuse_write_execute: !wanted.write_execute,
@@ -105,6 +105,11 @@ fn writable(unit: &Unit) -> Vec<&Path> {
     all.sort_unstable();
     all.dedup_by(|below, above| below.starts_with(&**above));
     all
+}
+
+/// The cgroup that the service may divide.
+fn divided(unit: &Unit) -> Option<CString> {
+    unit.resources.delegate.then(|| c_path(crate::cgroup::path_of(&unit.name)))?
 }
 
 fn c_path(path: impl AsRef<Path>) -> Option<CString> {

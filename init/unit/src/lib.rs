@@ -227,6 +227,8 @@ pub struct Resources {
     pub oom_score: i32,
     /// Scheduling priority, -20 (first) to 19 (last).
     pub nice: i32,
+    /// Its cgroup is its own to divide: it runs in `main` below it, and may make others beside that.
+    pub delegate: bool,
 }
 
 /// What is taken away from the service. The default takes away all that can be.

@@ -269,6 +269,7 @@ fn resources(raw: RawResources) -> Result<Resources, Fault> {
         open_files: number(raw.open_files, 16, 1 << 20)?,
         oom_score: raw.oom_score.map(|n| within(n, -1000, 1000)).transpose()?.unwrap_or(0),
         nice: raw.nice.map(|n| within(n, -20, 19)).transpose()?.unwrap_or(0),
+        delegate: raw.delegate.unwrap_or(false),
     })
 }
 

@@ -305,6 +305,10 @@ pub(crate) struct RawResources {
     ///
     /// Example: `nice = 10`.
     pub(crate) nice: Option<Spanned<i32>>,
+    /// Whether its cgroup is its own to divide: it runs in the group `main` below it, and its user may make others beside that one, with limits of their own. What is said here still holds for all of them together (cgroup-v2.rst, "Delegation").
+    ///
+    /// Example: `delegate = true`.
+    pub(crate) delegate: Option<bool>,
 }
 
 /// What the service may do.

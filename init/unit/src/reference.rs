@@ -232,6 +232,7 @@ impl Key {
             ("open", "access") => word(&unit.open.first()?.access).replace(' ', "-"),
             ("timer", "catch_up") => unit.timer?.catch_up.to_string(),
             ("resources", "oom_score") => unit.resources.oom_score.to_string(),
+            ("resources", "delegate") => unit.resources.delegate.to_string(),
             ("resources", "nice") => unit.resources.nice.to_string(),
             ("sandbox", "network") => unit.sandbox.network.to_string(),
             ("sandbox", "private_tmp") => unit.sandbox.private_tmp.to_string(),

@@ -22,6 +22,12 @@ fn a_write_is_taken_back_and_what_must_not_be_touched_is_not() -> Result<()> {
         let refused = appliance.ctl(&["tools", "call", "fs.read", &format!("path={path}")])?;
         ensure!(!refused.status.success(), "{path} was read: {}", said(&refused));
     }
+    // The worker that reads this is one of those that the limits are for.
+    for (file, limit) in [("memory.max", "134217728"), ("pids.max", "16")] {
+        let path = format!("path=/sys/fs/cgroup/aios/workshop/worker-0/{file}");
+        let read = appliance.json(&["tools", "call", "fs.read", &path])?;
+        ensure!(read["result"].to_string().contains(limit), "a worker's {file} is not {limit}: {read}");
+    }
     let init = appliance.ctl(&["tools", "call", "process.kill", "pid=1", "signal=kill", "--why", "test"])?;
     ensure!(init.status.code() == Some(3), "PID 1 is not protected: {}", said(&init));
     let silent =

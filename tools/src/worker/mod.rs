@@ -6,6 +6,7 @@ pub mod hand;
 pub mod hire;
 mod packet;
 pub mod shop;
+mod slots;
 
 use crate::caller::Caller;
 use crate::declaration::{Finished, Preview};

@@ -1,7 +1,10 @@
 //! The workshop: makes a process for each call. It has one thread, because a process of several cannot be copied
 //! safely, and holds all the power that tools declare; so it does nothing else, and listens to the broker alone.
 
+use super::slots::{Slot, Slots};
 use super::{Job, Order, Said, hand, packet};
+use crate::reach::Needs;
+use crate::tool;
 use aios_abi::who::uid;
 use aios_sandbox::Cloning;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,6 +24,7 @@ const SPARE: usize = 2;
 struct Spare {
     pid: Pid,
     process: OwnedFd,
+    slot: Option<Slot>,
     /// The job comes over this.
     line: OwnedFd,
 }
@@ -32,6 +36,7 @@ struct Worker {
     client: u64,
     pid: Pid,
     process: OwnedFd,
+    slot: Option<Slot>,
     /// Its end of the conversation: the last word is the workshop's.
     conversation: OwnedFd,
 }
@@ -47,6 +52,7 @@ pub fn serve(listener: &OwnedFd, alive: Option<Duration>) -> std::io::Error {
         clients: Vec::new(),
         workers: Vec::new(),
         spares: Vec::new(),
+        slots: Slots::find(),
         accepted: 0,
         refused: false,
         stranger: false,
@@ -64,6 +70,7 @@ struct Shop {
     clients: Vec<Client>,
     workers: Vec<Worker>,
     spares: Vec<Spare>,
+    slots: Slots,
     accepted: u64,
     /// The kernel made no process when one was wanted last.
     refused: bool,
@@ -116,6 +123,7 @@ impl Shop {
         for (index, _) in spares.iter().enumerate().rev().filter(|(_, ready)| **ready) {
             let spare = self.spares.swap_remove(index);
             let _ = waitid(WaitId::Pid(spare.pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+            spare.slot.into_iter().for_each(|slot| self.slots.give_back(slot));
         }
         spoke.into_iter().for_each(|number| self.listen(number));
         if strangers.contains(&true) {
@@ -128,10 +136,12 @@ impl Shop {
     fn make_spare(&mut self) -> std::io::Result<()> {
         let (line, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        let pid = aios_sandbox::fork(Cloning::default(), theirs.as_fd(), hand::wait)?;
+        let (slot, directory) = self.slots.take().unzip();
+        let how = Cloning { cgroup: directory.as_ref().map(AsFd::as_fd), sibling: false };
+        let pid = aios_sandbox::fork(how, theirs.as_fd(), hand::wait)?;
         // Until it is collected its number is its own.
         let process = pidfd_open(pid, PidfdFlags::empty())?;
-        self.spares.push(Spare { pid, process, line });
+        self.spares.push(Spare { pid, process, slot, line });
         Ok(())
     }
 
@@ -172,34 +182,46 @@ impl Shop {
         }
         let id = job.id;
         let given = loop {
-            let Some(Spare { pid, process, line }) = self.spares.pop() else {
+            let Some(Spare { pid, process, mut slot, line }) = self.spares.pop() else {
                 match self.make_spare() {
                     Ok(()) => continue,
                     Err(e) => break Err(format!("no process could be made for it: {e}")),
                 }
             };
+            if let Some(slot) = &mut slot {
+                slot.limit(tool::by_number(job.tool).map_or(Needs::NOTHING.memory, |tool| tool.needs.memory));
+            }
             match packet::send(&line, &job, Some(conversation.as_fd())) {
-                Ok(()) => break Ok((pid, process)),
+                Ok(()) => break Ok((pid, process, slot)),
                 // Somebody ended it while it waited; it is collected here, and another one does the job.
-                Err(_) => drop(waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)),
+                Err(_) => {
+                    let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+                    slot.into_iter().for_each(|slot| self.slots.give_back(slot));
+                }
             }
         };
         match given {
-            Ok((pid, process)) => self.workers.push(Worker { job: id, client, pid, process, conversation }),
+            Ok((pid, process, slot)) => {
+                self.workers.push(Worker { job: id, client, pid, process, slot, conversation });
+            }
             Err(why) => ended(&conversation, &why),
         }
     }
 
     fn collect(&mut self, index: usize) {
-        let Some(worker) = self.workers.get(index) else { return };
+        let Some(worker) = self.workers.get_mut(index) else { return };
         match waitid(WaitId::Pid(worker.pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
             Ok(None) => return,
             // One that ended well has said so itself.
             Ok(Some(status)) if status.exit_status() == Some(0) => {}
-            Ok(Some(status)) => ended(&worker.conversation, &how(&status)),
+            Ok(Some(status)) => match worker.slot.as_mut().is_some_and(Slot::starved) {
+                true => ended(&worker.conversation, "it was killed: it took more memory than its tool may"),
+                false => ended(&worker.conversation, &how(&status)),
+            },
             Err(e) => ended(&worker.conversation, &format!("it is lost: {}", std::io::Error::from(e))),
         }
-        self.workers.swap_remove(index);
+        let worker = self.workers.swap_remove(index);
+        worker.slot.into_iter().for_each(|slot| self.slots.give_back(slot));
     }
 }
 
