@@ -12,9 +12,13 @@ fn every_daemon_that_is_killed_comes_back_and_works() -> Result<()> {
     let appliance = Appliance::claimed()?;
     appliance.wait_for_model()?;
     for name in ["toold", "workshop", "inferd", "agentd", "netd", "console"] {
-        let standby = standby(&appliance, name)?;
+        // The workshop has none: the workers that outlive it for a moment are ended first.
+        let standby = (name != "workshop").then(|| standby(&appliance, name)).transpose()?;
         let next = appliance.kill_daemon(name)?;
-        ensure!(next == standby, "{name} should go on as its standby {standby}, and is {next}");
+        ensure!(
+            standby.is_none_or(|standby| next == standby),
+            "{name} should go on as its standby {standby:?}, and is {next}"
+        );
         if name == "inferd" {
             appliance.wait_for_model()?;
         }
@@ -44,9 +48,12 @@ fn every_daemon_that_is_killed_comes_back_and_works() -> Result<()> {
 fn standby(appliance: &Appliance, name: &str) -> Result<u64> {
     let begin = Instant::now();
     loop {
-        let found = appliance.json(&["tools", "call", "process.list", &format!("contains=aios-{name}")])?;
+        let list = ["tools", "call", "process.list", "contains=aios-", "sort=pid", "limit=500"];
+        let found = appliance.json(&list)?;
         let all = found.pointer("/result/processes").and_then(Value::as_array).context("no processes")?;
-        let standby = all.iter().find(|process| process["state"] == "t");
+        // Of a user of its own: broker and workshop are one program.
+        let user = format!("aios-{name}");
+        let standby = all.iter().find(|process| process["state"] == "t" && process["user"] == user);
         if let Some(pid) = standby.and_then(|process| process["pid"].as_u64()) {
             return Ok(pid);
         }
