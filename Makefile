@@ -88,6 +88,7 @@ deny: deps
 lint: web deny ## Formatting, clippy and licences: the quick part of the tests
 	@echo "lint: formatting"
 	@cargo fmt --all --check
+	@rustfmt --check --edition 2024 tools/src/tool/*/*.rs
 	@cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	@echo "lint: clippy"
 	@cargo clippy --release --all-targets -- -D warnings

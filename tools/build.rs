@@ -16,10 +16,11 @@ fn main() -> std::io::Result<()> {
         let mut inner = String::new();
         for file in sorted(&family)?.into_iter().filter(|p| p.extension().is_some_and(|e| e == "rs")) {
             let verb = stem(&file);
-            let visible = if verb == name { "pub mod shared" } else { &format!("pub mod {verb}") };
+            // A verb may be a word of the language: `move`.
+            let visible = if verb == name { "pub mod shared" } else { &format!("pub mod r#{verb}") };
             let _ = writeln!(inner, "    #[path = {:?}]\n    {visible};", file.display().to_string());
             if verb != name {
-                let _ = writeln!(table, "    {name}::{verb}::TOOL,");
+                let _ = writeln!(table, "    {name}::r#{verb}::TOOL,");
             }
         }
         let _ = writeln!(modules, "/// The `{name}` tools.\npub mod {name} {{\n{inner}}}");

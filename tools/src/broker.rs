@@ -298,12 +298,22 @@ impl Broker {
             Ok(begun) => begun,
             Err(error) => return self.refused(call, error).await,
         };
-        let result = blocking(move || {
+        let (ticket, limit) = change.bounds();
+        let mut work = std::pin::pin!(blocking(move || {
             let result = change.go();
             drop(hold);
             result
-        })
-        .await;
+        }));
+        let result = match tokio::time::timeout(limit, &mut work).await {
+            Ok(result) => result,
+            Err(_) => {
+                // Its end is awaited: nothing is done any more when the caller hears of it.
+                tokio::task::spawn_blocking(move || ticket.end());
+                work.await.map_err(|e| {
+                    CallError::new(ErrorCode::Timeout, format!("cut off when its time was over: {e}"))
+                })
+            }
+        };
         let outcome = outcome(result.as_ref().map(|finished| finished.summary.as_str()));
         let end = self.audit.append(Entry::End { of: audit, outcome }, Need::Soon).await;
         if let Err(error) = end {

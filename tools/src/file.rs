@@ -269,7 +269,14 @@ impl Place {
         Ok(Some(Existing { facts: Facts::of(&stat), content, identity: identity(&stat) }))
     }
 
-    fn stat(&self) -> Result<Option<Stat>, CallError> {
+    /// Owner and group of the directory.
+    pub fn owner(&self) -> Result<(u32, u32), CallError> {
+        let stat = rustix::fs::fstat(&self.folder).map_err(|e| error(&self.path, e))?;
+        Ok((stat.st_uid, stat.st_gid))
+    }
+
+    /// The facts of what is there now, whatever it is; a symbolic link is not followed.
+    pub fn stat(&self) -> Result<Option<Stat>, CallError> {
         match rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
@@ -333,6 +340,72 @@ impl Place {
         }
         std::mem::forget(remove_draft);
         rustix::fs::fsync(&self.folder).map_err(at)
+    }
+
+    /// Make a directory here, durably, with these permissions and the owner of the one that it is in.
+    pub fn make_directory(&self, mode: u32) -> Result<(), CallError> {
+        let at = |e: Errno| error(&self.path, e);
+        let (uid, gid) = self.owner()?;
+        rustix::fs::mkdirat(&self.folder, &self.name, Mode::from_raw_mode(0o700)).map_err(|e| match e {
+            Errno::EXIST => self.moved(),
+            e => at(e),
+        })?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty()).map_err(at)?;
+        let owner = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+        rustix::fs::fchown(&made, Some(owner.0), Some(owner.1)).map_err(at)?;
+        rustix::fs::fchmod(&made, Mode::from_raw_mode(mode)).map_err(at)?;
+        rustix::fs::fsync(&self.folder).map_err(at)
+    }
+
+    /// Remove the directory here, durably; one that is not empty stays.
+    pub fn remove_directory(&self) -> Result<(), CallError> {
+        rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::REMOVEDIR).map_err(|e| match e {
+            Errno::NOTEMPTY | Errno::EXIST => CallError::new(
+                ErrorCode::Conflict,
+                format!("{} is not empty; remove what is in it first", self.path.display()),
+            ),
+            e => error(&self.path, e),
+        })?;
+        rustix::fs::fsync(&self.folder).map_err(|e| error(&self.path, e))
+    }
+
+    /// Give what is here another name, durably; nothing is replaced (renameat2(2), `RENAME_NOREPLACE`).
+    pub fn rename(&self, to: &Self) -> Result<(), CallError> {
+        rustix::fs::renameat_with(&self.folder, &self.name, &to.folder, &to.name, RenameFlags::NOREPLACE)
+            .map_err(|e| match e {
+                Errno::EXIST => CallError::new(
+                    ErrorCode::Conflict,
+                    format!("{} exists; move or remove it first", to.path.display()),
+                ),
+                Errno::XDEV => CallError::invalid(format!(
+                    "{} is on another disk than {}; write it there and remove it here",
+                    to.path.display(),
+                    self.path.display()
+                )),
+                e => error(&self.path, e),
+            })?;
+        rustix::fs::fsync(&to.folder).map_err(|e| error(&to.path, e))?;
+        rustix::fs::fsync(&self.folder).map_err(|e| error(&self.path, e))
+    }
+
+    /// Set permissions and owner of what is here, a file or a directory.
+    pub fn set_facts(&self, mode: u32, uid: u32, gid: u32) -> Result<(), CallError> {
+        let at = |e: Errno| error(&self.path, e);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let open = rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty()).map_err(at)?;
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&open).map_err(at)?.st_mode);
+        if !matches!(kind, FileType::RegularFile | FileType::Directory) {
+            let (path, kind) = (self.path.display(), kind_name(kind));
+            return Err(CallError::denied(format!(
+                "{path} is a {kind}; only files and directories are changed"
+            )));
+        }
+        let owner = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+        rustix::fs::fchown(&open, Some(owner.0), Some(owner.1)).map_err(at)?;
+        // After the owner: a change of that takes bits away.
+        rustix::fs::fchmod(&open, Mode::from_raw_mode(mode)).map_err(at)?;
+        rustix::fs::fsync(&open).map_err(at)
     }
 
     /// Remove the file that was found, durably.

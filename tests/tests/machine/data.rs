@@ -15,6 +15,21 @@ fn a_write_is_taken_back_and_what_must_not_be_touched_is_not() -> Result<()> {
     appliance.json(&["undo", &done["audit"].to_string(), "--why", "test"])?;
     let gone = appliance.ctl(&["tools", "call", "fs.read", "path=/data/note.txt"])?;
     ensure!(gone.status.code() == Some(5), "the file should be gone: {}", said(&gone));
+    let made =
+        appliance.json(&["tools", "call", "fs.mkdir", "path=/data/folder", "mode=0750", "--why", "test"])?;
+    let facts = appliance.json(&["tools", "call", "fs.stat", "path=/data/folder"])?;
+    let facts = facts["result"].to_string();
+    ensure!(
+        facts.contains("\"mode\":\"0750\"") && facts.contains("\"uid\":0"),
+        "not as it should be: {facts}"
+    );
+    appliance.json(&["undo", &made["audit"].to_string(), "--why", "test"])?;
+    let gone = appliance.ctl(&["tools", "call", "fs.stat", "path=/data/folder"])?;
+    ensure!(gone.status.code() == Some(5), "the directory should be gone: {}", said(&gone));
+    let stopped = appliance.json(&["tools", "call", "service.stop", "name=netd", "--why", "test"])?;
+    ensure!(appliance.service("netd")?["state"] == "stopped", "netd was not stopped: {stopped}");
+    appliance.json(&["undo", &stopped["audit"].to_string(), "--why", "test"])?;
+    ensure!(appliance.service("netd")?["state"] == "running", "netd was not started again");
     let twice = appliance.ctl(&["undo", &done["audit"].to_string(), "--why", "test"])?;
     ensure!(!twice.status.success(), "the same write was taken back twice");
 

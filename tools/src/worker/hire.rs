@@ -195,6 +195,11 @@ impl Workshop {
 }
 
 impl Prepared {
+    /// Names its worker, and how long that may take for the change.
+    pub fn bounds(&self) -> (Ticket, Duration) {
+        (Ticket { shop: self.worker.shop.clone(), job: self.worker.job }, self.worker.limit)
+    }
+
     /// Make the change.
     pub fn go(self) -> Result<Finished, CallError> {
         packet::send(&self.worker.conversation, &Told::Go, None)?;

@@ -1,21 +1,21 @@
 //! `disk.directory`
 
-use crate::reach::{Needs, Paths, Way};
-use rustix::thread::CapabilitySet;
 use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Look};
 use crate::file;
+use crate::reach::{Needs, Paths, Way};
 use crate::tool::process::shared::human_bytes;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Files that are counted before it stops.
 const MAX_SEEN: u64 = 500_000;

@@ -1,10 +1,59 @@
 //! What the file tools share.
 
-use aios_abi::CallError;
+use crate::reach::{Needs, Paths, Way};
+use crate::undo::Kept;
+use aios_abi::{CallError, ErrorCode};
+use aios_unit::SyscallGroup;
 use jiff::Timestamp;
 use rustix::fs::{FileType, Stat};
+use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
+use std::path::Path;
+
+/// What it takes to change a file of anybody's and leave it to its owner.
+pub(crate) const CHANGES: Needs = Needs::NOTHING
+    .capabilities(
+        CapabilitySet::CHOWN
+            .union(CapabilitySet::DAC_OVERRIDE)
+            .union(CapabilitySet::DAC_READ_SEARCH)
+            .union(CapabilitySet::FOWNER),
+    )
+    .calls(&[SyscallGroup::Ownership]);
+
+/// The directory of a file: that is what changes when a file is made, replaced, moved or removed.
+pub(crate) fn directory_of(path: &str) -> Paths {
+    Path::new(path).parent().map(|folder| vec![(Way::Change, folder.into())]).unwrap_or_default()
+}
+
+/// A note for undo, as JSON.
+pub(crate) fn keep(note: &impl Serialize, content: Option<Vec<u8>>) -> Kept {
+    // These types always encode; without its note an undo refuses.
+    Kept { note: serde_json::to_string(note).unwrap_or_default(), content }
+}
+
+/// What [`keep`] wrote.
+pub(crate) fn kept<T: DeserializeOwned>(kept: &Kept) -> Result<T, CallError> {
+    serde_json::from_str(&kept.note)
+        .map_err(|e| CallError::failed(format!("the undo data cannot be read ({e}); nothing was undone")))
+}
+
+/// Undoing would destroy what somebody did since.
+pub(crate) fn changed_since(path: &str, what: &str) -> CallError {
+    let text = format!("{path} was {what} since; undoing would destroy that, so nothing was done");
+    CallError::new(ErrorCode::Conflict, text)
+}
+
+/// Permission bits from octal digits. Bits that give away the owner's rights are refused.
+pub(crate) fn mode_from(text: &str) -> Result<u32, CallError> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        Ok(mode) if mode <= 0o7777 => Err(CallError::denied(format!(
+            "mode {text} gives more than reading, writing and executing; leave out the bits 7000"
+        ))),
+        _ => Err(CallError::invalid(format!("`{text}` is no mode; write octal digits such as 0644"))),
+    }
+}
 
 /// What kind of thing a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]

@@ -1,14 +1,14 @@
 //! `fs.list`
 
-use crate::reach::{Needs, Paths, Way};
-use rustix::thread::CapabilitySet;
 use super::shared::{Kind, mode_text, modified};
 use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Look};
 use crate::file;
+use crate::reach::{Needs, Paths, Way};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use rustix::fs::{AtFlags, Dir, FileType, OFlags};
+use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

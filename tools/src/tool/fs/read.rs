@@ -1,13 +1,13 @@
 //! `fs.read`
 
-use crate::reach::{Needs, Paths, Way};
-use rustix::thread::CapabilitySet;
 use super::shared::{base64, mode_text};
 use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Look};
 use crate::file;
+use crate::reach::{Needs, Paths, Way};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
+use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Seek, SeekFrom};

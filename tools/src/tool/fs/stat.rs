@@ -1,14 +1,14 @@
 //! `fs.stat`
 
-use crate::reach::{Needs};
-use rustix::thread::CapabilitySet;
 use super::shared::{Kind, mode_text, modified};
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Declaration, Look};
+use crate::declaration::{Declaration, Look, no_paths};
 use crate::file;
+use crate::reach::Needs;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use rustix::fs::FileType;
+use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,19 +1,16 @@
 //! `fs.write`
 
-use crate::reach::{Needs, Paths, Way};
-use rustix::thread::CapabilitySet;
-use aios_unit::SyscallGroup;
-use super::shared::unbase64;
+use super::shared::{CHANGES, changed_since, directory_of, keep, kept, mode_from, unbase64};
 use crate::ctx::Ctx;
-use crate::declaration::{Undo, Change, Declaration, Make, Preview};
+use crate::declaration::{Change, Declaration, Make, Preview, Undo};
 use crate::file::{self, Existing, Facts, Place};
 use crate::policy::Target;
+use crate::reach::Paths;
 use crate::undo::Kept;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, ErrorCode, who::Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// Bytes of a diff in a dry run.
 const MAX_DIFF: usize = 64 * 1024;
@@ -106,7 +103,7 @@ pub static TOOL: &Declaration = &Declaration {
             r#"{"path":"/data/run.sh","content":"hi","mode":"0755"}"#,
         ),
     ],
-    needs: Needs::NOTHING.capabilities(OWNERSHIP).calls(&[SyscallGroup::Ownership]),
+    needs: CHANGES,
     code: &Make { paths, prepare, summary, undo: Some(Undo { paths: undo_paths, run: undo }) },
 };
 
@@ -114,16 +111,6 @@ pub static TOOL: &Declaration = &Declaration {
 fn paths(args: &Args) -> Paths {
     directory_of(&args.path)
 }
-
-fn directory_of(path: &str) -> Paths {
-    Path::new(path).parent().map(|folder| vec![(Way::Change, folder.into())]).unwrap_or_default()
-}
-
-/// What it takes to replace a file of anybody's and leave it to its owner.
-const OWNERSHIP: CapabilitySet = CapabilitySet::CHOWN
-    .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::DAC_READ_SEARCH)
-    .union(CapabilitySet::FOWNER);
 
 struct Write {
     place: Place,
@@ -167,24 +154,20 @@ fn prepare(ctx: &Ctx, args: Args) -> Result<Write, CallError> {
             file::MAX_CHANGED
         )));
     }
-    let asked = args.mode.as_deref().map(parse_mode).transpose()?;
+    // Who has the directory has what is new in it.
+    let owner = place.owner()?;
+    let asked = args.mode.as_deref().map(mode_from).transpose()?;
     let facts = match &before {
         Some(before) => Facts { mode: asked.unwrap_or(before.facts.mode), ..before.facts },
         None => Facts {
             mode: asked.unwrap_or(0o644),
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
+            uid: owner.0,
+            gid: owner.1,
             accessed: (0, 0),
             modified: (0, 0),
         },
     };
     Ok(Write { place, before, content, facts })
-}
-
-fn parse_mode(text: &str) -> Result<u32, CallError> {
-    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| {
-        CallError::invalid(format!("`mode` = `{text}` is not an octal number up to 0777, such as 0644"))
-    })
 }
 
 impl Change for Write {
@@ -215,11 +198,7 @@ impl Change for Write {
             after: hash(&self.content),
             after_facts: (self.facts.mode, self.facts.uid, self.facts.gid),
         };
-        Some(Kept {
-            // This type always encodes; without its note an undo refuses.
-            note: serde_json::to_string(&note).unwrap_or_default(),
-            content: self.before.as_ref().map(|before| before.content.clone()),
-        })
+        Some(keep(&note, self.before.as_ref().map(|before| before.content.clone())))
     }
 
     fn apply(&mut self, _ctx: &Ctx) -> Result<Written, CallError> {
@@ -271,29 +250,19 @@ fn summary(written: &Written) -> String {
     }
 }
 
-fn note(kept: &Kept) -> Result<Note, CallError> {
-    serde_json::from_str(&kept.note)
-        .map_err(|e| CallError::failed(format!("the undo data cannot be read ({e}); nothing was undone")))
+fn undo_paths(data: &Kept) -> Result<Paths, CallError> {
+    kept::<Note>(data).map(|note| directory_of(&note.path))
 }
 
-fn undo_paths(kept: &Kept) -> Result<Paths, CallError> {
-    note(kept).map(|note| directory_of(&note.path))
-}
-
-fn undo(ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
-    let note = note(kept)?;
+fn undo(ctx: &Ctx, data: &Kept) -> Result<String, CallError> {
+    let note: Note = kept(data)?;
     let place = file::place(&ctx.policy, &ctx.caller, &note.path)?;
     let now = place.existing()?;
-    let changed = |what: &str| {
-        Err(CallError::new(
-            ErrorCode::Conflict,
-            format!("{} was {what} since; undoing would destroy that, so nothing was done", note.path),
-        ))
-    };
+    let changed = |what: &str| Err(changed_since(&note.path, what));
     let as_written = |now: &Existing| {
         hash(&now.content) == note.after && (now.facts.mode, now.facts.uid, now.facts.gid) == note.after_facts
     };
-    match (now, &note.before, &kept.content) {
+    match (now, &note.before, &data.content) {
         // It was interrupted before it was made, or this undo was, after it was carried out.
         (None, None, _) => Ok(format!("{} does not exist, as before", note.path)),
         (Some(now), Some(before), Some(content))

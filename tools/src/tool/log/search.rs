@@ -1,15 +1,15 @@
 //! `log.search`
 
-use crate::reach::{Asks, Needs};
-use rustix::thread::CapabilitySet;
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Declaration, Look};
+use crate::declaration::{Declaration, Look, no_paths};
+use crate::reach::{Asks, Needs};
 use crate::stored;
 use crate::tool::service::shared::logs;
 use aios_abi::service::LogLine;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use jiff::Timestamp;
+use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! `memory.info`
 
-use crate::reach::{Needs};
 use super::shared::{Pressure, pressure};
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Declaration, Look};
+use crate::declaration::{Declaration, Look, no_paths};
+use crate::reach::Needs;
 use crate::tool::process::shared::human_bytes;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};

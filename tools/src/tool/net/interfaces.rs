@@ -1,13 +1,13 @@
 //! `net.interfaces`
 
-use crate::reach::{Needs};
-use aios_unit::Family;
 use super::shared::dump;
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Declaration, Look};
+use crate::declaration::{Declaration, Look, no_paths};
+use crate::reach::Needs;
 use crate::tool::process::shared::human_bytes;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
+use aios_unit::Family;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, State};
 use schemars::JsonSchema;

@@ -1,14 +1,14 @@
 //! `net.listen`
 
-use crate::reach::{Needs};
-use rustix::thread::CapabilitySet;
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Declaration, Look};
+use crate::declaration::{Declaration, Look, no_paths};
+use crate::reach::Needs;
 use crate::tool::process::shared::users;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use procfs::net::{TcpState, UdpState};
 use procfs::process::{FDTarget, all_processes};
+use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;

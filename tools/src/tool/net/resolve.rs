@@ -1,8 +1,8 @@
 //! `net.resolve`
 
-use crate::reach::{Asks, Needs};
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Declaration, Look};
+use crate::declaration::{Declaration, Look, no_paths};
+use crate::reach::{Asks, Needs};
 use aios_abi::net::{AddressFamily, NetReply, NetRequest};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};

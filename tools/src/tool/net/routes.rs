@@ -1,12 +1,12 @@
 //! `net.routes`
 
-use crate::reach::{Needs};
-use aios_unit::Family;
 use super::shared::dump;
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Declaration, Look};
+use crate::declaration::{Declaration, Look, no_paths};
+use crate::reach::Needs;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
+use aios_unit::Family;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage};

@@ -1,8 +1,8 @@
 //! `pkg.list`
 
-use crate::reach::{Needs};
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Declaration, Look};
+use crate::declaration::{Declaration, Look, no_paths};
+use crate::reach::Needs;
 use crate::tool::process::shared::human_bytes;
 use aios_abi::tool::{Component, Effect};
 use aios_abi::{CallError, paths, who::Role};

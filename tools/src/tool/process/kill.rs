@@ -1,15 +1,15 @@
 //! `process.kill`
 
-use crate::reach::{Needs};
-use rustix::thread::CapabilitySet;
 use super::list::KERNEL_THREAD;
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Change, Declaration, Make, Preview};
+use crate::declaration::{Change, Declaration, Make, Preview, no_paths};
 use crate::policy::Target;
+use crate::reach::Needs;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, ErrorCode, who::Role};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal as KernelSignal, pidfd_open, pidfd_send_signal};
+use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;

@@ -1,9 +1,9 @@
 //! `process.list`
 
-use crate::reach::{Needs};
 use super::shared::{human_bytes, users};
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Declaration, Look};
+use crate::declaration::{Declaration, Look, no_paths};
+use crate::reach::Needs;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use procfs::process::{Process, all_processes};

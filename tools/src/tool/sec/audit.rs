@@ -1,12 +1,12 @@
 //! `sec.audit`
 
-use crate::reach::{Asks, Needs};
-use rustix::thread::CapabilitySet;
 use super::shared::{CHECKS, Check, Verdict};
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Declaration, Look};
+use crate::declaration::{Declaration, Look, no_paths};
+use crate::reach::{Asks, Needs};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
+use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

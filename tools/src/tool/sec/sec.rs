@@ -422,7 +422,10 @@ mod tests {
         let of = |names: &[&str]| as_root(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(), 6);
         let because = "log is a part of init, without its power";
         assert_eq!(of(&["log"]), (Verdict::Pass, format!("of 6 services run as root: log; {because}")));
-        assert_eq!(of(&["log", "web"]), (Verdict::Warn, format!("of 6 services run as root: log, web; {because}")));
+        assert_eq!(
+            of(&["log", "web"]),
+            (Verdict::Warn, format!("of 6 services run as root: log, web; {because}"))
+        );
         assert_eq!(of(&[]), (Verdict::Pass, "none of 6 services runs as root".into()));
     }
 }

@@ -1,9 +1,9 @@
 //! `service.list`
 
-use crate::reach::{Asks, Needs};
 use super::shared::{Service, all};
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Declaration, Look};
+use crate::declaration::{Declaration, Look, no_paths};
+use crate::reach::{Asks, Needs};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;

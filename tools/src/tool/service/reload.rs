@@ -1,10 +1,10 @@
 //! `service.reload`
 
-use crate::reach::{Asks, Needs};
 use super::shared::{Service, ask, one, unexpected};
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Change, Declaration, Make, Preview};
+use crate::declaration::{Change, Declaration, Make, Preview, no_paths};
 use crate::policy::Target;
+use crate::reach::{Asks, Needs};
 use aios_abi::service::{InitReply, InitRequest};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};

@@ -1,12 +1,12 @@
 //! `service.security`
 
-use crate::reach::{Needs};
-use rustix::thread::CapabilitySet;
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Declaration, Look};
+use crate::declaration::{Declaration, Look, no_paths};
+use crate::reach::Needs;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use aios_unit::{Loaded, Users, exposure};
+use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -89,7 +89,9 @@ fn score(loaded: &Loaded, name: Option<&str>) -> Result<Scores, CallError> {
     if let (Some(name), true) = (name, found.is_empty()) {
         let known: Vec<&str> = loaded.units.iter().map(|unit| unit.name.as_str()).collect();
         let known = known.join(", ");
-        return Err(CallError::not_found(format!("no service file is in force for \"{name}\"; there are: {known}")));
+        return Err(CallError::not_found(format!(
+            "no service file is in force for \"{name}\"; there are: {known}"
+        )));
     }
     found.sort_by_key(|(_, exposure)| std::cmp::Reverse(exposure.tenths));
     let checks = match found.as_slice() {

@@ -1,8 +1,8 @@
 //! `system.info`
 
-use crate::reach::{Asks, Needs};
 use crate::ctx::Ctx;
-use crate::declaration::{no_paths, Declaration, Look};
+use crate::declaration::{Declaration, Look, no_paths};
+use crate::reach::{Asks, Needs};
 use crate::tool::memory::shared::{Pressure, pressure};
 use crate::tool::process::shared::human_bytes;
 use aios_abi::tool::Effect;
