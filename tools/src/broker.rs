@@ -119,13 +119,15 @@ impl Broker {
     }
 
     /// Remove what changes left behind that were cut off with the broker before this one.
-    pub async fn tidy(&self) {
+    pub async fn tidy(self: &Arc<Self>) {
         let cut_off = std::mem::take(&mut *self.cut_off.lock().unwrap_or_else(PoisonError::into_inner));
         for saved in cut_off {
             let Some(tool) = tool::by_name(&saved.tool) else { continue };
             if !matches!(saved.target, Target::File(_)) {
                 continue;
             }
+            // What is being changed again cleans up behind the change before it.
+            let Ok(_hold) = self.hold(&saved.target) else { continue };
             let (ticket, sources) = (self.workshop.ticket(), self.sources.clone());
             let brief = self.brief(tool, Caller::broker(), UNDO_TIMEOUT, None);
             let target = saved.target.to_string();
@@ -258,8 +260,7 @@ impl Broker {
             () = tokio::time::sleep(limit) => late(tool),
             () = way.cancelled.notified() => CallError::new(ErrorCode::Cancelled, "cancelled by the caller"),
         };
-        // Off the thread that serves others: the workshop may be busy.
-        tokio::task::spawn_blocking(move || ticket.end());
+        ticket.end_aside();
         Err(error)
     }
 
@@ -308,7 +309,7 @@ impl Broker {
             Ok(result) => result,
             Err(_) => {
                 // Its end is awaited: nothing is done any more when the caller hears of it.
-                tokio::task::spawn_blocking(move || ticket.end());
+                ticket.end_aside();
                 work.await.map_err(|e| {
                     CallError::new(ErrorCode::Timeout, format!("cut off when its time was over: {e}"))
                 })

@@ -284,6 +284,11 @@ impl Place {
         }
     }
 
+    /// The same of something that must be there.
+    pub fn present(&self) -> Result<Stat, CallError> {
+        self.stat()?.ok_or_else(|| CallError::not_found(format!("{} does not exist", self.path.display())))
+    }
+
     /// Give the file this content, at once and durably: it is written beside it and then renamed, so a
     /// power cut leaves the old file or the new one. `before` is what was found; if it is not there
     /// any more, nothing is done.
@@ -309,8 +314,7 @@ impl Place {
         file.write_all(content).map_err(|e| named(&self.path, &e))?;
         let made = rustix::fs::fstat(&file).map_err(at)?;
         if (made.st_uid, made.st_gid) != (facts.uid, facts.gid) {
-            let owner = (rustix::fs::Uid::from_raw(facts.uid), rustix::fs::Gid::from_raw(facts.gid));
-            rustix::fs::fchown(&file, Some(owner.0), Some(owner.1)).map_err(at)?;
+            own(&file, facts.uid, facts.gid).map_err(at)?;
         }
         rustix::fs::fchmod(&file, Mode::from_raw_mode(facts.mode)).map_err(at)?;
         if times {
@@ -344,18 +348,13 @@ impl Place {
 
     /// Make a directory here, durably, with these permissions and the owner of the one that it is in.
     pub fn make_directory(&self, mode: u32) -> Result<(), CallError> {
-        let at = |e: Errno| error(&self.path, e);
         let (uid, gid) = self.owner()?;
         rustix::fs::mkdirat(&self.folder, &self.name, Mode::from_raw_mode(0o700)).map_err(|e| match e {
             Errno::EXIST => self.moved(),
-            e => at(e),
+            e => error(&self.path, e),
         })?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty()).map_err(at)?;
-        let owner = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
-        rustix::fs::fchown(&made, Some(owner.0), Some(owner.1)).map_err(at)?;
-        rustix::fs::fchmod(&made, Mode::from_raw_mode(mode)).map_err(at)?;
-        rustix::fs::fsync(&self.folder).map_err(at)
+        self.set_facts(mode, uid, gid)?;
+        rustix::fs::fsync(&self.folder).map_err(|e| error(&self.path, e))
     }
 
     /// Remove the directory here, durably; one that is not empty stays.
@@ -401,8 +400,7 @@ impl Place {
                 "{path} is a {kind}; only files and directories are changed"
             )));
         }
-        let owner = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
-        rustix::fs::fchown(&open, Some(owner.0), Some(owner.1)).map_err(at)?;
+        own(&open, uid, gid).map_err(at)?;
         // After the owner: a change of that takes bits away.
         rustix::fs::fchmod(&open, Mode::from_raw_mode(mode)).map_err(at)?;
         rustix::fs::fsync(&open).map_err(at)
@@ -417,7 +415,8 @@ impl Place {
         rustix::fs::fsync(&self.folder).map_err(|e| error(&self.path, e))
     }
 
-    fn moved(&self) -> CallError {
+    /// It is not any more what it was a moment ago.
+    pub fn moved(&self) -> CallError {
         CallError::new(
             ErrorCode::Conflict,
             format!("{} was changed by someone else at this moment; nothing was done", self.path.display()),
@@ -435,6 +434,11 @@ impl Place {
         let hash = blake3::hash(self.name.as_bytes()).to_hex();
         format!(".aios-{}.tmp", hash.get(..16).unwrap_or_default()).into()
     }
+}
+
+/// Give an open file to this user and group.
+fn own(file: impl AsFd, uid: u32, gid: u32) -> Result<(), Errno> {
+    rustix::fs::fchown(file, Some(rustix::fs::Uid::from_raw(uid)), Some(rustix::fs::Gid::from_raw(gid)))
 }
 
 /// Changes with every write and with every replacement.

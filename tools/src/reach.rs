@@ -8,7 +8,7 @@ use aios_abi::service::InitRequest;
 use aios_unit::{Family, SyscallGroup};
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What every call of a tool needs, whatever its arguments are.
 #[derive(Debug, Clone, Copy)]
@@ -131,6 +131,11 @@ pub enum Way {
 
 /// The paths that a call's arguments name.
 pub type Paths = Vec<(Way, PathBuf)>;
+
+/// The directory of a file: that is what changes when the file is made, replaced, moved or removed.
+pub fn directory_of(path: impl AsRef<Path>) -> Paths {
+    path.as_ref().parent().map(|folder| vec![(Way::Change, folder.into())]).unwrap_or_default()
+}
 
 /// A question to others, on its way through the broker.
 #[derive(Debug, Serialize, Deserialize)]

@@ -87,8 +87,7 @@ impl Change for Run {
     fn save(&self) -> Option<Kept> {
         let changed = !self.wanted.is(&self.before);
         let note = Note { name: self.before.name.clone(), wanted: self.wanted, changed };
-        // This type always encodes; without its note an undo refuses.
-        Some(Kept { note: serde_json::to_string(&note).unwrap_or_default(), content: None })
+        Some(Kept::new(&note, None))
     }
 
     fn apply(&mut self, ctx: &Ctx) -> Result<Outcome, CallError> {
@@ -126,8 +125,7 @@ pub(crate) fn summary(done: &Outcome) -> String {
 pub(crate) const UNDO: Undo = Undo { paths: |_| Ok(Vec::new()), run: undo };
 
 fn undo(ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
-    let note: Note = serde_json::from_str(&kept.note)
-        .map_err(|e| CallError::failed(format!("the undo data cannot be read ({e}); nothing was undone")))?;
+    let note: Note = kept.read()?;
     if !note.changed {
         return Ok(format!("nothing had been changed: {} is as it was", note.name));
     }

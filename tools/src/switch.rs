@@ -4,34 +4,24 @@ use crate::ctx::Ctx;
 use crate::declaration::{Change, Preview, Undo};
 use crate::file::{self, Existing, Facts, Place};
 use crate::policy::Target;
-use crate::reach::{Asks, Needs, Paths, Way};
+use crate::reach::{Asks, Needs, Paths, directory_of};
+use crate::tool::fs::shared::CHANGES;
 use crate::tool::service::shared::{Service, ask, one, unexpected};
 use crate::undo::Kept;
 use aios_abi::service::{InitReply, InitRequest};
 use aios_abi::{CallError, ErrorCode};
-use aios_unit::SyscallGroup;
-use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// The list, one name a line.
 const LIST: &str = "/data/config/services/disabled";
 
 /// What switching takes: the list is root's.
-pub(crate) const NEEDS: Needs = Needs::NOTHING
-    .capabilities(
-        CapabilitySet::CHOWN
-            .union(CapabilitySet::DAC_OVERRIDE)
-            .union(CapabilitySet::DAC_READ_SEARCH)
-            .union(CapabilitySet::FOWNER),
-    )
-    .calls(&[SyscallGroup::Ownership])
-    .asks(&[Asks::InitToAct]);
+pub(crate) const NEEDS: Needs = CHANGES.asks(&[Asks::InitToAct]);
 
 /// The list's directory, in which it is replaced.
 pub(crate) fn paths<T>(_: &T) -> Paths {
-    Path::new(LIST).parent().map(|folder| vec![(Way::Change, folder.into())]).unwrap_or_default()
+    directory_of(LIST)
 }
 
 /// What a person wants of the boot.
@@ -126,9 +116,7 @@ impl Change for Switch {
     }
 
     fn save(&self) -> Option<Kept> {
-        let note = Note { name: self.before.name.clone(), before: self.present() };
-        // This type always encodes; without its note an undo refuses.
-        Some(Kept { note: serde_json::to_string(&note).unwrap_or_default(), content: None })
+        Some(Kept::new(&Note { name: self.before.name.clone(), before: self.present() }, None))
     }
 
     fn apply(&mut self, ctx: &Ctx) -> Result<Switched, CallError> {
@@ -157,8 +145,7 @@ pub(crate) fn summary(done: &Switched) -> String {
 pub(crate) const UNDO: Undo = Undo { paths: |kept| Ok(paths(kept)), run: undo };
 
 fn undo(ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
-    let note: Note = serde_json::from_str(&kept.note)
-        .map_err(|e| CallError::failed(format!("the undo data cannot be read ({e}); nothing was undone")))?;
+    let note: Note = kept.read()?;
     let mut switch = prepare(ctx, &note.name, note.before)
         .map_err(|e| CallError::new(ErrorCode::Conflict, format!("{e}; nothing was undone")))?;
     Ok(summary(&switch.apply(ctx)?))

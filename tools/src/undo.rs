@@ -7,7 +7,7 @@
 
 use crate::policy::Target;
 use aios_abi::{CallError, ErrorCode};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -40,6 +40,20 @@ pub struct Kept {
     pub note: String,
     /// Bytes that it wants back, such as the content that a file had.
     pub content: Option<Vec<u8>>,
+}
+
+impl Kept {
+    /// A note and bytes.
+    pub fn new(note: &impl Serialize, content: Option<Vec<u8>>) -> Self {
+        // A tool's note always encodes; without it an undo refuses.
+        Self { note: serde_json::to_string(note).unwrap_or_default(), content }
+    }
+
+    /// The note.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, CallError> {
+        serde_json::from_str(&self.note)
+            .map_err(|e| CallError::failed(format!("the undo data cannot be read ({e}); nothing was undone")))
+    }
 }
 
 /// The directory of undo data.

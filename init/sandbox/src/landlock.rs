@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 /// Execute a file.
 pub const EXECUTE: u64 = 1;
 /// Open a file for writing.
-pub const WRITE_FILE: u64 = 1 << 1;
+const WRITE_FILE: u64 = 1 << 1;
 /// Open a file for reading.
 pub const READ_FILE: u64 = 1 << 2;
 /// List a directory.
@@ -60,8 +60,6 @@ const SCOPES_SINCE: i64 = 6;
 pub struct Effects {
     /// Rights to files that exist only where a rule gives them.
     pub files: u64,
-    /// Rights to ports that exist only where a rule gives them.
-    pub network: u64,
     /// Effects on others that are out of reach.
     pub scoped: u64,
 }
@@ -76,7 +74,7 @@ impl Effects {
         }
         let known = KNOWN_SINCE.iter().filter(|(since, _)| *since <= version);
         let files = known.fold(0, |all, (_, rights)| all | rights);
-        Some(Self { files, network: 0, scoped: if version < SCOPES_SINCE { 0 } else { scoped } })
+        Some(Self { files, scoped: if version < SCOPES_SINCE { 0 } else { scoped } })
     }
 }
 

@@ -118,7 +118,9 @@ fn verdicts(calls: &Calls) -> BTreeMap<u32, Verdict> {
         put(group(one), Verdict::Always(if wanted { ALLOW } else { REFUSE }));
     }
     if calls.groups.contains(&SyscallGroup::Namespaces) {
-        put(&[libc::SYS_clone], Verdict::Always(ALLOW));
+        if calls.processes {
+            put(&[libc::SYS_clone], Verdict::Always(ALLOW));
+        }
     } else {
         // The C library uses clone when there is no clone3, not when it is refused.
         put(&[libc::SYS_clone3], Verdict::Always(UNKNOWN));

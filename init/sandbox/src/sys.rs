@@ -107,7 +107,7 @@ pub(crate) fn landlock_version() -> i64 {
 }
 
 pub(crate) fn landlock_create(effects: Effects) -> Result<OwnedFd, Errno> {
-    let ruleset = Ruleset { files: effects.files, network: effects.network, scoped: effects.scoped };
+    let ruleset = Ruleset { files: effects.files, network: 0, scoped: effects.scoped };
     // SAFETY: the structure has this size and outlives the call; an older kernel takes it as long as what it does not
     // know is zero. The descriptor is new and owned by nobody else.
     unsafe {

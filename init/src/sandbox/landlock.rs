@@ -56,7 +56,7 @@ pub(super) fn rules(unit: &Unit) -> Option<Rules> {
 impl Rules {
     /// In the new process: make the rules known to the kernel. What is not there needs no rule.
     pub(crate) fn make(&self) -> Result<Ruleset, Errno> {
-        let effects = Effects { files: self.restricted, network: 0, scoped: self.scoped };
+        let effects = Effects { files: self.restricted, scoped: self.scoped };
         let ruleset = Ruleset::new(effects)?;
         let system = SYSTEM.iter().map(|path| (*path, READ));
         let devices = DEVICES.iter().map(|path| (*path, DEVICE));

@@ -5,7 +5,7 @@ use super::{Answer, Job, Said, Told, Work, packet};
 use crate::ctx::{Ctx, House};
 use crate::declaration::{Declaration, Finished, Started};
 use crate::policy::Policy;
-use crate::reach::{Needs, Paths, Question, Way};
+use crate::reach::{Needs, Paths, Question, Way, directory_of};
 use crate::{file, tool};
 use aios_abi::CallError;
 use aios_abi::tool::Progress;
@@ -107,9 +107,7 @@ fn run(
     let paths = match &job.work {
         Work::Call { args } => tool.code.paths(args)?,
         Work::Undo(kept) => tool.code.undo_paths(kept)?,
-        Work::Tidy { target } => {
-            Path::new(target).parent().map(|folder| vec![(Way::Change, folder.into())]).unwrap_or_default()
-        }
+        Work::Tidy { target } => directory_of(target),
     };
     enter(tool, &paths, &job.policy, job.limit_ms).map_err(|(what, errno)| {
         CallError::failed(format!("{} was not started: {what}: {}", tool.name, std::io::Error::from(errno)))
@@ -145,8 +143,8 @@ pub type Failure = (&'static str, Errno);
 pub fn enter(tool: &Declaration, paths: &Paths, policy: &Policy, limit_ms: u32) -> Result<(), Failure> {
     let at = |what: &'static str| move |errno: Errno| (what, errno);
     let needs = &tool.needs;
-    // What is to be allowed is found while everything can be found.
     let own = rustix::thread::capabilities(None).map_err(at("its capabilities are not known"))?.permitted;
+    // What is to be allowed is found while everything can be found.
     let rules = match needs.looks_into_processes {
         // By hand there is no power to look anywhere with.
         true if !own.contains(CapabilitySet::SYS_ADMIN) => None,
@@ -204,8 +202,7 @@ fn seal(paths: &Paths, policy: &Policy) -> Result<(), Errno> {
     if secret.is_empty() && kept.is_empty() {
         return Ok(());
     }
-    aios_sandbox::unshare(UnshareFlags::NEWNS)?;
-    mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    own_mounts()?;
     let nothing = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     for place in &secret {
         match place.is_dir() {
@@ -222,12 +219,17 @@ fn seal(paths: &Paths, policy: &Policy) -> Result<(), Errno> {
     Ok(())
 }
 
+/// A mount namespace, out of which nothing gets.
+fn own_mounts() -> Result<(), Errno> {
+    aios_sandbox::unshare(UnshareFlags::NEWNS)?;
+    mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+}
+
 /// A root directory with `/proc`, and copies of the files that the tool reads.
 fn enclose(needs: &Needs) -> Result<(), Errno> {
     const AT: &str = "/tmp";
     let io = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
-    aios_sandbox::unshare(UnshareFlags::NEWNS)?;
-    mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    own_mounts()?;
     mount(c"tmpfs", AT, c"tmpfs", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, c"size=1M")?;
     let root = Path::new(AT);
     std::fs::create_dir(root.join("proc")).map_err(io)?;

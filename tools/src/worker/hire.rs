@@ -102,6 +102,11 @@ impl Ticket {
     pub fn end(&self) {
         self.shop.kill(self.job);
     }
+
+    /// The same off the thread that serves others: the workshop may be busy.
+    pub fn end_aside(self) {
+        tokio::task::spawn_blocking(move || self.end());
+    }
 }
 
 impl Workshop {
@@ -156,7 +161,7 @@ impl Workshop {
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(std::io::Error::from)?;
         let Brief { tool, caller, policy, limit, progress } = brief;
-        let limit_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        let limit_ms = milliseconds(limit);
         let job = Job { id: ticket.job, tool: tool.number, caller, policy, limit_ms, work };
         ticket.shop.order(&Order::Job(Box::new(job)), Some(&theirs))?;
         Ok(Worker {
@@ -281,8 +286,7 @@ impl Worker {
     }
 
     fn call<P: Protocol>(&self, client: &Client<P>, request: P::Request) -> Result<P::Reply, CallError> {
-        let meta =
-            Meta::why(self.tool).deadline_ms(u32::try_from(self.limit.as_millis()).unwrap_or(u32::MAX));
+        let meta = Meta::why(self.tool).deadline_ms(milliseconds(self.limit));
         Handle::current().block_on(client.call(meta, request))
     }
 }
@@ -293,6 +297,10 @@ impl Drop for Worker {
             self.shop.kill(self.job);
         }
     }
+}
+
+fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// What a caller hears when a call's time is over.

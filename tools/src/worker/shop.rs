@@ -20,23 +20,33 @@ const MOST: usize = 64;
 /// Processes that wait for a job: making one takes as long as doing it.
 const SPARE: usize = 2;
 
+/// A process that has not been collected yet.
+struct Process {
+    pid: Pid,
+    handle: OwnedFd,
+    slot: Option<Slot>,
+}
+
+impl Process {
+    /// How it ended, once it did; then its number is no longer its own.
+    fn end(&self, wait: WaitIdOptions) -> rustix::io::Result<Option<WaitIdStatus>> {
+        waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED | wait)
+    }
+}
+
 /// A process that waits for a job.
 struct Spare {
-    pid: Pid,
-    process: OwnedFd,
-    slot: Option<Slot>,
+    process: Process,
     /// The job comes over this.
     line: OwnedFd,
 }
 
-/// A worker that has not been collected yet.
+/// A process that has one.
 struct Worker {
     job: u64,
     /// The connection that ordered it.
     client: u64,
-    pid: Pid,
-    process: OwnedFd,
-    slot: Option<Slot>,
+    process: Process,
     /// Its end of the conversation: the last word is the workshop's.
     conversation: OwnedFd,
 }
@@ -84,8 +94,8 @@ impl Shop {
             aios_abi::daemon::alive();
         }
         let everyone = std::iter::once(listener.as_fd())
-            .chain(self.workers.iter().map(|worker| worker.process.as_fd()))
-            .chain(self.spares.iter().map(|spare| spare.process.as_fd()))
+            .chain(self.workers.iter().map(|worker| worker.process.handle.as_fd()))
+            .chain(self.spares.iter().map(|spare| spare.process.handle.as_fd()))
             .chain(self.clients.iter().map(|client| client.socket.as_fd()));
         let mut polled: Vec<PollFd<'_>> =
             everyone.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
@@ -122,8 +132,7 @@ impl Shop {
         }
         for (index, _) in spares.iter().enumerate().rev().filter(|(_, ready)| **ready) {
             let spare = self.spares.swap_remove(index);
-            let _ = waitid(WaitId::Pid(spare.pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-            spare.slot.into_iter().for_each(|slot| self.slots.give_back(slot));
+            self.lost(spare.process, WaitIdOptions::NOHANG);
         }
         spoke.into_iter().for_each(|number| self.listen(number));
         if strangers.contains(&true) {
@@ -140,9 +149,15 @@ impl Shop {
         let how = Cloning { cgroup: directory.as_ref().map(AsFd::as_fd), sibling: false };
         let pid = aios_sandbox::fork(how, theirs.as_fd(), hand::wait)?;
         // Until it is collected its number is its own.
-        let process = pidfd_open(pid, PidfdFlags::empty())?;
-        self.spares.push(Spare { pid, process, slot, line });
+        let handle = pidfd_open(pid, PidfdFlags::empty())?;
+        self.spares.push(Spare { process: Process { pid, handle, slot }, line });
         Ok(())
+    }
+
+    /// Somebody ended a process while it waited.
+    fn lost(&mut self, process: Process, wait: WaitIdOptions) {
+        let _ = process.end(wait);
+        self.slots.give_back(process.slot);
     }
 
     fn accept(&mut self, listener: &OwnedFd) {
@@ -182,52 +197,47 @@ impl Shop {
         }
         let id = job.id;
         let given = loop {
-            let Some(Spare { pid, process, mut slot, line }) = self.spares.pop() else {
+            let Some(Spare { mut process, line }) = self.spares.pop() else {
                 match self.make_spare() {
                     Ok(()) => continue,
                     Err(e) => break Err(format!("no process could be made for it: {e}")),
                 }
             };
-            if let Some(slot) = &mut slot {
+            if let Some(slot) = &mut process.slot {
                 slot.limit(tool::by_number(job.tool).map_or(Needs::NOTHING.memory, |tool| tool.needs.memory));
             }
             match packet::send(&line, &job, Some(conversation.as_fd())) {
-                Ok(()) => break Ok((pid, process, slot)),
-                // Somebody ended it while it waited; it is collected here, and another one does the job.
-                Err(_) => {
-                    let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
-                    slot.into_iter().for_each(|slot| self.slots.give_back(slot));
-                }
+                Ok(()) => break Ok(process),
+                // Another one does the job.
+                Err(_) => self.lost(process, WaitIdOptions::empty()),
             }
         };
         match given {
-            Ok((pid, process, slot)) => {
-                self.workers.push(Worker { job: id, client, pid, process, slot, conversation });
-            }
+            Ok(process) => self.workers.push(Worker { job: id, client, process, conversation }),
             Err(why) => ended(&conversation, &why),
         }
     }
 
     fn collect(&mut self, index: usize) {
         let Some(worker) = self.workers.get_mut(index) else { return };
-        match waitid(WaitId::Pid(worker.pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+        match worker.process.end(WaitIdOptions::NOHANG) {
             Ok(None) => return,
             // One that ended well has said so itself.
             Ok(Some(status)) if status.exit_status() == Some(0) => {}
-            Ok(Some(status)) => match worker.slot.as_mut().is_some_and(Slot::starved) {
+            Ok(Some(status)) => match worker.process.slot.as_mut().is_some_and(Slot::starved) {
                 true => ended(&worker.conversation, "it was killed: it took more memory than its tool may"),
                 false => ended(&worker.conversation, &how(&status)),
             },
             Err(e) => ended(&worker.conversation, &format!("it is lost: {}", std::io::Error::from(e))),
         }
         let worker = self.workers.swap_remove(index);
-        worker.slot.into_iter().for_each(|slot| self.slots.give_back(slot));
+        self.slots.give_back(worker.process.slot);
     }
 }
 
 fn kill(worker: &Worker) {
     // One that has ended already does not mind.
-    let _ = rustix::process::pidfd_send_signal(&worker.process, Signal::KILL);
+    let _ = rustix::process::pidfd_send_signal(&worker.process.handle, Signal::KILL);
 }
 
 /// The last word of a worker that had none.

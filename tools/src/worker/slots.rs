@@ -66,8 +66,8 @@ impl Slots {
     }
 
     /// Nobody is in it any more.
-    pub(super) fn give_back(&mut self, slot: Slot) {
-        self.free.push(slot);
+    pub(super) fn give_back(&mut self, slot: Option<Slot>) {
+        self.free.extend(slot);
     }
 }
 

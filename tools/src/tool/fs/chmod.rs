@@ -1,14 +1,15 @@
 //! `fs.chmod`
 
-use super::shared::{CHANGES, changed_since, directory_of, keep, kept, mode_from};
+use super::shared::{CHANGES, changed_since, mode_from, place};
 use crate::ctx::Ctx;
 use crate::declaration::{Change, Declaration, Make, Preview, Undo};
-use crate::file::{self, Place};
+use crate::file::Place;
 use crate::policy::Target;
-use crate::reach::Paths;
+use crate::reach::{Paths, directory_of};
 use crate::undo::Kept;
 use aios_abi::tool::Effect;
-use aios_abi::{CallError, ErrorCode, who::Role};
+use aios_abi::{CallError, who::Role};
+use rustix::fs::Stat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -87,8 +88,8 @@ struct Note {
     after: Facts,
 }
 
-fn facts(place: &Place) -> Result<Option<Facts>, CallError> {
-    Ok(place.stat()?.map(|stat| (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid)))
+fn facts(stat: &Stat) -> Facts {
+    (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid)
 }
 
 fn prepare(ctx: &Ctx, args: Args) -> Result<Chmod, CallError> {
@@ -96,9 +97,8 @@ fn prepare(ctx: &Ctx, args: Args) -> Result<Chmod, CallError> {
         return Err(CallError::invalid("nothing is to be changed; give `mode`, `uid` or `gid`"));
     }
     let mode = args.mode.as_deref().map(mode_from).transpose()?;
-    let place = file::place(&ctx.policy, &ctx.caller, args.path.trim_end_matches('/'))?;
-    let gone = || CallError::new(ErrorCode::NotFound, format!("{} does not exist", place.path.display()));
-    let before = facts(&place)?.ok_or_else(gone)?;
+    let place = place(ctx, &args.path)?;
+    let before = facts(&place.present()?);
     let after = (mode.unwrap_or(before.0), args.uid.unwrap_or(before.1), args.gid.unwrap_or(before.2));
     Ok(Chmod { place, before, after })
 }
@@ -124,7 +124,7 @@ impl Change for Chmod {
 
     fn save(&self) -> Option<Kept> {
         let path = self.place.path.display().to_string();
-        Some(keep(&Note { path, before: self.before, after: self.after }, None))
+        Some(Kept::new(&Note { path, before: self.before, after: self.after }, None))
     }
 
     fn apply(&mut self, _ctx: &Ctx) -> Result<Set, CallError> {
@@ -139,13 +139,13 @@ fn summary(set: &Set) -> String {
 }
 
 fn undo_paths(data: &Kept) -> Result<Paths, CallError> {
-    kept::<Note>(data).map(|note| directory_of(&note.path))
+    data.read::<Note>().map(|note| directory_of(&note.path))
 }
 
 fn undo(ctx: &Ctx, data: &Kept) -> Result<String, CallError> {
-    let note: Note = kept(data)?;
-    let place = file::place(&ctx.policy, &ctx.caller, &note.path)?;
-    match facts(&place)? {
+    let note: Note = data.read()?;
+    let place = place(ctx, &note.path)?;
+    match place.stat()?.as_ref().map(facts) {
         None => Err(changed_since(&note.path, "removed")),
         Some(now) if now == note.before => Ok(format!("{} has {}, as before", note.path, words(now))),
         Some(now) if now == note.after => {

@@ -1,15 +1,15 @@
 //! What the file tools share.
 
-use crate::reach::{Needs, Paths, Way};
-use crate::undo::Kept;
+use crate::ctx::Ctx;
+use crate::file::{self, Place};
+use crate::reach::Needs;
 use aios_abi::{CallError, ErrorCode};
 use aios_unit::SyscallGroup;
 use jiff::Timestamp;
 use rustix::fs::{FileType, Stat};
 use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
-use serde::{Serialize, de::DeserializeOwned};
-use std::path::Path;
+use serde::Serialize;
 
 /// What it takes to change a file of anybody's and leave it to its owner.
 pub(crate) const CHANGES: Needs = Needs::NOTHING
@@ -21,21 +21,9 @@ pub(crate) const CHANGES: Needs = Needs::NOTHING
     )
     .calls(&[SyscallGroup::Ownership]);
 
-/// The directory of a file: that is what changes when a file is made, replaced, moved or removed.
-pub(crate) fn directory_of(path: &str) -> Paths {
-    Path::new(path).parent().map(|folder| vec![(Way::Change, folder.into())]).unwrap_or_default()
-}
-
-/// A note for undo, as JSON.
-pub(crate) fn keep(note: &impl Serialize, content: Option<Vec<u8>>) -> Kept {
-    // These types always encode; without its note an undo refuses.
-    Kept { note: serde_json::to_string(note).unwrap_or_default(), content }
-}
-
-/// What [`keep`] wrote.
-pub(crate) fn kept<T: DeserializeOwned>(kept: &Kept) -> Result<T, CallError> {
-    serde_json::from_str(&kept.note)
-        .map_err(|e| CallError::failed(format!("the undo data cannot be read ({e}); nothing was undone")))
+/// Where something is to be changed; a directory may be named with a slash at the end.
+pub(crate) fn place(ctx: &Ctx, path: &str) -> Result<Place, CallError> {
+    file::place(&ctx.policy, &ctx.caller, path.trim_end_matches('/'))
 }
 
 /// Undoing would destroy what somebody did since.

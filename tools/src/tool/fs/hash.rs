@@ -4,6 +4,7 @@ use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Look};
 use crate::file;
 use crate::reach::{Needs, Paths, Way};
+use aios_abi::audit::hex;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use rustix::thread::CapabilitySet;
@@ -75,7 +76,6 @@ fn run(ctx: &Ctx, args: Args) -> Result<Hashes, CallError> {
         let percent = u8::try_from(size.saturating_mul(100).checked_div(whole).unwrap_or(0)).ok();
         ctx.progress("reading", percent.filter(|percent| *percent <= 100));
     }
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     Ok(Hashes {
         path: found.path.display().to_string(),
         size,

@@ -1,11 +1,11 @@
 //! `fs.mkdir`
 
-use super::shared::{CHANGES, changed_since, directory_of, keep, kept, mode_from};
+use super::shared::{CHANGES, changed_since, mode_from, place};
 use crate::ctx::Ctx;
 use crate::declaration::{Change, Declaration, Make, Preview, Undo};
 use crate::file::{self, Place};
 use crate::policy::Target;
-use crate::reach::Paths;
+use crate::reach::{Paths, directory_of};
 use crate::undo::Kept;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, ErrorCode, who::Role};
@@ -72,7 +72,7 @@ struct Note {
 
 fn prepare(ctx: &Ctx, args: Args) -> Result<Mkdir, CallError> {
     let mode = mode_from(&args.mode)?;
-    let place = file::place(&ctx.policy, &ctx.caller, args.path.trim_end_matches('/'))?;
+    let place = place(ctx, &args.path)?;
     match place.stat()? {
         None => Ok(Mkdir { place, mode }),
         Some(there) => {
@@ -96,7 +96,7 @@ impl Change for Mkdir {
     }
 
     fn save(&self) -> Option<Kept> {
-        Some(keep(&Note { path: self.place.path.display().to_string() }, None))
+        Some(Kept::new(&Note { path: self.place.path.display().to_string() }, None))
     }
 
     fn apply(&mut self, _ctx: &Ctx) -> Result<Made, CallError> {
@@ -110,12 +110,12 @@ fn summary(made: &Made) -> String {
 }
 
 fn undo_paths(data: &Kept) -> Result<Paths, CallError> {
-    kept::<Note>(data).map(|note| directory_of(&note.path))
+    data.read::<Note>().map(|note| directory_of(&note.path))
 }
 
 fn undo(ctx: &Ctx, data: &Kept) -> Result<String, CallError> {
-    let note: Note = kept(data)?;
-    let place = file::place(&ctx.policy, &ctx.caller, &note.path)?;
+    let note: Note = data.read()?;
+    let place = place(ctx, &note.path)?;
     match place.stat()?.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
         None => Ok(format!("{} does not exist, as before", note.path)),
         Some(FileType::Directory) => {

@@ -1,11 +1,11 @@
 //! `fs.move`
 
-use super::shared::{CHANGES, changed_since, directory_of, keep, kept};
+use super::shared::{CHANGES, changed_since, place};
 use crate::ctx::Ctx;
 use crate::declaration::{Change, Declaration, Make, Preview, Undo};
-use crate::file::{self, Place};
+use crate::file::Place;
 use crate::policy::Target;
-use crate::reach::Paths;
+use crate::reach::{Paths, directory_of};
 use crate::undo::Kept;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, ErrorCode, who::Role};
@@ -69,19 +69,13 @@ struct Note {
     identity: (u64, u64),
 }
 
-fn place(ctx: &Ctx, path: &str) -> Result<Place, CallError> {
-    file::place(&ctx.policy, &ctx.caller, path.trim_end_matches('/'))
-}
-
 fn identity(place: &Place) -> Result<Option<(u64, u64)>, CallError> {
     Ok(place.stat()?.map(|stat| (stat.st_dev, stat.st_ino)))
 }
 
 fn prepare(ctx: &Ctx, args: Args) -> Result<Move, CallError> {
     let (from, to) = (place(ctx, &args.from)?, place(ctx, &args.to)?);
-    if from.stat()?.is_none() {
-        return Err(CallError::new(ErrorCode::NotFound, format!("{} does not exist", from.path.display())));
-    }
+    from.present()?;
     if to.stat()?.is_some() {
         let text = format!("{} exists; move or remove it first", to.path.display());
         return Err(CallError::new(ErrorCode::Conflict, text));
@@ -104,7 +98,7 @@ impl Change for Move {
     fn save(&self) -> Option<Kept> {
         let identity = identity(&self.from).ok().flatten()?;
         let (from, to) = (self.from.path.display().to_string(), self.to.path.display().to_string());
-        Some(keep(&Note { from, to, identity }, None))
+        Some(Kept::new(&Note { from, to, identity }, None))
     }
 
     fn apply(&mut self, _ctx: &Ctx) -> Result<Moved, CallError> {
@@ -118,11 +112,11 @@ fn summary(moved: &Moved) -> String {
 }
 
 fn undo_paths(data: &Kept) -> Result<Paths, CallError> {
-    kept::<Note>(data).map(|note| [directory_of(&note.from), directory_of(&note.to)].concat())
+    data.read::<Note>().map(|note| [directory_of(&note.from), directory_of(&note.to)].concat())
 }
 
 fn undo(ctx: &Ctx, data: &Kept) -> Result<String, CallError> {
-    let note: Note = kept(data)?;
+    let note: Note = data.read()?;
     let (from, to) = (place(ctx, &note.from)?, place(ctx, &note.to)?);
     match (identity(&from)?, identity(&to)?) {
         // It was interrupted before it was made, or this undo was, after it was carried out.

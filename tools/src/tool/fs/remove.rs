@@ -1,14 +1,14 @@
 //! `fs.remove`
 
-use super::shared::{CHANGES, changed_since, directory_of, keep, kept};
+use super::shared::{CHANGES, changed_since, place};
 use crate::ctx::Ctx;
 use crate::declaration::{Change, Declaration, Make, Preview, Undo};
-use crate::file::{self, Existing, Facts, Place};
+use crate::file::{Existing, Facts, Place};
 use crate::policy::Target;
-use crate::reach::Paths;
+use crate::reach::{Paths, directory_of};
 use crate::undo::Kept;
 use aios_abi::tool::Effect;
-use aios_abi::{CallError, ErrorCode, who::Role};
+use aios_abi::{CallError, who::Role};
 use rustix::fs::FileType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -75,12 +75,11 @@ struct Note {
 }
 
 fn prepare(ctx: &Ctx, args: Args) -> Result<Remove, CallError> {
-    let place = file::place(&ctx.policy, &ctx.caller, args.path.trim_end_matches('/'))?;
-    let gone = || CallError::new(ErrorCode::NotFound, format!("{} does not exist", place.path.display()));
-    let stat = place.stat()?.ok_or_else(gone)?;
+    let place = place(ctx, &args.path)?;
+    let stat = place.present()?;
     let what = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => What::Directory(Facts::of(&stat)),
-        _ => What::File(place.existing()?.ok_or_else(gone)?),
+        _ => What::File(place.existing()?.ok_or_else(|| place.moved())?),
     };
     Ok(Remove { place, what })
 }
@@ -105,9 +104,9 @@ impl Change for Remove {
         let path = self.place.path.display().to_string();
         Some(match &self.what {
             What::File(file) => {
-                keep(&Note { path, directory: false, facts: file.facts }, Some(file.content.clone()))
+                Kept::new(&Note { path, directory: false, facts: file.facts }, Some(file.content.clone()))
             }
-            What::Directory(facts) => keep(&Note { path, directory: true, facts: *facts }, None),
+            What::Directory(facts) => Kept::new(&Note { path, directory: true, facts: *facts }, None),
         })
     }
 
@@ -135,12 +134,12 @@ fn summary(removed: &Removed) -> String {
 }
 
 fn undo_paths(data: &Kept) -> Result<Paths, CallError> {
-    kept::<Note>(data).map(|note| directory_of(&note.path))
+    data.read::<Note>().map(|note| directory_of(&note.path))
 }
 
 fn undo(ctx: &Ctx, data: &Kept) -> Result<String, CallError> {
-    let note: Note = kept(data)?;
-    let place = file::place(&ctx.policy, &ctx.caller, &note.path)?;
+    let note: Note = data.read()?;
+    let place = place(ctx, &note.path)?;
     if note.directory {
         return match place.stat()?.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
             None => {

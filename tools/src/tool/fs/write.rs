@@ -1,11 +1,11 @@
 //! `fs.write`
 
-use super::shared::{CHANGES, changed_since, directory_of, keep, kept, mode_from, unbase64};
+use super::shared::{CHANGES, changed_since, mode_from, unbase64};
 use crate::ctx::Ctx;
 use crate::declaration::{Change, Declaration, Make, Preview, Undo};
 use crate::file::{self, Existing, Facts, Place};
 use crate::policy::Target;
-use crate::reach::Paths;
+use crate::reach::{Paths, directory_of};
 use crate::undo::Kept;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, ErrorCode, who::Role};
@@ -198,7 +198,7 @@ impl Change for Write {
             after: hash(&self.content),
             after_facts: (self.facts.mode, self.facts.uid, self.facts.gid),
         };
-        Some(keep(&note, self.before.as_ref().map(|before| before.content.clone())))
+        Some(Kept::new(&note, self.before.as_ref().map(|before| before.content.clone())))
     }
 
     fn apply(&mut self, _ctx: &Ctx) -> Result<Written, CallError> {
@@ -251,11 +251,11 @@ fn summary(written: &Written) -> String {
 }
 
 fn undo_paths(data: &Kept) -> Result<Paths, CallError> {
-    kept::<Note>(data).map(|note| directory_of(&note.path))
+    data.read::<Note>().map(|note| directory_of(&note.path))
 }
 
 fn undo(ctx: &Ctx, data: &Kept) -> Result<String, CallError> {
-    let note: Note = kept(data)?;
+    let note: Note = data.read()?;
     let place = file::place(&ctx.policy, &ctx.caller, &note.path)?;
     let now = place.existing()?;
     let changed = |what: &str| Err(changed_since(&note.path, what));
