@@ -4,7 +4,8 @@ use crate::audit::{Log, Need};
 use crate::caller::Caller;
 use crate::ctx::{Ctx, House};
 use crate::declaration::{Declaration, Finished, Started, finish};
-use crate::policy::{Ask, Policy, Target};
+use crate::judge::{Case, Judge};
+use crate::policy::{Policy, Target};
 use crate::reach::Question;
 use crate::worker::Answer;
 use crate::worker::hire::{Begun, Brief, Prepared, Sources, Workshop, late};
@@ -15,7 +16,8 @@ use aios_abi::client::Client;
 use aios_abi::net::Net;
 use aios_abi::service::Init;
 use aios_abi::tool::{CallDone, Effect, Progress, ToolReply, ToolRequest};
-use aios_abi::{CallError, ErrorCode, who::Role};
+use aios_abi::{CallError, ErrorCode};
+use aios_policy::UNDO;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,8 +30,6 @@ const MAX_RUNNING: u32 = 32;
 const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Time limit of an undo.
 const UNDO_TIMEOUT: Duration = Duration::from_secs(30);
-/// Name of an undo where a tool's name is expected.
-const UNDO: &str = "undo";
 
 /// Where the broker keeps its things, and whom it works with.
 pub struct Setup<'a> {
@@ -52,6 +52,7 @@ pub struct Setup<'a> {
 /// The broker.
 pub struct Broker {
     policy: Policy,
+    judge: Arc<Judge>,
     workshop: Arc<Workshop>,
     sources: Sources,
     audit: Log,
@@ -80,6 +81,14 @@ impl Way {
         Self { caller, meta, progress: None, cancelled: Arc::default() }
     }
 
+    fn has_reason(&self) -> bool {
+        !self.meta.why.trim().is_empty()
+    }
+
+    fn case(&self, tool: &'static Declaration, dry_run: bool) -> Case<'_> {
+        Case { caller: &self.caller, tool, reason: self.has_reason(), dry_run }
+    }
+
     fn record(&self, tool: &str, effect: Effect, args: String) -> CallRecord {
         CallRecord {
             tool: tool.into(),
@@ -100,11 +109,13 @@ impl Broker {
             .map_err(|e| CallError::failed(format!("{}: {e}", setup.data.display())))?;
         let (audit, interrupted) = Log::open(setup.data, setup.version, setup.boot_id)?;
         let undo = undo::Store::open(setup.data.join("undo"))?;
+        let judge = Arc::new(Judge::open(setup.data)?);
         let cut_off = interrupted.into_iter().filter_map(|seq| undo.load(seq).ok()).collect();
         Ok(Self {
             policy: setup.policy,
             workshop: setup.workshop,
-            sources: Sources { init: setup.init, net: setup.net, audit: audit.clone() },
+            sources: Sources { init: setup.init, net: setup.net, audit: audit.clone(), judge: judge.clone() },
+            judge,
             cut_off: Mutex::new(cut_off),
             audit,
             undo,
@@ -129,7 +140,7 @@ impl Broker {
             // What is being changed again cleans up behind the change before it.
             let Ok(_hold) = self.hold(&saved.target) else { continue };
             let (ticket, sources) = (self.workshop.ticket(), self.sources.clone());
-            let brief = self.brief(tool, Caller::broker(), UNDO_TIMEOUT, None);
+            let brief = self.brief(tool, Caller::broker(), true, UNDO_TIMEOUT, None);
             let target = saved.target.to_string();
             if let Err(error) = blocking(move || Workshop::tidy(&ticket, sources, brief, target)).await {
                 tracing::warn!("what a change left behind was not removed: {error}");
@@ -189,9 +200,7 @@ impl Broker {
             return self.refused(call, error).await;
         };
         let call = way.record(tool.name, tool.effect, redact::for_audit(&args, &tool.code.args_schema()));
-        let (caller, why) = (&way.caller, &way.meta.why);
-        let ask = Ask { caller, tool: tool.name, least: tool.role, effect: tool.effect, why, dry_run };
-        if let Err(error) = self.policy.may_call(&ask) {
+        if let Err(error) = self.judge.may_call(&way.case(tool, dry_run)) {
             return self.refused(call, error).await;
         }
         let _turn = match self.turn().await {
@@ -199,10 +208,15 @@ impl Broker {
             Err(error) => return self.refused(call, error).await,
         };
         let limit = Duration::from_millis(tool.timeout_ms.into());
+        let size = args.len();
         match self.start(tool, &way, args, limit).await {
             Ok(Begun::Done(finished)) => self.looked(call, finished).await,
-            Ok(Begun::Prepared(change)) if dry_run => self.previewed(call, &way.caller, *change).await,
-            Ok(Begun::Prepared(change)) => self.clone().change(call, *change, &way.caller).await,
+            Ok(Begun::Prepared(change)) if dry_run => {
+                self.previewed(call, &way.case(tool, true), *change).await
+            }
+            Ok(Begun::Prepared(change)) => {
+                self.clone().change(call, *change, &way.case(tool, false), size).await
+            }
             Err(error) => self.refused(call, error).await,
         }
     }
@@ -211,10 +225,11 @@ impl Broker {
         &self,
         tool: &'static Declaration,
         caller: Caller,
+        reason: bool,
         limit: Duration,
         progress: Option<mpsc::Sender<Progress>>,
     ) -> Brief {
-        Brief { tool, caller, policy: self.policy.clone(), limit, progress }
+        Brief { tool, caller, reason, policy: self.policy.clone(), limit, progress }
     }
 
     /// Write down that somebody was turned away who may not even ask.
@@ -246,7 +261,7 @@ impl Broker {
         args: String,
         limit: Duration,
     ) -> Result<Begun, CallError> {
-        let brief = self.brief(tool, way.caller.clone(), limit, way.progress.clone());
+        let brief = self.brief(tool, way.caller.clone(), way.has_reason(), limit, way.progress.clone());
         if tool.needs.in_broker {
             return in_broker(brief, &args);
         }
@@ -273,10 +288,10 @@ impl Broker {
     async fn previewed(
         &self,
         call: CallRecord,
-        caller: &Caller,
+        case: &Case<'_>,
         change: Prepared,
     ) -> Result<CallDone, CallError> {
-        if let Err(error) = self.policy.may_change(caller, &change.target) {
+        if let Err(error) = self.judge.may_change(case, &self.policy, &change.target, 0) {
             return self.refused(call, error).await;
         }
         let summary = format!("dry run: would {}", change.preview.would);
@@ -288,10 +303,14 @@ impl Broker {
         self: Arc<Self>,
         call: CallRecord,
         mut change: Prepared,
-        caller: &Caller,
+        case: &Case<'_>,
+        asked: usize,
     ) -> Result<CallDone, CallError> {
         let target = change.target.clone();
-        let hold = match self.policy.may_change(caller, &target).and_then(|()| self.hold(&target)) {
+        let replaced = change.kept.as_ref().and_then(|kept| kept.content.as_ref()).map_or(0, Vec::len);
+        let bytes = asked.saturating_add(replaced) as u64;
+        let allowed = self.judge.may_change(case, &self.policy, &target, bytes);
+        let hold = match allowed.and_then(|()| self.hold(&target)) {
             Ok(hold) => hold,
             Err(error) => return self.refused(call, error).await,
         };
@@ -359,15 +378,8 @@ impl Broker {
 
     async fn take_back(self: Arc<Self>, way: Way, seq: u64) -> Result<CallDone, CallError> {
         let call = way.record(UNDO, Effect::Reversible, format!("{{\"audit\":{seq}}}"));
-        let ask = Ask {
-            caller: &way.caller,
-            tool: UNDO,
-            least: Role::Operator,
-            effect: Effect::Reversible,
-            why: &way.meta.why,
-            dry_run: false,
-        };
-        if let Err(error) = self.policy.may_call(&ask) {
+        let reason = way.has_reason();
+        if let Err(error) = self.judge.may_undo(&way.caller, reason) {
             return self.refused(call, error).await;
         }
         let _turn = match self.turn().await {
@@ -381,7 +393,7 @@ impl Broker {
         };
         let caller = way.caller.clone();
         // An undo that was begun is carried through, whoever has gone meanwhile.
-        let result = blocking(move || this.undo_now(caller, seq)).await;
+        let result = blocking(move || this.undo_now(caller, reason, seq)).await;
         let outcome = outcome(result.as_ref().map(String::as_str));
         let entry = Entry::Undone { of: seq, call, outcome };
         let audit = self.audit.append(entry, Need::Soon).await;
@@ -392,7 +404,7 @@ impl Broker {
         Ok(CallDone { result, summary, audit: audit?, undoable: false })
     }
 
-    fn undo_now(self: &Arc<Self>, caller: Caller, seq: u64) -> Result<String, CallError> {
+    fn undo_now(self: &Arc<Self>, caller: Caller, reason: bool, seq: u64) -> Result<String, CallError> {
         let record = self
             .audit
             .record(seq)?
@@ -411,10 +423,11 @@ impl Broker {
         }
         let tool = tool::by_name(&call.tool)
             .ok_or_else(|| CallError::not_found(format!("this release has no tool {}", call.tool)))?;
-        caller.must_be(tool.role, format_args!("undo of {}", tool.name))?;
         let saved = self.undo.load(seq)?;
+        let case = Case { caller: &caller, tool, reason, dry_run: false };
+        self.judge.may_take_back(&case, &self.policy, &saved.target)?;
         let _hold = self.hold(&saved.target)?;
-        let brief = self.brief(tool, caller, UNDO_TIMEOUT, None);
+        let brief = self.brief(tool, caller, reason, UNDO_TIMEOUT, None);
         Workshop::undo(&self.workshop.ticket(), self.sources.clone(), brief, saved.kept)
     }
 

@@ -25,6 +25,13 @@ impl Caller {
         Self { by: "toold".into(), person: None, role: Role::Admin }
     }
 
+    /// What rules see of it.
+    pub fn subject(&self) -> aios_policy::Subject {
+        let alone = self.by == AGENT && self.person.is_none();
+        let person = self.person.as_ref().map(|person| person.name.clone());
+        aios_policy::Subject { by: self.by.clone(), person, role: self.role, alone }
+    }
+
     /// Whether the role is enough for this; the refusal says what would be.
     pub fn must_be(&self, least: Role, what: impl std::fmt::Display) -> Result<(), CallError> {
         if self.role >= least {

@@ -2,7 +2,8 @@
 //! of its own ([`crate::worker`]) that can do nothing but what the tool declared.
 
 use crate::caller::Caller;
-use crate::policy::Policy;
+use crate::judge::{PolicyAnswer, PolicyQuestion};
+use crate::policy::{Policy, Readable};
 use crate::reach::Question;
 use crate::worker::Answer;
 use aios_abi::audit::{Head, Record};
@@ -11,6 +12,7 @@ use aios_abi::service::{InitReply, InitRequest};
 use aios_abi::tool::Progress;
 use aios_abi::{CallError, ErrorCode};
 use std::future::Future;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What lies outside of a tool's process: the broker, and through it the other daemons.
@@ -100,6 +102,33 @@ impl Ctx {
     pub fn records(&self, from: u64, limit: u32) -> Result<(Vec<Record>, Head), CallError> {
         match self.house.ask(Question::Records { from, limit })? {
             Answer::Records(records, head) => Ok((records, *head)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Ask the judge about the policy.
+    pub fn policy(&self, question: PolicyQuestion) -> Result<PolicyAnswer, CallError> {
+        match self.house.ask(Question::Policy(question))? {
+            Answer::Policy(answer) => Ok(*answer),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Whether the caller may see what is at this real path: names and facts, but no content.
+    pub fn may_see(&self, path: &Path) -> Result<(), CallError> {
+        self.policy.may_see(path)?;
+        self.may_look(path, false)
+    }
+
+    /// Whether the caller may read this file, whose permission bits are these.
+    pub fn may_read(&self, file: &Readable<'_>, mode: u32) -> Result<(), CallError> {
+        self.policy.may_read(file)?;
+        self.may_look(file.path, mode & 0o004 == 0)
+    }
+
+    fn may_look(&self, path: &Path, private: bool) -> Result<(), CallError> {
+        match self.house.ask(Question::MayLook { path: path.into(), private })? {
+            Answer::MayLook => Ok(()),
             _ => Err(unexpected()),
         }
     }

@@ -1,9 +1,8 @@
 //! Files, safely: a path is resolved first, the policy decides on what it resolved to, and the work
 //! is done on that very descriptor (openat2(2)). Nothing here trusts the text of a path.
 
-use crate::caller::Caller;
 use crate::ctx::Ctx;
-use crate::policy::{Policy, Readable, Target};
+use crate::policy::{Policy, Readable};
 use aios_abi::{CallError, ErrorCode};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -124,10 +123,9 @@ pub fn open_for_reading(ctx: &Ctx, path: &str) -> Result<(File, Found), CallErro
     }
     let facts = Readable {
         path: &found.path,
-        mode: found.stat.st_mode,
         alias_of_secret: found.stat.st_nlink > 1 && is_secret(ctx, &found.stat),
     };
-    ctx.policy.may_read(&ctx.caller, &facts)?;
+    ctx.may_read(&facts, found.stat.st_mode)?;
     let file = File::from(found.open(OFlags::empty())?);
     Ok((file, found))
 }
@@ -205,9 +203,9 @@ pub struct Existing {
     identity: (u64, u64, i64, i64),
 }
 
-/// Resolve where to write. No symbolic link is followed on the way, and the policy has agreed to the
-/// real path when this returns.
-pub fn place(policy: &Policy, caller: &Caller, path: &str) -> Result<Place, CallError> {
+/// Resolve where to write. No symbolic link is followed on the way, and the real path is one where files may be written
+/// when this returns; whether this caller may, the broker decides before the change.
+pub fn place(policy: &Policy, path: &str) -> Result<Place, CallError> {
     let asked = absolute(path)?;
     if path.ends_with('/') {
         return Err(CallError::invalid(format!("{path} names a directory; name a file in it")));
@@ -225,7 +223,7 @@ pub fn place(policy: &Policy, caller: &Caller, path: &str) -> Result<Place, Call
     )
     .map_err(|e| error(parent, e))?;
     let path = real_path(&folder)?.join(name);
-    policy.may_change(caller, &Target::File(path.clone()))?;
+    policy.may_write(&path)?;
     Ok(Place { folder, name: name.into(), path })
 }
 

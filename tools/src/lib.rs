@@ -13,6 +13,7 @@ pub mod caller;
 pub mod ctx;
 pub mod declaration;
 pub mod file;
+pub mod judge;
 pub mod policy;
 pub mod reach;
 pub mod redact;

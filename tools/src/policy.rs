@@ -1,8 +1,8 @@
-//! What is allowed. Pure: it is asked, it answers, it touches nothing. Deny is the default.
+//! What no rule can allow, whoever asks: the parts of the file system. A worker holds itself to them, and its kernel's
+//! sandbox is made of them; who may do what within them the judge decides ([`crate::judge`]).
 
-use crate::caller::Caller;
-use aios_abi::tool::Effect;
-use aios_abi::{CallError, who::Role};
+use aios_abi::CallError;
+use aios_policy::Area;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -21,23 +21,6 @@ pub struct Policy {
     pub own_pid: u32,
 }
 
-/// What a call asks for, as far as authorisation goes.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
-    /// Who asks.
-    pub caller: &'a Caller,
-    /// What is to be called, by name.
-    pub tool: &'a str,
-    /// The least role that the tool asks for.
-    pub least: Role,
-    /// What the tool does to the machine.
-    pub effect: Effect,
-    /// The reason given.
-    pub why: &'a str,
-    /// Nothing will be changed.
-    pub dry_run: bool,
-}
-
 /// What a change is made to, after it was resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
@@ -54,6 +37,8 @@ pub enum Target {
     },
     /// A service, by name.
     Service(String),
+    /// The policy itself.
+    Policy,
 }
 
 impl std::fmt::Display for Target {
@@ -62,6 +47,7 @@ impl std::fmt::Display for Target {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Process { pid, .. } => write!(f, "process {pid}"),
             Self::Service(name) => write!(f, "service {name}"),
+            Self::Policy => f.write_str("the policy"),
         }
     }
 }
@@ -71,8 +57,6 @@ impl std::fmt::Display for Target {
 pub struct Readable<'a> {
     /// Its real path.
     pub path: &'a Path,
-    /// Permission bits.
-    pub mode: u32,
     /// The same file (by device and inode) has a second name among the secrets.
     pub alias_of_secret: bool,
 }
@@ -121,48 +105,26 @@ impl Policy {
         }
     }
 
-    /// Whether this caller may call this tool at all.
-    pub fn may_call(&self, ask: &Ask<'_>) -> Result<(), CallError> {
-        ask.caller.must_be(ask.least, ask.tool)?;
-        let changes = ask.effect != Effect::Read && !ask.dry_run;
-        if changes && ask.why.trim().is_empty() {
-            return Err(CallError::denied(format!(
-                "{} changes something, and a change needs a reason; give one in `why`",
-                ask.tool
-            )));
-        }
-        Ok(())
-    }
-
-    /// Whether this caller may change this.
-    pub fn may_change(&self, caller: &Caller, target: &Target) -> Result<(), CallError> {
-        match target {
-            Target::File(path) => self.may_write(caller, path),
-            Target::Process { pid: 1, .. } => {
-                Err(CallError::denied("process 1 is init: the machine ends when it ends"))
-            }
-            Target::Process { pid, kernel: true, .. } => {
-                Err(CallError::denied(format!("process {pid} is a thread of the kernel")))
-            }
-            // It may be ended, because init starts it again; halted it would only be silent.
-            Target::Process { pid, halt: true, .. } if *pid == self.own_pid => Err(CallError::denied(
-                format!("process {pid} is the tool broker itself: once halted, nobody could let it go on"),
-            )),
-            Target::Process { .. } | Target::Service(_) => Ok(()),
+    /// In which part of the file system this real path lies.
+    pub fn area(&self, path: &Path) -> Area {
+        let below = |places: &[PathBuf]| places.iter().any(|place| path.starts_with(place));
+        match path {
+            _ if below(&self.secret) => Area::Secret,
+            _ if below(&self.kept) => Area::Kept,
+            _ if below(&self.guarded) => Area::Guarded,
+            _ if self.writable.iter().any(|root| path.starts_with(root) && path != root) => Area::Open,
+            _ => Area::Fixed,
         }
     }
 
-    fn may_write(&self, caller: &Caller, path: &Path) -> Result<(), CallError> {
+    /// Whether a file may be written here by anybody: what no rule can allow. Who may, the judge decides.
+    pub fn may_write(&self, path: &Path) -> Result<(), CallError> {
         if let Some(place) = self.secret.iter().chain(&self.kept).find(|place| path.starts_with(place)) {
             return Err(CallError::denied(format!(
                 "{} is not writable: {} belongs to the appliance itself",
                 path.display(),
                 place.display()
             )));
-        }
-        if self.guarded.iter().any(|place| path.starts_with(place)) {
-            let what = format_args!("{} is configuration: to write it", path.display());
-            caller.must_be(Role::Admin, what)?;
         }
         if self.writable.iter().any(|root| path.starts_with(root) && path != root) {
             return Ok(());
@@ -183,8 +145,8 @@ impl Policy {
         Ok(())
     }
 
-    /// Whether this caller may read the content of this file.
-    pub fn may_read(&self, caller: &Caller, file: &Readable<'_>) -> Result<(), CallError> {
+    /// Whether the content of this file may be read by anybody: what no rule can allow.
+    pub fn may_read(&self, file: &Readable<'_>) -> Result<(), CallError> {
         self.may_see(file.path)?;
         if file.alias_of_secret {
             return Err(CallError::denied(format!(
@@ -201,14 +163,7 @@ impl Policy {
                 PROC_PID.join(", ")
             )));
         }
-        if file.mode & 0o004 != 0 {
-            return Ok(());
-        }
-        let (path, mode) = (file.path.display(), file.mode & 0o7777);
-        caller.must_be(
-            Role::Admin,
-            format_args!("{path} is not readable for everyone (mode {mode:04o}): to read it"),
-        )
+        Ok(())
     }
 }
 
@@ -225,113 +180,66 @@ fn of_a_process(path: &Path) -> Option<&Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Effect::{Irreversible, Read, Reversible};
-    use Role::{Admin, Approver, Operator, Viewer};
 
     fn policy() -> Policy {
         Policy::appliance(Path::new("/data/toold"), 77)
     }
 
-    fn caller(role: Role) -> Caller {
-        Caller { by: "test".into(), person: None, role }
-    }
-
     #[test]
-    fn role_effect_and_reason_decide_whether_a_tool_may_be_called() {
+    fn files_are_written_only_where_they_do_no_harm() {
         let table = [
-            // role, least, effect, why, dry run, allowed
-            (Viewer, Viewer, Read, "", false, true),
-            (Viewer, Operator, Read, "because", false, false),
-            (Viewer, Operator, Reversible, "because", false, false),
-            (Viewer, Operator, Reversible, "because", true, false),
-            (Operator, Operator, Reversible, "because", false, true),
-            (Operator, Operator, Reversible, "", false, false),
-            (Operator, Operator, Reversible, "  \t", false, false),
-            (Operator, Operator, Reversible, "", true, true),
-            (Operator, Admin, Irreversible, "because", false, false),
-            (Approver, Admin, Irreversible, "because", false, false),
-            (Admin, Admin, Irreversible, "because", false, true),
-            (Admin, Admin, Irreversible, "", false, false),
-            (Operator, Operator, Irreversible, "because", false, true),
+            ("/data/notes.txt", Area::Open),
+            ("/data/config/a.toml", Area::Guarded),
+            ("/data/config", Area::Guarded),
+            ("/data/hostname", Area::Guarded),
+            ("/data/configuration", Area::Open),
+            ("/tmp/x", Area::Open),
+            ("/run/x", Area::Open),
+            ("/data", Area::Fixed),
+            ("/tmp", Area::Fixed),
+            ("/tmpx/file", Area::Fixed),
+            ("/etc/passwd", Area::Fixed),
+            ("/etc/shadow", Area::Secret),
+            ("/usr/bin/aios-toold", Area::Fixed),
+            ("/proc/sys/kernel/panic", Area::Fixed),
+            ("/sys/power/state", Area::Fixed),
+            ("/data/toold/audit.redb", Area::Secret),
+            ("/data/console/users.redb", Area::Secret),
+            ("/data/agentd/x", Area::Secret),
+            ("/data/random-seed", Area::Secret),
+            ("/data/machine-id", Area::Kept),
+            ("/data/netd/lease", Area::Kept),
+            ("/run/aios/toold.sock", Area::Kept),
         ];
-        for (role, least, effect, why, dry_run, allowed) in table {
-            let ask = Ask { caller: &caller(role), tool: "a.b", least, effect, why, dry_run };
-            assert_eq!(policy().may_call(&ask).is_ok(), allowed, "{ask:?}");
+        for (path, area) in table {
+            let path = Path::new(path);
+            assert_eq!(policy().area(path), area, "{}", path.display());
+            let written = matches!(area, Area::Open | Area::Guarded);
+            assert_eq!(policy().may_write(path).is_ok(), written, "{}", path.display());
         }
     }
 
     #[test]
-    fn only_unprotected_targets_may_be_changed() {
-        let file = |path: &str| Target::File(path.into());
-        let process = |pid, kernel, halt| Target::Process { pid, kernel, halt };
+    fn secrets_are_never_readable() {
         let table = [
-            (file("/data/notes.txt"), true),
-            (file("/data/config/a.toml"), true),
-            (file("/tmp/x"), true),
-            (file("/run/x"), true),
-            (file("/data"), false),
-            (file("/tmp"), false),
-            (file("/tmpx/file"), false),
-            (file("/etc/passwd"), false),
-            (file("/etc/shadow"), false),
-            (file("/usr/bin/aios-toold"), false),
-            (file("/proc/sys/kernel/panic"), false),
-            (file("/sys/power/state"), false),
-            (file("/data/toold/audit.redb"), false),
-            (file("/data/console/users.redb"), false),
-            (file("/data/agentd/x"), false),
-            (file("/data/random-seed"), false),
-            (file("/data/machine-id"), false),
-            (file("/data/netd/lease"), false),
-            (file("/run/aios/toold.sock"), false),
-            (process(1, false, false), false),
-            (process(2, true, false), false),
-            (process(77, false, true), false),
-            (process(77, false, false), true),
-            (process(78, false, true), true),
-            (Target::Service("toold".into()), true),
+            ("/etc/os-release", false, true),
+            ("/etc/shadow", false, false),
+            ("/data/toold/audit.key", false, false),
+            ("/data/console/users.redb", false, false),
+            ("/data/private", false, true),
+            ("/tmp/innocent", true, false),
+            ("/proc/meminfo", false, true),
+            ("/proc/1/environ", false, false),
+            ("/proc/1/mem", false, false),
+            ("/proc/12/task/12/environ", false, false),
+            ("/proc/12/root/etc/shadow", false, false),
+            ("/proc/1/status", false, true),
+            ("/proc/kcore", false, false),
+            ("/sys/kernel/debug/x", false, false),
         ];
-        for (target, allowed) in table {
-            assert_eq!(policy().may_change(&caller(Admin), &target).is_ok(), allowed, "{target}");
-        }
-    }
-
-    #[test]
-    fn configuration_is_written_by_an_administrator_alone() {
-        for path in ["/data/config", "/data/config/services/x.toml", "/data/hostname"] {
-            let target = Target::File(path.into());
-            for role in [Viewer, Operator, Approver] {
-                assert!(policy().may_change(&caller(role), &target).is_err(), "{path} by {role:?}");
-            }
-            assert!(policy().may_change(&caller(Admin), &target).is_ok(), "{path}");
-        }
-        let other = Target::File("/data/configuration".into());
-        assert!(policy().may_change(&caller(Operator), &other).is_ok());
-    }
-
-    #[test]
-    fn secrets_are_never_readable_and_private_files_only_for_an_admin() {
-        let table = [
-            ("/etc/os-release", 0o644, false, Viewer, true),
-            ("/etc/shadow", 0o644, false, Admin, false),
-            ("/data/toold/audit.key", 0o600, false, Admin, false),
-            ("/data/console/users.redb", 0o644, false, Admin, false),
-            ("/data/private", 0o600, false, Viewer, false),
-            ("/data/private", 0o600, false, Operator, false),
-            ("/data/private", 0o600, false, Admin, true),
-            ("/tmp/innocent", 0o644, true, Admin, false),
-            ("/proc/meminfo", 0o444, false, Viewer, true),
-            ("/proc/1/environ", 0o400, false, Admin, false),
-            ("/proc/1/mem", 0o600, false, Admin, false),
-            ("/proc/12/task/12/environ", 0o444, false, Admin, false),
-            ("/proc/12/root/etc/shadow", 0o444, false, Admin, false),
-            ("/proc/1/status", 0o444, false, Viewer, true),
-            ("/proc/kcore", 0o400, false, Admin, false),
-            ("/sys/kernel/debug/x", 0o444, false, Admin, false),
-        ];
-        for (path, mode, alias_of_secret, role, allowed) in table {
-            let file = Readable { path: Path::new(path), mode, alias_of_secret };
-            assert_eq!(policy().may_read(&caller(role), &file).is_ok(), allowed, "{path} for {role:?}");
+        for (path, alias_of_secret, allowed) in table {
+            let file = Readable { path: Path::new(path), alias_of_secret };
+            assert_eq!(policy().may_read(&file).is_ok(), allowed, "{path}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A tool says nothing and gets nothing: no file can be opened, no socket made, no other process seen into, no program
 //! started, no power of root is there. What it needs it names, and a test tries what it did not name.
 
+use crate::judge::PolicyQuestion;
 use aios_abi::net::NetRequest;
 use aios_abi::service::InitRequest;
 use aios_unit::{Family, SyscallGroup};
@@ -45,6 +46,10 @@ pub enum Asks {
     Net,
     /// The broker's own chain of records.
     Audit,
+    /// The policy: what counts, and what would be decided.
+    Policy,
+    /// The policy, to set it.
+    PolicyToSet,
 }
 
 /// What a call of a tool that says nothing may take.
@@ -113,6 +118,10 @@ impl Needs {
             Question::Init(_) | Question::InitLater(_) => &[Asks::InitToAct],
             Question::Net(_) => &[Asks::Net],
             Question::Record(_) | Question::Records { .. } | Question::Verify => &[Asks::Audit],
+            Question::Policy(PolicyQuestion::Set(_)) => &[Asks::PolicyToSet],
+            Question::Policy(_) => &[Asks::Policy, Asks::PolicyToSet],
+            // It asks for a refusal.
+            Question::MayLook { .. } => return true,
         };
         needed.iter().any(|one| self.asks.contains(one))
     }
@@ -157,6 +166,15 @@ pub enum Question {
     },
     /// Whether the chain is whole.
     Verify,
+    /// About the policy.
+    Policy(PolicyQuestion),
+    /// Whether the caller may look at this file or directory.
+    MayLook {
+        /// Its real path.
+        path: PathBuf,
+        /// Its content is to be read, and not everybody may.
+        private: bool,
+    },
 }
 
 #[cfg(test)]
@@ -175,5 +193,8 @@ mod tests {
         let act = Needs::NOTHING.asks(&[Asks::InitToAct]);
         assert!(act.may_ask(&stop()) && !act.may_ask(&Question::Verify));
         assert!(Needs::NOTHING.asks(&[Asks::Audit]).may_ask(&Question::Record(1)));
+        let (show, set) = (PolicyQuestion::Show, PolicyQuestion::Set(String::new()));
+        let policy = Needs::NOTHING.asks(&[Asks::Policy]);
+        assert!(policy.may_ask(&Question::Policy(show)) && !policy.may_ask(&Question::Policy(set)));
     }
 }

@@ -69,7 +69,7 @@ pub(crate) fn prepare(ctx: &Ctx, name: &str, wanted: Wanted) -> Result<Switch, C
         let text = format!("{name} cannot be disabled: without it nobody could enable it again");
         return Err(CallError::denied(text));
     }
-    let place = file::place(&ctx.policy, &ctx.caller, LIST)?;
+    let place = file::place(&ctx.policy, LIST)?;
     let list = place.existing()?;
     Ok(Switch { place, list, before, wanted })
 }

@@ -37,8 +37,9 @@ impl Autonomy {
     }
 }
 
-/// The whole document. What it does not say has the value that it has on a new appliance.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+/// The whole document. What it does not say has the value that it has on a new appliance; one that says `autonomy` has
+/// no exceptions but its own.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Document {
     /// The agent's autonomy where no exception fits.
@@ -51,6 +52,27 @@ pub struct Document {
     pub protected: Protected,
     /// Rules of one's own, in Cedar.
     pub rules: String,
+}
+
+impl Default for Document {
+    /// That of a new appliance: what can be taken back the agent does, and it starts services anew that are not protected.
+    fn default() -> Self {
+        let tools = ["service.restart", "service.reload"].map(|name| Spanned::new(0..0, name.to_owned()));
+        let restart = Exception {
+            tools: tools.into(),
+            targets: vec!["service *".into()],
+            days: Vec::new(),
+            window: None,
+            autonomy: Autonomy::AutoFull,
+        };
+        Self {
+            autonomy: Autonomy::default(),
+            exceptions: vec![restart],
+            limits: Limits::default(),
+            protected: Protected::default(),
+            rules: String::new(),
+        }
+    }
 }
 
 /// What is protected.
@@ -71,7 +93,7 @@ impl Default for Protected {
 pub struct Exception {
     /// `family.verb`, `family.*` or `*`.
     pub tools: Vec<Spanned<String>>,
-    /// Paths with all below them, or `service NAME`; without any, all targets.
+    /// Paths with all below them, `service NAME`, or `service *` for all of a kind; without any, all targets.
     #[serde(default)]
     pub targets: Vec<String>,
     /// Days on which it begins; without any, all.
@@ -176,12 +198,18 @@ impl From<AgentLimit> for Limit {
 impl Document {
     /// Read it. The error has the line and says what is wrong with it.
     pub fn read(text: &str, actions: &[Action]) -> Result<Self, String> {
-        let document: Self = toml::from_str(text).map_err(|e| {
+        let mut document: Self = toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(1, |span| line(text, span.start));
             format!("line {line}: {}", e.message().trim())
         })?;
+        // Whoever sets the level means it, without the exceptions of a new appliance.
+        let says = |key: &str| toml::from_str::<toml::Table>(text).is_ok_and(|all| all.contains_key(key));
+        if says("autonomy") && !says("exceptions") {
+            document.exceptions.clear();
+        }
         for tool in document.exceptions.iter().flat_map(|exception| &exception.tools) {
-            if !actions.iter().any(|action| names(tool.as_ref(), action.name)) {
+            // Those of a new appliance are not in the text.
+            if !tool.span().is_empty() && !actions.iter().any(|action| names(tool.as_ref(), action.name)) {
                 let line = line(text, tool.span().start);
                 return Err(format!(
                     "line {line}: there is no tool `{}`; write `family.verb`, `family.*` or `*`",
@@ -268,7 +296,11 @@ fn covers(pattern: &str, object: &Object) -> bool {
     match object {
         Object::File { path, .. } => pattern.starts_with('/') && path.starts_with(pattern),
         Object::Any => false,
-        other => pattern == other.to_string(),
+        other => {
+            let name = other.to_string();
+            let of_kind = |kind: &str| name.strip_prefix(kind).is_some_and(|rest| rest.starts_with(' '));
+            pattern.strip_suffix(" *").map_or(pattern == name, of_kind)
+        }
     }
 }
 

@@ -130,7 +130,7 @@ fn run(
             Ok(Finished { result: String::new(), summary })
         }
         Work::Tidy { target } => {
-            file::place(&ctx.policy, &ctx.caller, &target)?.clean();
+            file::place(&ctx.policy, &target)?.clean();
             Ok(Finished { result: String::new(), summary: String::new() })
         }
     }

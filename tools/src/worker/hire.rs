@@ -5,8 +5,9 @@ use super::{Answer, Job, Order, Said, Told, Work, packet};
 use crate::audit::Log;
 use crate::caller::Caller;
 use crate::declaration::{Declaration, Finished, Preview};
+use crate::judge::{Case, Judge};
 use crate::policy::{Policy, Target};
-use crate::reach::{Needs, Question};
+use crate::reach::Question;
 use crate::undo::Kept;
 use aios_abi::call::{Meta, Protocol};
 use aios_abi::client::Client;
@@ -14,6 +15,7 @@ use aios_abi::net::Net;
 use aios_abi::service::Init;
 use aios_abi::tool::Progress;
 use aios_abi::{CallError, ErrorCode};
+use aios_policy::Object;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, socketpair};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -42,6 +44,8 @@ pub struct Sources {
     pub net: Client<Net>,
     /// The audit chain.
     pub audit: Log,
+    /// The judge.
+    pub judge: Arc<Judge>,
 }
 
 /// What a worker is to do, and for whom.
@@ -50,6 +54,8 @@ pub struct Brief {
     pub tool: &'static Declaration,
     /// Who asks.
     pub caller: Caller,
+    /// A reason was given.
+    pub reason: bool,
     /// What may be touched.
     pub policy: Policy,
     /// How long it may take.
@@ -83,8 +89,10 @@ struct Worker {
     job: u64,
     conversation: OwnedFd,
     sources: Sources,
-    needs: &'static Needs,
-    tool: &'static str,
+    tool: &'static Declaration,
+    caller: Caller,
+    reason: bool,
+    policy: Policy,
     limit: Duration,
     progress: Option<mpsc::Sender<Progress>>,
     over: bool,
@@ -160,17 +168,20 @@ impl Workshop {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(std::io::Error::from)?;
-        let Brief { tool, caller, policy, limit, progress } = brief;
+        let Brief { tool, caller, reason, policy, limit, progress } = brief;
         let limit_ms = milliseconds(limit);
-        let job = Job { id: ticket.job, tool: tool.number, caller, policy, limit_ms, work };
+        let (id, number) = (ticket.job, tool.number);
+        let job = Job { id, tool: number, caller: caller.clone(), policy: policy.clone(), limit_ms, work };
         ticket.shop.order(&Order::Job(Box::new(job)), Some(&theirs))?;
         Ok(Worker {
             shop: ticket.shop.clone(),
             job: ticket.job,
             conversation: ours,
             sources,
-            needs: &tool.needs,
-            tool: tool.name,
+            tool,
+            caller,
+            reason,
+            policy,
             limit,
             progress,
             over: false,
@@ -244,8 +255,11 @@ impl Worker {
                 Said::Done(finished) => return Ok(Heard::Done(finished)),
                 Said::Failed(error) => return Err(error),
                 Said::Ended(how) => {
-                    tracing::error!("the worker of {}: {how}", self.tool);
-                    return Err(CallError::failed(format!("{} has no result: its worker: {how}", self.tool)));
+                    tracing::error!("the worker of {}: {how}", self.tool.name);
+                    return Err(CallError::failed(format!(
+                        "{} has no result: its worker: {how}",
+                        self.tool.name
+                    )));
                 }
             }
         }
@@ -259,15 +273,16 @@ impl Worker {
     }
 
     fn pass_on(&self, question: Question) -> Result<Answer, CallError> {
-        if !self.needs.may_ask(&question) {
-            tracing::error!("{} asked what it did not declare", self.tool);
-            return Err(CallError::denied(format!("{} did not declare that it asks this", self.tool)));
+        let name = self.tool.name;
+        if !self.tool.needs.may_ask(&question) {
+            tracing::error!("{name} asked what it did not declare");
+            return Err(CallError::denied(format!("{name} did not declare that it asks this")));
         }
-        let Sources { init, net, audit } = &self.sources;
+        let Sources { init, net, audit, judge } = &self.sources;
         match question {
             Question::Init(request) => self.call(init, request).map(Answer::Init),
             Question::InitLater(request) => {
-                let (init, meta) = (init.clone(), Meta::why(self.tool));
+                let (init, meta) = (init.clone(), Meta::why(name));
                 Handle::current().spawn(async move {
                     tokio::time::sleep(GRACE).await;
                     if let Err(error) = init.call(meta, request).await {
@@ -282,11 +297,21 @@ impl Worker {
                 audit.page(from, limit).map(|(records, head)| Answer::Records(records, Box::new(head)))
             }
             Question::Verify => audit.verify().map(|head| Answer::Verified(Box::new(head))),
+            Question::Policy(question) => judge
+                .answer(&self.caller, &self.policy, question)
+                .map(|answer| Answer::Policy(Box::new(answer))),
+            Question::MayLook { path, private } => {
+                let area = self.policy.area(&path);
+                let object = Object::File { path, area, private };
+                let case =
+                    Case { caller: &self.caller, tool: self.tool, reason: self.reason, dry_run: false };
+                judge.may_look(&case, &object).map(|()| Answer::MayLook)
+            }
         }
     }
 
     fn call<P: Protocol>(&self, client: &Client<P>, request: P::Request) -> Result<P::Reply, CallError> {
-        let meta = Meta::why(self.tool).deadline_ms(milliseconds(self.limit));
+        let meta = Meta::why(self.tool.name).deadline_ms(milliseconds(self.limit));
         Handle::current().block_on(client.call(meta, request))
     }
 }

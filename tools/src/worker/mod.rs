@@ -10,6 +10,7 @@ mod slots;
 
 use crate::caller::Caller;
 use crate::declaration::{Finished, Preview};
+use crate::judge::PolicyAnswer;
 use crate::policy::{Policy, Target};
 use crate::reach::Question;
 use crate::undo::Kept;
@@ -93,4 +94,8 @@ pub enum Answer {
     Records(Vec<Record>, Box<Head>),
     /// The chain is whole up to here.
     Verified(Box<Head>),
+    /// Of the judge.
+    Policy(Box<PolicyAnswer>),
+    /// It may be looked at.
+    MayLook,
 }

@@ -23,7 +23,7 @@ pub(crate) const CHANGES: Needs = Needs::NOTHING
 
 /// Where something is to be changed; a directory may be named with a slash at the end.
 pub(crate) fn place(ctx: &Ctx, path: &str) -> Result<Place, CallError> {
-    file::place(&ctx.policy, &ctx.caller, path.trim_end_matches('/'))
+    file::place(&ctx.policy, path.trim_end_matches('/'))
 }
 
 /// Undoing would destroy what somebody did since.

@@ -92,7 +92,7 @@ fn run(ctx: &Ctx, args: Args) -> Result<Listing, CallError> {
         return Err(CallError::invalid(format!("`limit` must be 1 to {MAX} entries")));
     }
     let found = file::find(&args.path, true)?;
-    ctx.policy.may_see(&found.path)?;
+    ctx.may_see(&found.path)?;
     if found.kind() != FileType::Directory {
         return Err(CallError::invalid(format!(
             "{} is a {}, not a directory",

@@ -70,7 +70,7 @@ pub static TOOL: &Declaration = &Declaration {
 
 fn run(ctx: &Ctx, args: Args) -> Result<Facts, CallError> {
     let found = file::find(&args.path, args.follow)?;
-    ctx.policy.may_see(&found.path)?;
+    ctx.may_see(&found.path)?;
     let stat = &found.stat;
     let is_link = found.kind() == FileType::Symlink;
     Ok(Facts {

@@ -132,7 +132,7 @@ struct Note {
 }
 
 fn prepare(ctx: &Ctx, args: Args) -> Result<Write, CallError> {
-    let place = file::place(&ctx.policy, &ctx.caller, &args.path)?;
+    let place = file::place(&ctx.policy, &args.path)?;
     let before = place.existing()?;
     let new = match args.encoding {
         Encoding::Text => args.content.into_bytes(),
@@ -256,7 +256,7 @@ fn undo_paths(data: &Kept) -> Result<Paths, CallError> {
 
 fn undo(ctx: &Ctx, data: &Kept) -> Result<String, CallError> {
     let note: Note = data.read()?;
-    let place = file::place(&ctx.policy, &ctx.caller, &note.path)?;
+    let place = file::place(&ctx.policy, &note.path)?;
     let now = place.existing()?;
     let changed = |what: &str| Err(changed_since(&note.path, what));
     let as_written = |now: &Existing| {
