@@ -15,7 +15,7 @@ use aios_abi::call::Meta;
 use aios_abi::client::Client;
 use aios_abi::net::Net;
 use aios_abi::service::Init;
-use aios_abi::tool::{CallDone, Effect, Progress, ToolReply, ToolRequest};
+use aios_abi::tool::{CallDone, Effect, Progress, Step, ToolReply, ToolRequest};
 use aios_abi::{CallError, ErrorCode};
 use aios_policy::UNDO;
 use std::collections::HashSet;
@@ -30,6 +30,11 @@ const MAX_RUNNING: u32 = 32;
 const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Time limit of an undo.
 const UNDO_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Name of several changes where a tool's name is expected.
+const TOGETHER: &str = "together";
+/// Changes that are made together.
+const MAX_STEPS: usize = 32;
 
 /// Where the broker keeps its things, and whom it works with.
 pub struct Setup<'a> {
@@ -58,10 +63,13 @@ pub struct Broker {
     audit: Log,
     undo: undo::Store,
     /// Changes that the broker before this one did not see the end of.
-    cut_off: Mutex<Vec<undo::Saved>>,
+    cut_off: Mutex<Vec<(u64, undo::Saved)>>,
     turns: Semaphore,
     busy: Mutex<HashSet<String>>,
 }
+
+/// A change and its record.
+type Part = (u64, undo::Saved);
 
 /// What accompanies a call inside the broker.
 pub struct Way {
@@ -89,6 +97,10 @@ impl Way {
         Case { caller: &self.caller, tool, reason: self.has_reason(), dry_run }
     }
 
+    fn call_record(&self, tool: &Declaration, args: &str) -> CallRecord {
+        self.record(tool.name, tool.effect, redact::for_audit(args, &tool.code.args_schema()))
+    }
+
     fn record(&self, tool: &str, effect: Effect, args: String) -> CallRecord {
         CallRecord {
             tool: tool.into(),
@@ -110,7 +122,7 @@ impl Broker {
         let (audit, interrupted) = Log::open(setup.data, setup.version, setup.boot_id)?;
         let undo = undo::Store::open(setup.data.join("undo"))?;
         let judge = Arc::new(Judge::open(setup.data)?);
-        let cut_off = interrupted.into_iter().filter_map(|seq| undo.load(seq).ok()).collect();
+        let cut_off = interrupted.into_iter().filter_map(|seq| Some((seq, undo.load(seq).ok()?))).collect();
         Ok(Self {
             policy: setup.policy,
             workshop: setup.workshop,
@@ -129,22 +141,36 @@ impl Broker {
         &self.audit
     }
 
-    /// Remove what changes left behind that were cut off with the broker before this one.
-    pub async fn tidy(self: &Arc<Self>) {
+    /// Remove what changes left behind that were cut off with the broker before this one, and take back those that belong to
+    /// others which were not made any more. Nobody changes their targets meanwhile, from the moment on when this returns.
+    pub fn tidy(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<> {
+        let this = self.clone();
         let cut_off = std::mem::take(&mut *self.cut_off.lock().unwrap_or_else(PoisonError::into_inner));
-        for saved in cut_off {
-            let Some(tool) = tool::by_name(&saved.tool) else { continue };
-            if !matches!(saved.target, Target::File(_)) {
-                continue;
+        let left_open: Vec<(u64, Vec<Part>)> =
+            self.undo.left_open().into_iter().map(|seq| (seq, self.undo.parts(seq))).collect();
+        let targets = cut_off.iter().chain(left_open.iter().flat_map(|(_, parts)| parts));
+        let mut holds: Vec<Hold> =
+            targets.filter_map(|(_, saved)| self.hold_key(saved.target.to_string()).ok()).collect();
+        async move {
+            for (_, saved) in cut_off {
+                let Some(tool) = tool::by_name(&saved.tool) else { continue };
+                if !matches!(saved.target, Target::File(_)) {
+                    continue;
+                }
+                let (ticket, sources) = (this.workshop.ticket(), this.sources.clone());
+                let brief = this.brief(tool, Caller::broker(), true, UNDO_TIMEOUT, None);
+                let target = saved.target.to_string();
+                if let Err(error) = blocking(move || Workshop::tidy(&ticket, sources, brief, target)).await {
+                    tracing::warn!("what a change left behind was not removed: {error}");
+                }
             }
-            // What is being changed again cleans up behind the change before it.
-            let Ok(_hold) = self.hold(&saved.target) else { continue };
-            let (ticket, sources) = (self.workshop.ticket(), self.sources.clone());
-            let brief = self.brief(tool, Caller::broker(), true, UNDO_TIMEOUT, None);
-            let target = saved.target.to_string();
-            if let Err(error) = blocking(move || Workshop::tidy(&ticket, sources, brief, target)).await {
-                tracing::warn!("what a change left behind was not removed: {error}");
+            for (seq, parts) in left_open {
+                let why = format!("the machine stopped in the middle of what record {seq} began");
+                let way = Way::new(Caller::broker(), Meta::why(why));
+                let result = this.take_back_parts(&way, parts).await;
+                this.end_together(&way, seq, result).await;
             }
+            holds.clear();
         }
     }
 
@@ -178,6 +204,7 @@ impl Broker {
             ToolRequest::Call { tool, args, dry_run } => {
                 self.call(way, tool, args, dry_run).await.map(ToolReply::Done)
             }
+            ToolRequest::Together { steps } => self.together(way, steps).await.map(ToolReply::Done),
             ToolRequest::Undo { audit } => self.take_back(way, audit).await.map(ToolReply::Done),
             ToolRequest::Audit { from, limit } => {
                 let (records, head) = blocking(move || self.audit.page(from, limit)).await?;
@@ -199,23 +226,35 @@ impl Broker {
             let call = way.record(&format!("number {number}"), Effect::Read, "{}".into());
             return self.refused(call, error).await;
         };
-        let call = way.record(tool.name, tool.effect, redact::for_audit(&args, &tool.code.args_schema()));
         if let Err(error) = self.judge.may_call(&way.case(tool, dry_run)) {
-            return self.refused(call, error).await;
+            return self.refused(way.call_record(tool, &args), error).await;
         }
         let _turn = match self.turn().await {
             Ok(turn) => turn,
-            Err(error) => return self.refused(call, error).await,
+            Err(error) => return self.refused(way.call_record(tool, &args), error).await,
         };
+        self.call_one(&way, tool, args, dry_run, None).await
+    }
+
+    /// Whoever calls this has a turn.
+    async fn call_one(
+        self: &Arc<Self>,
+        way: &Way,
+        tool: &'static Declaration,
+        args: String,
+        dry_run: bool,
+        part_of: Option<u64>,
+    ) -> Result<CallDone, CallError> {
+        let call = way.call_record(tool, &args);
         let limit = Duration::from_millis(tool.timeout_ms.into());
         let size = args.len();
-        match self.start(tool, &way, args, limit).await {
+        match self.start(tool, way, args, limit).await {
             Ok(Begun::Done(finished)) => self.looked(call, finished).await,
             Ok(Begun::Prepared(change)) if dry_run => {
                 self.previewed(call, &way.case(tool, true), *change).await
             }
             Ok(Begun::Prepared(change)) => {
-                self.clone().change(call, *change, &way.case(tool, false), size).await
+                self.clone().change(call, *change, &way.case(tool, false), size, part_of).await
             }
             Err(error) => self.refused(call, error).await,
         }
@@ -238,6 +277,7 @@ impl Broker {
             ToolRequest::List => "list",
             ToolRequest::Call { tool, .. } => tool::by_number(*tool).map_or("unknown", |tool| tool.name),
             ToolRequest::Undo { .. } => UNDO,
+            ToolRequest::Together { .. } => TOGETHER,
             ToolRequest::Audit { .. } | ToolRequest::AuditVerify => "audit",
         };
         let call = CallRecord {
@@ -305,6 +345,7 @@ impl Broker {
         mut change: Prepared,
         case: &Case<'_>,
         asked: usize,
+        part_of: Option<u64>,
     ) -> Result<CallDone, CallError> {
         let target = change.target.clone();
         let replaced = change.kept.as_ref().and_then(|kept| kept.content.as_ref()).map_or(0, Vec::len);
@@ -314,7 +355,7 @@ impl Broker {
             Ok(hold) => hold,
             Err(error) => return self.refused(call, error).await,
         };
-        let (audit, undoable) = match self.begin(&call, target, change.kept.take()).await {
+        let (audit, undoable) = match self.begin(&call, target, change.kept.take(), part_of).await {
             Ok(begun) => begun,
             Err(error) => return self.refused(call, error).await,
         };
@@ -349,8 +390,9 @@ impl Broker {
         call: &CallRecord,
         target: Target,
         kept: Option<undo::Kept>,
+        part_of: Option<u64>,
     ) -> Result<(u64, bool), CallError> {
-        let saved = kept.map(|kept| undo::Saved { tool: call.tool.clone(), target, kept });
+        let saved = kept.map(|kept| undo::Saved { tool: call.tool.clone(), target, kept, part_of });
         let draft = saved.map(|saved| self.undo.save(&saved)).transpose()?;
         let undoable = draft.is_some();
         let audit = self.audit.append(Entry::Begin { call: call.clone(), undoable }, Need::Durable).await?;
@@ -391,9 +433,19 @@ impl Broker {
             Ok(hold) => hold,
             Err(error) => return self.refused(call, error).await,
         };
-        let caller = way.caller.clone();
         // An undo that was begun is carried through, whoever has gone meanwhile.
-        let result = blocking(move || this.undo_now(caller, reason, seq)).await;
+        let found = blocking(move || this.to_take_back(seq)).await;
+        let result = match found {
+            Ok((saved, parts)) if saved.target == Target::Several => match self.hold_all(&parts) {
+                Ok(_holds) => self.take_back_parts(&way, parts).await,
+                Err(error) => Err(error),
+            },
+            Ok((saved, _)) => match self.hold(&saved.target) {
+                Ok(_hold) => self.undo_one(&way, saved).await,
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
         let outcome = outcome(result.as_ref().map(String::as_str));
         let entry = Entry::Undone { of: seq, call, outcome };
         let audit = self.audit.append(entry, Need::Soon).await;
@@ -404,7 +456,8 @@ impl Broker {
         Ok(CallDone { result, summary, audit: audit?, undoable: false })
     }
 
-    fn undo_now(self: &Arc<Self>, caller: Caller, reason: bool, seq: u64) -> Result<String, CallError> {
+    /// What was saved for this change, and those that were made together under it.
+    fn to_take_back(&self, seq: u64) -> Result<(undo::Saved, Vec<Part>), CallError> {
         let record = self
             .audit
             .record(seq)?
@@ -421,14 +474,140 @@ impl Broker {
                 format!("record {seq} was already undone, by record {by}"),
             ));
         }
-        let tool = tool::by_name(&call.tool)
-            .ok_or_else(|| CallError::not_found(format!("this release has no tool {}", call.tool)))?;
         let saved = self.undo.load(seq)?;
-        let case = Case { caller: &caller, tool, reason, dry_run: false };
-        self.judge.may_take_back(&case, &self.policy, &saved.target)?;
-        let _hold = self.hold(&saved.target)?;
-        let brief = self.brief(tool, caller, reason, UNDO_TIMEOUT, None);
-        Workshop::undo(&self.workshop.ticket(), self.sources.clone(), brief, saved.kept)
+        let parts = if saved.target == Target::Several { self.undo.parts(seq) } else { Vec::new() };
+        Ok((saved, parts))
+    }
+
+    /// Whoever calls this holds its target.
+    async fn undo_one(&self, way: &Way, saved: undo::Saved) -> Result<String, CallError> {
+        let tool = tool::by_name(&saved.tool)
+            .ok_or_else(|| CallError::not_found(format!("this release has no tool {}", saved.tool)))?;
+        self.judge.may_take_back(&way.case(tool, false), &self.policy, &saved.target)?;
+        let brief = self.brief(tool, way.caller.clone(), way.has_reason(), UNDO_TIMEOUT, None);
+        let (ticket, sources) = (self.workshop.ticket(), self.sources.clone());
+        blocking(move || Workshop::undo(&ticket, sources, brief, saved.kept)).await
+    }
+
+    /// Take back all of these, in this order; each has a record of its own. Whoever calls this holds their targets.
+    async fn take_back_parts(&self, way: &Way, parts: Vec<Part>) -> Result<String, CallError> {
+        let (mut done, all) = (Vec::new(), parts.len());
+        for (seq, saved) in parts {
+            let call = way.record(UNDO, Effect::Reversible, format!("{{\"audit\":{seq}}}"));
+            let result = self.undo_one(way, saved).await;
+            let outcome = outcome(result.as_ref().map(String::as_str));
+            self.audit.append(Entry::Undone { of: seq, call, outcome }, Need::Soon).await?;
+            match result {
+                Ok(what) => done.push(what),
+                Err(error) => {
+                    let text = format!(
+                        "{} of {all} changes were taken back; of record {seq} not: {error}",
+                        done.len()
+                    );
+                    return Err(CallError::new(error.code, text));
+                }
+            }
+            self.undo.remove(seq);
+        }
+        match done.is_empty() {
+            true => Ok("nothing had been changed".into()),
+            false => Ok(done.join("; ")),
+        }
+    }
+
+    fn hold_all(self: &Arc<Self>, parts: &[Part]) -> Result<Vec<Hold>, CallError> {
+        let mut keys: Vec<String> = parts.iter().map(|(_, saved)| saved.target.to_string()).collect();
+        keys.sort();
+        keys.dedup();
+        keys.into_iter().map(|key| self.hold_key(key)).collect()
+    }
+
+    /// All of these changes, or none.
+    async fn together(self: Arc<Self>, way: Way, steps: Vec<Step>) -> Result<CallDone, CallError> {
+        let tools = parts_of_one(&steps).and_then(|tools| {
+            tools.iter().try_for_each(|tool| self.judge.may_call(&way.case(tool, false)))?;
+            Ok(tools)
+        });
+        let names: Vec<&str> = tools.iter().flatten().map(|tool| tool.name).collect();
+        let call =
+            way.record(TOGETHER, Effect::Reversible, serde_json::json!({ "tools": names }).to_string());
+        let tools = match tools {
+            Ok(tools) => tools,
+            Err(error) => return self.refused(call, error).await,
+        };
+        let _turn = match self.turn().await {
+            Ok(turn) => turn,
+            Err(error) => return self.refused(call, error).await,
+        };
+        let kept = Some(undo::Kept { note: String::new(), content: None });
+        let audit = match self.begin(&call, Target::Several, kept, None).await {
+            Ok((audit, _)) => audit,
+            Err(error) => return self.refused(call, error).await,
+        };
+        let result = self.all_or_none(&way, audit, tools.into_iter().zip(steps)).await;
+        let outcome = outcome(result.as_ref().map(|(summary, _)| summary.as_str()));
+        if let Err(error) = self.audit.append(Entry::End { of: audit, outcome }, Need::Soon).await {
+            tracing::error!("the end of change {audit} has no record: {error}");
+        }
+        let (summary, results) = result?;
+        let result = serde_json::Value::Array(results).to_string();
+        Ok(CallDone { result, summary, audit, undoable: true })
+    }
+
+    async fn all_or_none(
+        self: &Arc<Self>,
+        way: &Way,
+        of: u64,
+        steps: impl ExactSizeIterator<Item = (&'static Declaration, Step)>,
+    ) -> Result<(String, Vec<serde_json::Value>), CallError> {
+        self.undo.open_together(of)?;
+        let all = steps.len();
+        let (mut summaries, mut results) = (Vec::new(), Vec::new());
+        for (index, (tool, step)) in steps.enumerate() {
+            match self.call_one(way, tool, step.args, false, Some(of)).await {
+                Ok(done) => {
+                    let result: serde_json::Value = serde_json::from_str(&done.result).unwrap_or_default();
+                    results.push(
+                        serde_json::json!({ "tool": tool.name, "audit": done.audit, "result": result }),
+                    );
+                    summaries.push(done.summary);
+                }
+                Err(error) => {
+                    let what = format!("step {} of {all} ({}): {error}", index + 1, tool.name);
+                    let parts = self.undo.parts(of);
+                    let back = match self.hold_all(&parts) {
+                        Ok(_holds) => self.take_back_parts(way, parts).await,
+                        Err(error) => Err(error),
+                    };
+                    let then = match &back {
+                        Ok(_) => "all of it was taken back".to_owned(),
+                        Err(error) => format!("taking back: {error}"),
+                    };
+                    self.end_together(way, of, back).await;
+                    return Err(CallError::new(error.code, format!("{what}; {then}")));
+                }
+            }
+        }
+        // From here on it stays.
+        self.undo.close_together(of)?;
+        Ok((summaries.join("; "), results))
+    }
+
+    /// Write down how taking back went. What could not be taken back is tried again at the next start.
+    async fn end_together(&self, way: &Way, of: u64, back: Result<String, CallError>) {
+        if let Err(error) = &back {
+            tracing::error!("what record {of} began was not taken back: {error}");
+        } else {
+            if let Err(error) = self.undo.close_together(of) {
+                tracing::error!("{error}");
+            }
+            self.undo.remove(of);
+        }
+        let call = way.record(UNDO, Effect::Reversible, format!("{{\"audit\":{of}}}"));
+        let outcome = outcome(back.as_ref().map(String::as_str));
+        if let Err(error) = self.audit.append(Entry::Undone { of, call, outcome }, Need::Soon).await {
+            tracing::error!("that record {of} was taken back has no record: {error}");
+        }
     }
 
     /// Two changes to the same target do not run at once.
@@ -445,6 +624,29 @@ impl Broker {
         }
         Ok(Hold { broker: self.clone(), key })
     }
+}
+
+/// The tools of changes that are to be made together, if they all can be taken back.
+fn parts_of_one(steps: &[Step]) -> Result<Vec<&'static Declaration>, CallError> {
+    if steps.is_empty() || steps.len() > MAX_STEPS {
+        let text = format!("{} changes cannot be made together; give 1 to {MAX_STEPS}", steps.len());
+        return Err(CallError::invalid(text));
+    }
+    let tool = |step: &Step| {
+        let tool = tool::by_number(step.tool)
+            .ok_or_else(|| CallError::not_found(format!("there is no tool with the number {}", step.tool)))?;
+        match tool.effect {
+            Effect::Reversible => Ok(tool),
+            Effect::Read => {
+                Err(CallError::invalid(format!("{} changes nothing; call it by itself", tool.name)))
+            }
+            Effect::Irreversible => Err(CallError::invalid(format!(
+                "{} cannot be taken back, so it cannot be one of several changes that are made together",
+                tool.name
+            ))),
+        }
+    };
+    steps.iter().map(tool).collect()
 }
 
 struct Hold {

@@ -411,6 +411,7 @@ fn object(policy: &Policy, target: &Target) -> Object {
         }
         Target::Service(name) => Object::Named(Kind::Service, name.clone()),
         Target::Policy => Object::Named(Kind::Policy, OWN.into()),
+        Target::Several => Object::Any,
     }
 }
 

@@ -103,10 +103,7 @@ async fn run(options: Options) -> Result<(), String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| format!("no signals: {e}"))?;
     tracing::info!("{} tools are served", aios_toold::tool::all().len());
     aios_abi::daemon::ready();
-    tokio::spawn({
-        let broker = broker.clone();
-        async move { broker.tidy().await }
-    });
+    tokio::spawn(broker.tidy());
     tokio::select! {
         ended = aios_abi::server::serve(listener, server) => ended.map_err(|e| format!("the socket failed: {e}")),
         _ = terminate.recv() => {

@@ -39,6 +39,8 @@ pub enum Target {
     Service(String),
     /// The policy itself.
     Policy,
+    /// What several changes were made to, each with its own.
+    Several,
 }
 
 impl std::fmt::Display for Target {
@@ -48,6 +50,7 @@ impl std::fmt::Display for Target {
             Self::Process { pid, .. } => write!(f, "process {pid}"),
             Self::Service(name) => write!(f, "service {name}"),
             Self::Policy => f.write_str("the policy"),
+            Self::Several => f.write_str("several changes"),
         }
     }
 }

@@ -21,6 +21,8 @@ const MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// A file takes up at least this much.
 const BLOCK: u64 = 4096;
 const HASH: usize = 32;
+/// How the file is called that says of a record that its changes are not all made.
+const OPEN: &str = ".open";
 
 /// What is on disk for one change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +33,8 @@ pub struct Saved {
     pub target: Target,
     /// What the tool saved.
     pub kept: Kept,
+    /// Record of the several changes that this is one of.
+    pub part_of: Option<u64>,
 }
 
 /// What a tool saved. Only the tool itself understands it.
@@ -135,6 +139,45 @@ impl Store {
         postcard::from_bytes(body).map_err(|_| damaged())
     }
 
+    /// From now on what was made under this record is taken back at the next start, unless [`Self::close`] comes first. On
+    /// disk when this returns.
+    pub fn open_together(&self, of: u64) -> Result<(), CallError> {
+        let write = || -> std::io::Result<()> {
+            File::create(self.marker(of))?.sync_all()?;
+            sync(&self.folder)
+        };
+        write().map_err(|e| CallError::unavailable(format!("nothing was done: {e}")))
+    }
+
+    /// What was made under this record stays, or was taken back. On disk when this returns.
+    pub fn close_together(&self, of: u64) -> Result<(), CallError> {
+        let close = || -> std::io::Result<()> {
+            match std::fs::remove_file(self.marker(of)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+                _ => sync(&self.folder),
+            }
+        };
+        close().map_err(|e| CallError::failed(format!("{}: {e}", self.marker(of).display())))
+    }
+
+    /// Records under which changes were made that belong together and did not come to their end.
+    pub fn left_open(&self) -> Vec<u64> {
+        let names = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let number = |name: std::ffi::OsString| name.to_str()?.strip_suffix(OPEN)?.parse().ok();
+        names.filter_map(|entry| number(entry.file_name())).collect()
+    }
+
+    fn marker(&self, of: u64) -> PathBuf {
+        self.folder.join(format!("{of}{OPEN}"))
+    }
+
+    /// The changes that were made together under this record, the last first.
+    pub fn parts(&self, of: u64) -> Vec<(u64, Saved)> {
+        let later: Vec<u64> = self.kept().range(of + 1..).map(|(seq, _)| *seq).collect();
+        let load = |seq: u64| self.load(seq).ok().map(|saved| (seq, saved));
+        later.into_iter().rev().filter_map(load).filter(|(_, saved)| saved.part_of == Some(of)).collect()
+    }
+
     /// It is not needed any more.
     pub fn remove(&self, seq: u64) {
         self.kept().remove(&seq);
@@ -205,7 +248,7 @@ mod tests {
 
     fn saved(text: &str) -> Saved {
         let kept = Kept { note: "{}".into(), content: Some(text.into()) };
-        Saved { tool: "fs.write".into(), target: Target::File("/tmp/x".into()), kept }
+        Saved { tool: "fs.write".into(), target: Target::File("/tmp/x".into()), kept, part_of: None }
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod house;
 
 use aios_abi::call::Meta;
 use aios_abi::client::Client;
-use aios_abi::tool::{ToolReply, ToolRequest, Tools};
+use aios_abi::tool::{Step, ToolReply, ToolRequest, Tools};
 use serde_json::json;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -83,4 +83,60 @@ async fn a_broker_that_is_killed_loses_nothing_it_has_answered_and_leaves_no_lit
         .expect("is asked to end");
         assert!(running.0.wait().expect("has ended").success());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_belong_together_are_all_there_or_not_at_all_wherever_the_broker_is_killed() {
+    const FILES: usize = 6;
+    let dir = tempfile::tempdir_in("/tmp").expect("a directory");
+    let files = dir.path().join("files");
+    std::fs::create_dir(&files).expect("made");
+    let tool = aios_toold::tool::by_name("fs.write").expect("a tool").number;
+    let _workshop = house::Workshop::start(&dir.path().join("workshop.sock"));
+    let seen = || -> Vec<Option<String>> {
+        (0..FILES).map(|n| std::fs::read_to_string(files.join(n.to_string())).ok()).collect()
+    };
+    let mut cut = 0;
+    for round in 0..12_u32 {
+        let (mut running, client) = start(dir.path()).await;
+        let before = seen();
+        let steps: Vec<Step> = (0..FILES)
+            .map(|n| {
+                let args = json!({ "path": files.join(n.to_string()), "content": format!("round {round}") });
+                Step { tool, args: args.to_string() }
+            })
+            .collect();
+        let call = tokio::spawn(async move {
+            client.call(Meta::why("a test"), ToolRequest::Together { steps }).await.is_ok()
+        });
+        // At another place in each round.
+        let last = round as usize % FILES;
+        while seen()[last].as_ref() != Some(&format!("round {round}")) {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        running.0.kill().expect("is killed");
+        running.0.wait().expect("has ended");
+        let answered = call.await.expect("no fault");
+        let after = seen();
+        cut += u32::from(after.iter().any(|text| *text != after[0]));
+
+        let (mut running, _client) = start(dir.path()).await;
+        let open = || {
+            let names = std::fs::read_dir(dir.path().join("state/undo")).expect("lists").flatten();
+            names.map(|entry| entry.path()).any(|path| path.extension().is_some_and(|end| end == "open"))
+        };
+        for _ in 0..1_000 {
+            if !open() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(!open(), "round {round} was not brought to its end");
+        let (now, made) = (seen(), Some(format!("round {round}")));
+        let all_made = now.iter().all(|text| *text == made);
+        assert!(all_made || (now == before && !answered), "round {round}: {before:?} became {now:?}");
+        running.0.kill().expect("is killed");
+        running.0.wait().expect("has ended");
+    }
+    assert!(cut > 0, "the broker was never killed in the middle");
 }

@@ -46,6 +46,21 @@ pub enum ToolRequest {
     },
     /// Read the whole chain and prove it; the answer is a signed head.
     AuditVerify,
+    /// Make several changes as one: all of them, or none. What was made is taken back when one fails, also when the machine
+    /// stopped in between. The answer's record takes them all back.
+    Together {
+        /// In this order.
+        steps: Vec<Step>,
+    },
+}
+
+/// One of several changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The tool's wire number.
+    pub tool: u16,
+    /// Its arguments, a JSON object.
+    pub args: String,
 }
 
 /// The broker's answer.

@@ -5,6 +5,7 @@ use crate::{Action, Area, Count, Kind, Moment, Object, Request, Situation, Subje
 use aios_abi::tool::Effect;
 use aios_abi::who::Role;
 use cedar_policy::{Decision as Answer, PolicySet};
+use std::collections::BTreeSet;
 
 /// Whoever sets a document, and with which tools it could be set right again.
 #[derive(Debug, Clone)]
@@ -47,13 +48,27 @@ impl Engine {
         Ok(())
     }
 
-    /// The minutes at which a decision may change: one if no rule of a person's own looks at the clock.
-    fn moments(&self) -> impl Iterator<Item = Moment> {
+    /// The minutes at which a decision may change: one if no rule of a person's own looks at the clock; those around each
+    /// number in the rules if they only compare with numbers; all of them if they calculate.
+    fn moments(&self) -> impl Iterator<Item = Moment> + use<> {
         let rules = &self.document().rules;
-        let all = ["minute", "weekday", "context\""].iter().any(|word| rules.contains(word));
-        let (days, minutes) = if all { (7, Moment::DAY) } else { (1, 1) };
-        (0..days).flat_map(move |day| (0..minutes).map(move |minute| Moment { day, minute }))
+        let looks = ["minute", "weekday"].iter().any(|word| rules.contains(word));
+        let days = if looks { 7 } else { 1 };
+        let minutes: BTreeSet<u16> = match looks {
+            false => [0].into(),
+            true if rules.contains(['+', '-', '*']) => (0..Moment::DAY).collect(),
+            true => {
+                numbers(rules).flat_map(|n| n.saturating_sub(1)..=n.saturating_add(1)).chain([0]).collect()
+            }
+        };
+        let minutes: Vec<u16> = minutes.into_iter().filter(|minute| *minute < Moment::DAY).collect();
+        (0..days).flat_map(move |day| minutes.clone().into_iter().map(move |minute| Moment { day, minute }))
     }
+}
+
+/// All numbers in a text.
+fn numbers(text: &str) -> impl Iterator<Item = u16> {
+    text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok())
 }
 
 /// Whether what cannot be taken back stays protected: the agent asks before it unless tool and target are named, no

@@ -270,6 +270,10 @@ fn a_document_that_would_lock_out_its_author_is_refused() {
              context.weekday == 3 };",
             "policy.set would be refused on Wednesday at 12:05 UTC (own rule lunch)",
         ),
+        (
+            "forbid (principal, action == Action::\"policy.set\", resource) when { context.minute * 2 == 1000 };",
+            "policy.set would be refused on Monday at 08:20 UTC",
+        ),
         ("forbid (principal, action == Action::\"undo\", resource);", "undo would be refused"),
         ("forbid (principal == Person::\"ada\", action, resource);", "policy.set would be refused"),
         (
