@@ -18,6 +18,7 @@ pub mod reach;
 pub mod redact;
 mod running;
 pub mod serve;
+mod shelf;
 mod stored;
 mod switch;
 pub mod tool;

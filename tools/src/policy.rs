@@ -54,6 +54,8 @@ pub enum Target {
     },
     /// A service, by name.
     Service(String),
+    /// An extension, by name: its image, its service files.
+    Package(String),
 }
 
 impl std::fmt::Display for Target {
@@ -62,6 +64,7 @@ impl std::fmt::Display for Target {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Process { pid, .. } => write!(f, "process {pid}"),
             Self::Service(name) => write!(f, "service {name}"),
+            Self::Package(name) => write!(f, "package {name}"),
         }
     }
 }
@@ -107,6 +110,8 @@ impl Policy {
             secret,
             kept: paths(&[
                 "/data/netd",
+                // Programs are started from here; what comes here was signed.
+                "/data/extensions",
                 // What is ordered there is done to the whole disk at the next start.
                 "/data/init",
                 "/data/log",
@@ -148,7 +153,7 @@ impl Policy {
             Target::Process { pid, halt: true, .. } if *pid == self.own_pid => Err(CallError::denied(
                 format!("process {pid} is the tool broker itself: once halted, nobody could let it go on"),
             )),
-            Target::Process { .. } | Target::Service(_) => Ok(()),
+            Target::Process { .. } | Target::Service(_) | Target::Package(_) => Ok(()),
         }
     }
 
