@@ -145,15 +145,28 @@ impl Shelf {
         };
         let mut services = BTreeMap::new();
         if let Some(file) = &record.current {
-            // An image that cannot be read has no services that could be named; what is there stays then.
-            let manifest = self.stored(file).map(|(_, image)| image.manifest);
-            for service in manifest.iter().flat_map(|manifest| manifest.services.keys()) {
-                if let Some(text) = text(&self.service_path(service))? {
-                    services.insert(service.clone(), text);
+            let names = match self.stored(file) {
+                Ok((_, image)) => image.manifest.services.into_keys().collect(),
+                Err(_) => self.services_that_name(file),
+            };
+            for service in names {
+                if let Some(text) = text(&self.service_path(&service))? {
+                    services.insert(service, text);
                 }
             }
         }
         Ok(State { record, services })
+    }
+
+    /// The services that run from an image which cannot be read any more.
+    fn services_that_name(&self, file: &str) -> Vec<String> {
+        let place = self.path(file).display().to_string();
+        let entries = std::fs::read_dir(&self.services).into_iter().flatten().flatten();
+        let files =
+            entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "toml"));
+        let ours =
+            files.filter(|path| text(path).is_ok_and(|text| text.is_some_and(|text| text.contains(&place))));
+        ours.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
     }
 
     /// The service files of an image on the shelf.
@@ -472,6 +485,19 @@ mod tests {
         std::fs::write(&path, &whole[..whole.len() / 2]).expect("written");
         assert!(refused(path).contains("only a part"));
         assert!(!world.shelf.path(PART).exists(), "nothing half is left behind");
+    }
+
+    #[test]
+    fn one_that_was_damaged_can_still_be_removed_with_its_services() {
+        let world = World::new();
+        let (_, installed) = world.change("hello", Some("1"));
+        let file = world.shelf.path(installed.record.current.as_deref().expect("a file"));
+        std::fs::remove_file(&file).expect("removed");
+        std::fs::write(&file, b"not what it was").expect("written");
+        assert_eq!(world.shelf.state("hello").expect("a state"), installed);
+        world.shelf.put("hello", &installed, &State::default()).expect("put");
+        assert_eq!(world.shelf.names().expect("listed"), Vec::<String>::new());
+        assert_eq!(std::fs::read_dir(world.folder.path().join("services")).expect("read").count(), 0);
     }
 
     #[test]

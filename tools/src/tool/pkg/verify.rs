@@ -70,7 +70,7 @@ fn run(ctx: &Ctx, args: Args) -> Result<Verified, CallError> {
         let state = shelf.state(&name)?;
         let Some(file) = &state.record.current else { continue };
         ctx.check()?;
-        let judged = shelf.stored(file).and_then(|(open, image)| {
+        let judged = shelf.stored(file).map(|(open, image)| {
             let fault = match aios_extension::check(&open, &image.seal, |_| Ok(())) {
                 Err(flaw) => Some(format!("{} {flaw}", shelf.path(file).display())),
                 Ok(()) => {
@@ -82,7 +82,7 @@ fn run(ctx: &Ctx, args: Args) -> Result<Verified, CallError> {
                     })
                 }
             };
-            Ok((Some(image.manifest.version), fault))
+            (Some(image.manifest.version), fault)
         });
         let (version, fault) = judged.unwrap_or_else(|e| (None, Some(e.message)));
         packages.push(Package { name, version, fault });
