@@ -8,6 +8,7 @@
 
 mod cpio;
 mod elf;
+mod extension;
 mod fsck;
 mod initramfs;
 mod kernel;
@@ -54,6 +55,34 @@ enum Verb {
         /// The public half of the recovery key; without it one is made in `target/cache`.
         #[arg(long)]
         recovery: Option<PathBuf>,
+        /// A file with public keys whose extension images the machine takes, besides those of `target/cache`.
+        #[arg(long)]
+        extension_keys: Option<PathBuf>,
+    },
+    /// Make a key that signs extension images: the private half in FILE, the public one in FILE.pub.
+    Key {
+        /// Where the private half goes; it must not be there yet.
+        file: PathBuf,
+    },
+    /// Build a signed extension image from a recipe.
+    Extension {
+        /// The folder of the recipe, with its `extension.toml`.
+        recipe: PathBuf,
+        /// One more package of the distribution, with all that it depends on; may be given several times.
+        #[arg(long)]
+        deb: Vec<String>,
+        /// Another folder whose content goes into the image.
+        #[arg(long)]
+        from: Option<PathBuf>,
+        /// Another version than the recipe's or the package's.
+        #[arg(long)]
+        version: Option<String>,
+        /// The private half of the key that signs; without it one is made in `target/cache`.
+        #[arg(long)]
+        key: Option<PathBuf>,
+        /// Another folder for the result than `target/extensions`.
+        #[arg(long)]
+        out: Option<PathBuf>,
     },
 }
 
@@ -109,9 +138,34 @@ fn run(cli: &Cli) -> Result<()> {
     let checkout = Checkout::at(&cli.root);
     match &cli.command {
         Verb::Models => models::fetch(&checkout).map(|_| ()),
-        Verb::Build { model, out, program, recovery } => {
+        Verb::Build { model, out, program, recovery, extension_keys } => {
             let out = out.clone().unwrap_or_else(|| cli.root.join("target/image"));
-            build(&checkout, model.as_deref(), program, recovery.as_deref(), &out)
+            let keys = extension::trusted(extension_keys.as_deref(), &checkout.cache)?;
+            build(&checkout, model.as_deref(), program, recovery.as_deref(), keys, &out)
+        }
+        Verb::Key { file } => {
+            let public = extension::make_key(file)?;
+            println!("image: {} signs, {} is for the machines", file.display(), public.display());
+            Ok(())
+        }
+        Verb::Extension { recipe, deb, from, version, key, out } => {
+            let key = match key {
+                Some(key) => key.clone(),
+                None => extension::own_key(&checkout.cache)?,
+            };
+            let out = out.clone().unwrap_or_else(|| cli.root.join("target/extensions"));
+            let order = extension::Order {
+                recipe,
+                packages: deb,
+                from: from.as_deref(),
+                version: version.as_deref(),
+                key: &key,
+                out: &out,
+            };
+            let file = extension::build(&order, &checkout.cache)?;
+            let bytes = std::fs::metadata(&file)?.len();
+            println!("image: {} {:.1} MiB", file.display(), bytes as f64 / f64::from(1 << 20));
+            Ok(())
         }
     }
 }
@@ -121,6 +175,7 @@ fn build(
     model: Option<&Path>,
     extra: &[PathBuf],
     recovery: Option<&Path>,
+    extension_keys: String,
     out: &Path,
 ) -> Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("{} cannot be made", out.display()))?;
@@ -132,6 +187,7 @@ fn build(
         models: models::choose(checkout, model)?,
         extra: extra.to_vec(),
         recovery: recovery::public(recovery, &checkout.cache)?,
+        extension_keys,
     };
     let root::Content { kernel, lists, models, .. } = &content;
     let parts = [

@@ -54,11 +54,13 @@ pub(crate) struct Content {
     pub(crate) extra: Vec<PathBuf>,
     /// The line of `/etc/aios/recovery.pub`.
     pub(crate) recovery: String,
+    /// The text of `/etc/aios/extension-keys`.
+    pub(crate) extension_keys: String,
 }
 
 /// Build it unless it is what it would be. True when it was built.
 pub(crate) fn build(checkout: &Checkout, content: &Content, image: &Path) -> Result<bool> {
-    let Content { kernel, fsck, lists, models, extra, recovery } = content;
+    let Content { kernel, fsck, lists, models, extra, recovery, extension_keys } = content;
     let programs = programs(checkout, fsck, extra)?;
     let mut inputs = Inputs::new()?;
     for program in &programs {
@@ -68,6 +70,7 @@ pub(crate) fn build(checkout: &Checkout, content: &Content, image: &Path) -> Res
     inputs.file(&kernel.image)?;
     inputs.text(&serde_json::to_string(&models.components)?);
     inputs.text(recovery);
+    inputs.text(extension_keys);
     let stamp = inputs.stamp(image, &checkout.cache)?;
     if stamp.holds() {
         return Ok(false);
@@ -87,6 +90,7 @@ pub(crate) fn build(checkout: &Checkout, content: &Content, image: &Path) -> Res
     let manifest = aios_abi::paths::MANIFEST.trim_start_matches('/');
     stage.write(manifest, &serde_json::to_vec_pretty(&components)?)?;
     stage.write(aios_rescue::key::BUILDERS.trim_start_matches('/'), recovery.as_bytes())?;
+    stage.write(aios_extension::KEY_FILES[0].trim_start_matches('/'), extension_keys.as_bytes())?;
     let release = format!("NAME=aiOS\nID=aios\nVERSION_ID={VERSION}\nPRETTY_NAME=\"aiOS {VERSION}\"\n");
     stage.write("etc/os-release", release.as_bytes())?;
     erofs(stage.path(), image, "a1050000-0000-4000-8000-00000000000a", true)?;

@@ -410,6 +410,7 @@ fn object(policy: &Policy, target: &Target) -> Object {
             Object::Process { pid: *pid, kernel: *kernel, broker: *pid == policy.own_pid, halt: *halt }
         }
         Target::Service(name) => Object::Named(Kind::Service, name.clone()),
+        Target::Package(name) => Object::Named(Kind::Package, name.clone()),
         Target::Policy => Object::Named(Kind::Policy, OWN.into()),
         Target::Several => Object::Any,
     }

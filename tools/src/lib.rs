@@ -19,6 +19,7 @@ pub mod reach;
 pub mod redact;
 mod running;
 pub mod serve;
+mod shelf;
 mod stored;
 mod switch;
 pub mod tool;

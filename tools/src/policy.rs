@@ -41,6 +41,8 @@ pub enum Target {
     Policy,
     /// What several changes were made to, each with its own.
     Several,
+    /// An extension, by name: its image, its service files.
+    Package(String),
 }
 
 impl std::fmt::Display for Target {
@@ -51,6 +53,7 @@ impl std::fmt::Display for Target {
             Self::Service(name) => write!(f, "service {name}"),
             Self::Policy => f.write_str("the policy"),
             Self::Several => f.write_str("several changes"),
+            Self::Package(name) => write!(f, "package {name}"),
         }
     }
 }
@@ -94,6 +97,8 @@ impl Policy {
             secret,
             kept: paths(&[
                 "/data/netd",
+                // Programs are started from here; what comes here was signed.
+                "/data/extensions",
                 // What is ordered there is done to the whole disk at the next start.
                 "/data/init",
                 "/data/log",

@@ -105,9 +105,11 @@ fn system(cmdline: &Cmdline, mut logs: Logs, started_ms: u64, watchdog: &mut Opt
     if uevents.as_ref().is_some_and(Uevents::take_skipped) {
         index.coldplug().iter().for_each(|fault| logs.push(crate::logs::INIT, 4, fault));
     }
-    // Where people put service files; without a disk it is as short-lived as everything else there.
-    if let Err(e) = std::fs::create_dir_all("/data/config/services") {
-        logs.warn(&format!("/data/config/services cannot be made: {e}"));
+    // Where people put service files, and tools extensions; without a disk it is as short-lived as everything else there.
+    for place in ["/data/config/services", aios_extension::DIRECTORY] {
+        if let Err(e) = std::fs::create_dir_all(place) {
+            logs.warn(&format!("{place} cannot be made: {e}"));
+        }
     }
     device::link_virtio_ports();
     recovery::begin(cmdline, &mut logs);

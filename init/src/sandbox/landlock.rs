@@ -43,6 +43,10 @@ pub(super) fn rules(unit: &Unit) -> Option<Rules> {
     unit.sandbox.read.iter().for_each(|path| allow(path, READ));
     super::writable(unit).into_iter().for_each(|path| allow(path, CHANGE));
     allow(Path::new("/tmp"), CHANGE);
+    if unit.root_image.is_some() {
+        // Its own, like its `/tmp`.
+        allow(Path::new("/dev/shm"), CHANGE);
+    }
     let late = unit.devices.iter().any(|device| !device.exists());
     if late && unit.user.uid != 0 {
         // A node that does not exist yet cannot be named; its owner decides then (see `give_device`).

@@ -1,6 +1,7 @@
 //! What is taken away from a service: prepared here before its process exists, entered by the process itself
 //! between clone and exec, where nothing may be allocated.
 
+mod image;
 mod landlock;
 mod mounts;
 
@@ -12,6 +13,7 @@ use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +26,8 @@ static NO_LANDLOCK_SAID: AtomicBool = AtomicBool::new(false);
 pub(crate) struct Sandbox {
     /// Bits of [`UnshareFlags`].
     namespaces: u32,
+    /// The image that is its root directory.
+    root: Option<image::Root>,
     own_proc: bool,
     own_tmp: bool,
     /// What it may change.
@@ -70,7 +74,9 @@ fn filter(wanted: &Wanted) -> Vec<Instruction> {
 pub(crate) fn prepare(unit: &Unit) -> (Sandbox, Vec<String>) {
     let wanted: &Wanted = &unit.sandbox;
     let named = wanted.read.iter().chain(&wanted.write);
-    let missing = named.filter(|path| !path.exists());
+    // Most of what a service with an image names is in there.
+    let machines = |path: &&PathBuf| unit.root_image.is_none() || image::is_machines(path);
+    let missing = named.filter(machines).filter(|path| !path.exists());
     let mut faults: Vec<String> =
         missing.map(|path| format!("{} is not there to be allowed", path.display())).collect();
     if kernel::landlock::version() < 1 && !NO_LANDLOCK_SAID.swap(true, Ordering::Relaxed) {
@@ -85,6 +91,7 @@ pub(crate) fn prepare(unit: &Unit) -> (Sandbox, Vec<String>) {
     let barred = rules.is_none() && unit.devices.iter().all(|device| device.exists());
     let sandbox = Sandbox {
         namespaces: (UnshareFlags::NEWNS | UnshareFlags::NEWIPC | network).bits(),
+        root: image::root(unit),
         own_proc: !wanted.sees_processes,
         own_tmp: wanted.private_tmp,
         writable: writable(unit).into_iter().filter_map(c_path).chain(divided(unit)).collect(),
@@ -126,11 +133,16 @@ impl Sandbox {
         }
     }
 
+    /// Open the image that is to be its root directory, if it has one: it is what a trusted maker signed.
+    pub(crate) fn open_image(&self) -> Result<Option<OwnedFd>, Errno> {
+        self.root.as_ref().map(image::Root::open).transpose()
+    }
+
     /// Arrange what it sees of the file systems.
-    pub(crate) fn arrange_mounts(&self) -> Result<(), Errno> {
+    pub(crate) fn arrange_mounts(&self, image: Option<OwnedFd>) -> Result<(), Errno> {
         // Those of init are not ours to arrange.
         match UnshareFlags::from_bits_retain(self.namespaces).contains(UnshareFlags::NEWNS) {
-            true => mounts::arrange(self),
+            true => mounts::arrange(self, image),
             false => Ok(()),
         }
     }

@@ -4,7 +4,7 @@
 //! The namespace is cut off (private) from that of init: nothing that happens in one reaches the other, and
 //! it goes with the last process of the service.
 
-use super::{Sandbox, landlock};
+use super::{Sandbox, image, landlock};
 use aios_sandbox::{Attributes, Errno, change_mount};
 use rustix::fs::CWD;
 use rustix::mount::{
@@ -19,16 +19,16 @@ const TMP_SIZE: &CStr = c"64M";
 const TMP_FILES: &CStr = c"16384";
 
 /// Arrange them. Everything is sealed first and opened again where it may be written.
-pub(super) fn arrange(sandbox: &Sandbox) -> Result<(), Errno> {
+pub(super) fn arrange(sandbox: &Sandbox, image: Option<OwnedFd>) -> Result<(), Errno> {
     change_mount(CWD, c"/", Attributes::tree().set(READ_ONLY | NO_SETUID).private())?;
+    if let (Some(root), Some(image)) = (&sandbox.root, image) {
+        return image::arrange(sandbox, root, &image);
+    }
     if sandbox.own_proc {
-        // Not "invisible", which hides nothing from the group 0.
-        let options = [(c"hidepid", c"ptraceable")];
-        attach(&made(c"proc", &options, INERT | MountAttrFlags::MOUNT_ATTR_RDONLY)?, c"/proc")?;
+        attach(&own_proc()?, c"/proc")?;
     }
     if sandbox.own_tmp {
-        let options = [(c"mode", c"1777"), (c"size", TMP_SIZE), (c"nr_inodes", TMP_FILES)];
-        attach(&made(c"tmpfs", &options, INERT)?, c"/tmp")?;
+        attach(&own_tmp()?, c"/tmp")?;
     }
     for path in &sandbox.writable {
         match open_up(path) {
@@ -49,13 +49,25 @@ pub(super) fn arrange(sandbox: &Sandbox) -> Result<(), Errno> {
     Ok(())
 }
 
-const READ_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
-const NO_SETUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
-const NO_DEVICES: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
-const INERT: MountAttrFlags = NO_SETUID.union(NO_DEVICES).union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+pub(super) const READ_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
+pub(super) const NO_SETUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
+pub(super) const NO_DEVICES: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
+pub(super) const INERT: MountAttrFlags = NO_SETUID.union(NO_DEVICES).union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+
+/// A `/proc` without the processes of others.
+pub(super) fn own_proc() -> Result<OwnedFd, Errno> {
+    // Not "invisible", which hides nothing from the group 0.
+    made(c"proc", &[(c"hidepid", c"ptraceable")], INERT | READ_ONLY)
+}
+
+/// An empty directory in memory, for everybody.
+pub(super) fn own_tmp() -> Result<OwnedFd, Errno> {
+    let options = [(c"mode", c"1777"), (c"size", TMP_SIZE), (c"nr_inodes", TMP_FILES)];
+    made(c"tmpfs", &options, INERT)
+}
 
 /// Make a path writable, as far as its file system is.
-fn open_up(path: &CStr) -> Result<(), Errno> {
+pub(super) fn open_up(path: &CStr) -> Result<(), Errno> {
     let writable = Attributes::tree().clear(READ_ONLY);
     match change_mount(CWD, path, writable) {
         // No mount begins there: one is made, of what is there.
@@ -69,14 +81,14 @@ fn open_up(path: &CStr) -> Result<(), Errno> {
 }
 
 /// A mount of what is at this path, attached nowhere yet.
-fn copy(path: &CStr) -> Result<OwnedFd, Errno> {
+pub(super) fn copy(path: &CStr) -> Result<OwnedFd, Errno> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     open_tree(CWD, path, flags)
 }
 
 /// A file system of the kernel's own, attached nowhere yet.
-fn made(kind: &CStr, options: &[(&CStr, &CStr)], flags: MountAttrFlags) -> Result<OwnedFd, Errno> {
+pub(super) fn made(kind: &CStr, options: &[(&CStr, &CStr)], flags: MountAttrFlags) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         fsconfig_set_string(&context, *key, *value)?;
@@ -85,7 +97,7 @@ fn made(kind: &CStr, options: &[(&CStr, &CStr)], flags: MountAttrFlags) -> Resul
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)
 }
 
-fn attach(mount: &OwnedFd, at: &CStr) -> Result<(), Errno> {
+pub(super) fn attach(mount: &OwnedFd, at: &CStr) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
     move_mount(mount.as_fd(), c"", CWD, at, flags)
 }

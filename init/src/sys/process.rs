@@ -80,6 +80,7 @@ enum Step {
     Descriptors,
     Priority,
     Directories,
+    Image,
     Namespaces,
     Mounts,
     Directory,
@@ -95,11 +96,12 @@ enum Step {
 }
 
 /// The steps in words, in their order.
-const STEPS: [&str; 16] = [
+const STEPS: [&str; 17] = [
     "resetting its signals",
     "placing its descriptors",
     "setting its priority and its oom_score_adj",
     "making its own directories",
+    "checking its image (signature and content)",
     "making its namespaces",
     "arranging its mounts",
     "entering its directory",
@@ -292,8 +294,9 @@ fn prepare_child(
     }
     let sandbox = &program.sandbox;
     let all = CapabilitySet::from_bits_retain(program.capabilities);
+    let image = sandbox.open_image().map_err(at(Step::Image))?;
     sandbox.leave_namespaces().map_err(at(Step::Namespaces))?;
-    sandbox.arrange_mounts().map_err(at(Step::Mounts))?;
+    sandbox.arrange_mounts(image).map_err(at(Step::Mounts))?;
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o022));
     rustix::process::chdir(c"/").map_err(at(Step::Directory))?;
     let rules = sandbox.make_rules().map_err(at(Step::Files))?;

@@ -19,7 +19,7 @@ pub use calendar::Calendar;
 pub use exposure::{Exposure, Finding, exposure};
 pub use lint::{Linted, Remark, Weight, lint};
 pub use load::{DISABLED, INDISPENSABLE, Loaded, load};
-pub use parse::{MAX_DESCRIPTORS, instances, parse, parse_instance};
+pub use parse::{IMAGES_USERS, MAX_DESCRIPTORS, instances, parse, parse_instance};
 pub use values::{Users, signal_name};
 
 use rustix::thread::CapabilitySet;
@@ -38,6 +38,8 @@ pub struct Unit {
     pub exec: Vec<String>,
     /// Whom it runs as.
     pub user: Account,
+    /// The signed image that is its root directory.
+    pub root_image: Option<PathBuf>,
     /// Whether it runs for ever, does one thing, or only stands for others.
     pub kind: Kind,
     /// What starts it.

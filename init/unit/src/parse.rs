@@ -16,6 +16,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MAX_DESCRIPTORS: usize = 32;
 /// A watchdog that bites sooner would kill healthy services on a busy machine.
 const LEAST_WATCHDOG: Duration = Duration::from_secs(1);
+/// Users of extension images have these numbers, which nobody on the machine has; their names stand in the image.
+pub const IMAGES_USERS: std::ops::RangeInclusive<u32> = 2_000..=59_999;
 /// Instances of one template.
 const MAX_INSTANCES: usize = 4096;
 
@@ -145,7 +147,16 @@ fn check(name: String, raw: Raw, users: &Users) -> Result<Unit, Fault> {
         }
         standby => standby.is_some_and(Spanned::into_inner),
     };
+    let root_at = raw.root_image.as_ref().map_or(0, |image| image.span().start);
+    let root_image = optional(raw.root_image, |p| below(p, "/data/extensions/"))?;
+    let sandbox = sandbox(raw.sandbox)?;
+    if root_image.is_some() && (milestone || standby || sandbox.privileged) {
+        let what =
+            "an image of its own goes with no milestone, no standby and no privileged service; remove one";
+        return Err((root_at, what.into()));
+    }
     let user = match raw.user {
+        Some(name) if root_image.is_some() => value(name, |name| images_user(name, users))?,
         Some(name) => value(name, |name| users.find(name))?,
         None if milestone => Account { name: "root".into(), uid: 0, gid: 0, groups: Vec::new() },
         None => {
@@ -157,6 +168,7 @@ fn check(name: String, raw: Raw, users: &Users) -> Result<Unit, Fault> {
         description: raw.description,
         exec,
         user,
+        root_image,
         kind: raw.kind,
         start,
         ready,
@@ -177,8 +189,18 @@ fn check(name: String, raw: Raw, users: &Users) -> Result<Unit, Fault> {
         sockets,
         open,
         resources: resources(raw.resources)?,
-        sandbox: sandbox(raw.sandbox)?,
+        sandbox,
     })
+}
+
+/// A user of an image has a number, which nobody on the machine has.
+fn images_user(name: &str, users: &Users) -> Result<Account, String> {
+    if !name.starts_with(|c: char| c.is_ascii_digit()) {
+        return users.find(name);
+    }
+    let number = name.parse().ok().filter(|number| IMAGES_USERS.contains(number));
+    let cure = || format!("\"{name}\" is no user of an image; write a number from 2000 to 59999");
+    number.map(|uid| Account { name: name.into(), uid, gid: uid, groups: Vec::new() }).ok_or_else(cure)
 }
 
 fn program(exec: Option<Spanned<Vec<String>>>, milestone: bool) -> Result<Vec<String>, Fault> {

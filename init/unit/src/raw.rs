@@ -44,10 +44,18 @@ pub(crate) struct Raw {
     ///
     /// Example: `exec = ["/usr/bin/web", "--port", "80"]`.
     pub(crate) exec: Option<Spanned<Vec<String>>>,
-    /// Whom it runs as, from `/etc/passwd`, with its groups. Every kind but a milestone needs it.
+    /// Whom it runs as, from `/etc/passwd`, with its groups. Every kind but a milestone needs it. With a
+    /// `root_image`, whose users have numbers of their own, it can be a number from 2000 to 59999.
     ///
     /// Example: `user = "aios-console"`.
     pub(crate) user: Option<Spanned<String>>,
+    /// A signed extension image below `/data/extensions/` that is its root directory: it sees the programs and
+    /// libraries of this image and none of the machine's. Of the machine it has `/proc`, `/sys`, device nodes without
+    /// power, its own directories, and what `read` and `write` name below `/data`, `/run` and `/models`. The image is
+    /// checked in full before each start (README.md, "Extension images").
+    ///
+    /// Example: `root_image = "/data/extensions/web.aiosx"`.
+    pub(crate) root_image: Option<FilePath>,
     /// `daemon` is started again whenever it ends; `oneshot` has done its work when it exits with status 0;
     /// `milestone` has no process and is ready when those that it requires are ready and those that it
     /// comes after have settled.

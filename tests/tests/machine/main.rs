@@ -5,6 +5,7 @@ mod console;
 mod data;
 mod disk;
 mod engines;
+mod extensions;
 mod faults;
 mod kexec;
 mod recovery;

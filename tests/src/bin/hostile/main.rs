@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         ["say", text] => services::say(text),
         ["ready", descriptor] => services::ready(descriptor),
         ["answer"] => services::answer(),
+        ["fetch", address] => services::fetch(address),
         ["knock", path] => services::knock(path),
         ["kill", prefix, count] => services::kill(prefix, number(count)),
         _ => Err(std::io::Error::other("unknown fault")),

@@ -61,3 +61,15 @@ pub(crate) fn knock(path: &str) -> Outcome {
     println!("hostile: knock: {answer}");
     Ok(())
 }
+
+/// Ask a web server for its first page, and say what it answers.
+pub(crate) fn fetch(address: &str) -> Outcome {
+    use std::io::{Read, Write};
+    let mut server = std::net::TcpStream::connect(address)?;
+    server.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    server.take(4096).read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    println!("hostile: {address} answers {} {}", head.lines().next().unwrap_or_default(), body.trim());
+    Ok(())
+}
