@@ -5,6 +5,7 @@ mod account;
 mod ask;
 mod audit;
 mod logs;
+pub mod mcp;
 mod services;
 mod tools;
 mod watch;
@@ -61,6 +62,7 @@ pub fn router(app: Shared) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .route("/ready", get(watch::ready))
         .nest("/api/v1", v1)
+        .route("/mcp", mcp::route(app.clone()))
         .route("/api/{*rest}", axum::routing::any(unknown))
         .fallback(crate::assets::page)
         .layer(middleware::from_fn(secure_headers))
@@ -90,7 +92,8 @@ async fn same_site(request: Request, next: Next) -> Response {
 
 /// Headers of every answer.
 async fn secure_headers(request: Request, next: Next) -> Response {
-    let is_page = !request.uri().path().starts_with("/api/");
+    let path = request.uri().path();
+    let is_page = !path.starts_with("/api/") && path != "/mcp";
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     const SAME: [(HeaderName, &str); 3] = [

@@ -206,6 +206,7 @@ fn tool(number: u16, name: &str, effect: Effect) -> ToolInfo {
         summary: format!("What {name} does"),
         effect,
         touches: vec!["files under the path given".into()],
+        outside: false,
         role: Role::Viewer,
         timeout_ms: 5_000,
         args_schema: r#"{"type":"object","required":["path"],"properties":{"path":{"type":"string",
