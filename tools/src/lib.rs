@@ -16,6 +16,7 @@ pub mod file;
 pub mod policy;
 pub mod reach;
 pub mod redact;
+pub mod reference;
 mod running;
 pub mod serve;
 mod stored;

@@ -131,6 +131,39 @@ async def over_the_web(way, **choice):
             await converse(client, way)
 
 
+# A program that is connected to the local socket: what it reads and writes is what the console does.
+PIPE = """
+import os, socket, sys, threading
+peer = socket.socket(socket.AF_UNIX)
+peer.connect(sys.argv[1])
+def back():
+    while piece := peer.recv(65536):
+        os.write(1, piece)
+threading.Thread(target=back, daemon=True).start()
+while piece := os.read(0, 65536):
+    peer.sendall(piece)
+"""
+
+
+async def strangers_have_no_socket():
+    """A process of another user is turned away without a word."""
+    path = os.environ["HOUSE_RUN"] + "/mcp.sock"
+    for folder in (os.path.dirname(os.path.dirname(path)), os.path.dirname(path)):
+        os.chmod(folder, 0o755)
+    os.chmod(path, 0o666)
+    ask = """
+import os, socket, sys
+os.setuid(65534)
+peer = socket.socket(socket.AF_UNIX)
+peer.connect(sys.argv[1])
+print(len(peer.recv(1)))
+"""
+    sudo = [] if os.geteuid() == 0 else ["sudo"]
+    said = await anyio.run_process([*sudo, sys.executable, "-c", ask, path])
+    assert said.stdout == b"0\n", said
+    print("local socket: a stranger is turned away")
+
+
 def bridge(*command):
     return StdioServerParameters(command=command[0], args=list(command[1:]), env=dict(os.environ))
 
@@ -188,8 +221,10 @@ async def main():
     await the_door_is_shut()
     await over_the_web("https")
     await over_the_web("https-before-2026", mode="legacy")
-    for way in sys.argv[1:]:
-        raise SystemExit(f"{way} is not known")
+    await over_stdio("aiosctl", bridge(AIOSCTL, "mcp"))
+    await over_stdio("aiosctl-before-2026", bridge(AIOSCTL, "mcp"), mode="legacy")
+    await over_stdio("local-socket", bridge(sys.executable, "-c", PIPE, os.environ["HOUSE_RUN"] + "/mcp.sock"))
+    await strangers_have_no_socket()
 
 
 asyncio.run(main())

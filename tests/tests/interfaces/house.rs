@@ -27,36 +27,56 @@ fn built() -> &'static Path {
     &FOLDER
 }
 
+/// The broker with one tool more.
+pub fn sample_toold() -> PathBuf {
+    built().join("sample/aios-toold")
+}
+
 fn build() -> PathBuf {
-    let packages = ["-paios-toold", "-paios-console", "-paiosctl"];
-    let done = Command::new(env!("CARGO"))
-        .current_dir(root())
-        .args(["build", "--release", "--bins", "--quiet"])
-        .args(packages)
-        .status()
-        .expect("cargo starts");
-    assert!(done.success(), "the programs cannot be built");
     // target/TRIPLE/release/deps/interfaces-…
     let own = std::env::current_exe().expect("a path");
-    own.parent().and_then(Path::parent).expect("a folder").into()
+    let bin = own.parent().and_then(Path::parent).expect("a folder");
+    // Without packages named, dependencies have the features that they have in every other build. The sample comes first
+    // and is put aside: what stays is the true broker.
+    cargo(&["--bin", "aios-toold", "--features", "aios-toold/sample"]);
+    std::fs::create_dir_all(bin.join("sample")).expect("made");
+    std::fs::copy(bin.join("aios-toold"), bin.join("sample/aios-toold")).expect("copied");
+    cargo(&["--bin", "aios-toold", "--bin", "aios-console", "--bin", "aiosctl"]);
+    bin.into()
+}
+
+fn cargo(what: &[&str]) {
+    let mut cargo = Command::new(env!("CARGO"));
+    let done = cargo.current_dir(root()).args(["build", "--release", "--quiet"]).args(what).status();
+    assert!(done.expect("cargo starts").success(), "{what:?} cannot be built");
 }
 
 impl House {
     /// A house that is claimed, and an administrator who is logged in.
     pub fn start() -> Self {
+        Self::of(&built().join("aios-toold"))
+    }
+
+    /// The same with the sample tool.
+    pub fn with_sample() -> Self {
+        Self::of(&sample_toold())
+    }
+
+    fn of(broker: &Path) -> Self {
         let bin = built();
         let mut house =
             Self { folder: tempfile::tempdir().expect("a folder"), url: String::new(), programs: Vec::new() };
         let path = |name: &str| house.folder.path().join(name);
         std::fs::create_dir(path("run")).expect("made");
         std::fs::create_dir(path("files")).expect("made");
-        let mut workshop = Command::new(bin.join("aios-toold"));
+        let mut workshop = Command::new(broker);
         workshop.arg("--be-workshop").arg("--socket").arg(path("run/workshop.sock"));
-        let mut toold = Command::new(bin.join("aios-toold"));
+        let mut toold = Command::new(broker);
         toold.arg("--socket").arg(path("run/toold.sock")).arg("--workshop").arg(path("run/workshop.sock"));
         toold.arg("--data").arg(path("toold"));
         let mut console = Command::new(bin.join("aios-console"));
         console.args(["--listen", "127.0.0.1:0"]).arg("--run").arg(path("run"));
+        console.arg("--mcp").arg(path("run/mcp.sock"));
         console.arg("--data").arg(path("console")).arg("--network").arg(path("network"));
         console.stderr(Stdio::piped());
         for command in [workshop, toold] {
