@@ -128,7 +128,7 @@ fn capabilities(needs: &Needs) -> Vec<String> {
 fn fields(page: &mut String, what: &str, schema: &str) {
     let schema: Value = serde_json::from_str(schema).unwrap_or_default();
     let mut rows = Vec::new();
-    collect(&mut rows, "", &schema, 0);
+    collect(&mut rows, "", &schema, what == "argument", 0);
     if rows.is_empty() {
         let _ = write!(page, "\nNo {what}.\n");
         return;
@@ -139,7 +139,7 @@ fn fields(page: &mut String, what: &str, schema: &str) {
     }
 }
 
-fn collect(rows: &mut Vec<[String; 3]>, above: &str, schema: &Value, depth: usize) {
+fn collect(rows: &mut Vec<[String; 3]>, above: &str, schema: &Value, is_argument: bool, depth: usize) {
     for (name, node) in schema["properties"].as_object().into_iter().flatten() {
         let is_required = schema["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
         let name = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
@@ -148,11 +148,11 @@ fn collect(rows: &mut Vec<[String; 3]>, above: &str, schema: &Value, depth: usiz
             Value::Null => String::new(),
             value => format!(", else `{value}`"),
         };
-        let needed = if is_required && above.is_empty() { ", needed" } else { "" };
+        let needed = if is_argument && is_required { ", needed" } else { "" };
         let text = node["description"].as_str().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
         rows.push([name.clone(), format!("{kind}{needed}{default}"), text]);
         if depth < DEEPEST {
-            collect(rows, &if list { format!("{name}[]") } else { name }, inner, depth + 1);
+            collect(rows, &if list { format!("{name}[]") } else { name }, inner, is_argument, depth + 1);
         }
     }
 }
