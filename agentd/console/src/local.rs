@@ -44,9 +44,10 @@ pub async fn serve(listener: UnixListener, app: Shared) -> std::io::Result<()> {
                 continue;
             }
         };
-        let user = stream.peer_cred()?.uid();
-        let Some(person) = person(own, user) else {
-            tracing::warn!("a process of user {user} was turned away from the tools");
+        // One that the kernel does not name is a stranger too.
+        let Ok(credentials) = stream.peer_cred() else { continue };
+        let Some(person) = person(own, credentials.uid()) else {
+            tracing::warn!("a process of user {} was turned away from the tools", credentials.uid());
             continue;
         };
         let house = house.clone();

@@ -111,7 +111,7 @@ impl Bridge {
                 let _ = bridge.request(&message).await;
                 bridge.state().open.remove(&key);
             });
-            // A request that is done already has no other await before it than this one's thread.
+            // There is one thread, and nothing was awaited since: it has not begun, let alone ended.
             self.state().open.insert(id, task.abort_handle());
             return Ok(());
         }
@@ -199,7 +199,7 @@ impl Bridge {
     async fn begin_again(&self) -> Outcome {
         let initialize = {
             let mut state = self.state();
-            (state.session, state.version) = (None, state.version.take());
+            state.session = None;
             state.initialize.clone()
         };
         let Some(initialize) = initialize else {
