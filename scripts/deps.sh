@@ -34,7 +34,7 @@ quietly() {
   rm -f "$log"
 }
 
-build=
+build= test=
 for group in "$@"; do
   case "$group" in
     build)
@@ -45,7 +45,10 @@ for group in "$@"; do
       want python3 python3; python3 -c 'import pip' 2>/dev/null || need+=(python3-pip)
       want nodejs node; want npm npm
       want qemu-system-x86 qemu-system-x86_64; want ovmf /usr/share/OVMF ;;
-    test) want chromium chromium; want dnsmasq-base dnsmasq; want systemd systemd-analyze ;;
+    test)
+      test=1
+      want python3 python3; python3 -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)
+      want chromium chromium; want dnsmasq-base dnsmasq; want systemd systemd-analyze ;;
     # ldd fails for a program that needs no libraries, which is the one wanted.
     bench)
       want s6 s6-svscan; want runit runsvdir; want systemd /usr/lib/systemd/systemd /lib/systemd/systemd
@@ -62,6 +65,16 @@ if ! command -v apt-get >/dev/null; then
 elif [ ${#need[@]} -gt 0 ]; then
   quietly "installing ${need[*]}" as_root sh -c \
     'apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"' sh "${need[@]}"
+fi
+# Independent programs that speak our interfaces: an MCP client, a judge of OpenAPI documents.
+wanted=tests/python/requirements.txt
+if [ -n "$test" ] && ! cmp -s "$wanted" target/python/made-of; then
+  rm -rf target/python
+  mkdir -p target
+  quietly "making the tests' Python environment" python3 -m venv target/python
+  quietly "fetching the tests' Python packages" \
+    target/python/bin/pip install --disable-pip-version-check --no-input --requirement "$wanted"
+  cp "$wanted" target/python/made-of
 fi
 [ -n "$build" ] || exit 0
 

@@ -90,7 +90,8 @@ impl Appliance {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("aiosctl"));
-        command.env("XDG_CONFIG_HOME", self.folder.path()).args(arguments);
+        command.env("XDG_CONFIG_HOME", self.folder.path()).env("XDG_CACHE_HOME", self.folder.path());
+        command.args(arguments);
         command
     }
 

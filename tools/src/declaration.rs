@@ -46,6 +46,7 @@ impl Declaration {
             summary: self.summary.into(),
             effect: self.effect,
             touches: self.touches.iter().map(|&words| words.into()).collect(),
+            outside: self.needs.reaches_outside(),
             role: self.role,
             timeout_ms: self.timeout_ms,
             args_schema: self.code.args_schema(),

@@ -17,6 +17,7 @@ pub mod judge;
 pub mod policy;
 pub mod reach;
 pub mod redact;
+pub mod reference;
 mod running;
 pub mod serve;
 mod shelf;

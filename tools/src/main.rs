@@ -1,5 +1,6 @@
 //! `aios-toold [--socket PATH] [--data DIR] [--workshop PATH]`: serves the tools.
 //! `aios-toold --be-workshop [--socket PATH]`: makes the processes in which they run.
+//! `aios-toold --reference`: prints what they are.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,8 @@ struct Options {
     workshop: PathBuf,
     /// Be the workshop, not the broker.
     is_workshop: bool,
+    /// Print the reference page and end.
+    is_reference: bool,
 }
 
 fn options(mut args: impl Iterator<Item = std::ffi::OsString>) -> Result<Options, String> {
@@ -31,6 +34,7 @@ fn options(mut args: impl Iterator<Item = std::ffi::OsString>) -> Result<Options
         data: PathBuf::from(paths::DATA).join("toold"),
         workshop: paths::WORKSHOP_SOCKET.into(),
         is_workshop: false,
+        is_reference: false,
     };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{} needs a value", arg.display()));
@@ -39,9 +43,10 @@ fn options(mut args: impl Iterator<Item = std::ffi::OsString>) -> Result<Options
             Some("--data") => options.data = value()?.into(),
             Some("--workshop") => options.workshop = value()?.into(),
             Some("--be-workshop") => options.is_workshop = true,
+            Some("--reference") => options.is_reference = true,
             _ => {
                 return Err(format!(
-                    "{} is no option; there are --socket PATH, --data DIR, --workshop PATH and --be-workshop",
+                    "{} is no option; there are --socket PATH, --data DIR, --workshop PATH, --be-workshop and --reference",
                     arg.display()
                 ));
             }
@@ -53,6 +58,10 @@ fn options(mut args: impl Iterator<Item = std::ffi::OsString>) -> Result<Options
 fn main() -> ExitCode {
     aios_abi::daemon::log_to_stderr();
     let result = options(std::env::args_os().skip(1)).and_then(|options| {
+        if options.is_reference {
+            print!("{}", aios_toold::reference::page("aios-toold --reference"));
+            return Ok(());
+        }
         if options.is_workshop {
             return be_workshop(options.socket.as_deref());
         }

@@ -107,6 +107,12 @@ impl Needs {
         Self { looks_into_processes: true, ..self }
     }
 
+    /// Whether it speaks with other machines, itself or through netd.
+    pub fn reaches_outside(&self) -> bool {
+        let internet = |family: &Family| matches!(family, Family::Inet | Family::Inet6);
+        self.families.iter().any(internet) || self.asks.contains(&Asks::Net)
+    }
+
     /// Whether the broker passes on this question.
     pub fn may_ask(&self, question: &Question) -> bool {
         let looks = |request: &InitRequest| {

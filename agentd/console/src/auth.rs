@@ -95,15 +95,16 @@ pub fn is_forged(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
     if let Some(site) = text(header::HeaderName::from_static("sec-fetch-site")) {
         return !matches!(site, "same-origin" | "none");
     }
-    match text(header::ORIGIN) {
-        Some(origin) => {
-            let host = uri.authority().map(|a| a.as_str()).or_else(|| text(header::HOST));
-            let origin = origin.strip_prefix("https://");
-            host.is_none() || origin != host
-        }
-        // Neither header: no browser of the last years. Without a cookie there is nothing to misuse.
-        None => cookie(headers).is_some(),
-    }
+    // Neither header: no browser of the last years. Without a cookie there is nothing to misuse.
+    is_foreign(uri, headers).unwrap_or_else(|| cookie(headers).is_some())
+}
+
+/// Whether a request was sent by a page of another origin than ours; none when it names no origin.
+pub fn is_foreign(uri: &Uri, headers: &HeaderMap) -> Option<bool> {
+    let text = |value: &HeaderValue| value.to_str().unwrap_or("?").to_owned();
+    let origin = headers.get(header::ORIGIN).map(text)?;
+    let host = uri.authority().map(ToString::to_string).or_else(|| headers.get(header::HOST).map(text));
+    Some(host.is_none() || origin.strip_prefix("https://") != host.as_deref())
 }
 
 /// Handlers that take this are only for people who are logged in.

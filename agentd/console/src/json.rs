@@ -122,6 +122,7 @@ mod tests {
             summary: "s".into(),
             effect: Effect::Read,
             touches: vec![],
+            outside: false,
             role: Role::Viewer,
             timeout_ms: 1,
             args_schema: r#"{"type":"object"}"#.into(),

@@ -9,6 +9,7 @@
 //! | [`claim`], [`lockout`], [`password`] | who may come in |
 //! | [`store`] | accounts, sessions and tokens on disk |
 //! | [`cert`], [`listen`] | the certificate, connections and their limits |
+//! | [`local`] | assistants on the machine itself |
 //! | [`auth`] | from a request to a person |
 //! | [`api`] | the routes |
 //! | [`machine`], [`overview`] | what the overview shows |
@@ -26,6 +27,7 @@ pub mod claim;
 pub mod error;
 pub mod json;
 pub mod listen;
+pub mod local;
 pub mod lockout;
 pub mod machine;
 pub mod overview;

@@ -5,12 +5,13 @@
 use aios_abi::CallError;
 use aios_console::state::{App, Daemons, Screen};
 use aios_console::store::Store;
-use aios_console::{address, api, cert, listen, machine};
+use aios_console::{address, api, cert, listen, local, machine};
 use clap::Parser;
 use std::fs::File;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,6 +29,9 @@ struct Arguments {
     /// Directory in which the network daemon writes when something has changed
     #[arg(long, value_name = "DIR", default_value = "/run/aios-netd")]
     network: PathBuf,
+    /// Serve the tools at this local socket when none is inherited
+    #[arg(long, value_name = "PATH")]
+    mcp: Option<PathBuf>,
     /// Directory of the daemons' sockets
     #[arg(long, value_name = "DIR", default_value = "/run/aios")]
     run: PathBuf,
@@ -46,13 +50,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), CallError> {
-    let (mut listener, mut tty) = (None, None);
+    let (mut listener, mut tty, mut mcp) = (None, None, None);
     let mut inherited = false;
     for (name, fd) in aios_abi::sys::inherited_fds() {
         inherited = true;
         match name.as_str() {
             "https" => listener = Some(TcpListener::from(fd)),
             "tty" => tty = Some(fd),
+            "mcp" => mcp = Some(UnixListener::from(fd)),
             other => tracing::warn!("the descriptor {other:?} is not known here and is closed"),
         }
     }
@@ -63,6 +68,15 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
         })?,
     };
     listener.set_nonblocking(true)?;
+    if let (None, Some(path)) = (&mcp, &arguments.mcp) {
+        // What an earlier run left behind.
+        let _ = std::fs::remove_file(path);
+        let made = UnixListener::bind(path);
+        mcp =
+            Some(made.map_err(|e| {
+                CallError::unavailable(format!("{} cannot be listened on: {e}", path.display()))
+            })?);
+    }
     let port = listener.local_addr()?.port();
 
     std::fs::create_dir_all(&arguments.data)
@@ -86,6 +100,15 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
         app.show(format!("aios: console ready https://{shown}/"));
         app.show(format!("aios: certificate sha256 {}", identity.fingerprint));
         app.show(app.claim_line());
+        if let Some(mcp) = mcp {
+            mcp.set_nonblocking(true)?;
+            let (mcp, app) = (tokio::net::UnixListener::from_std(mcp)?, app.clone());
+            tokio::spawn(async move {
+                if let Err(error) = local::serve(mcp, app).await {
+                    tracing::error!("the local socket of the tools failed: {error}");
+                }
+            });
+        }
         tokio::spawn(announce(app.clone(), arguments.network, port, shown));
         let serving = listen::serve(listener, identity.config, api::router(app));
         let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

@@ -5,6 +5,7 @@ use crate::error::{Failure, Outcome};
 use crate::pin::{self, Fingerprint, Seen};
 use crate::resolve::Names;
 use crate::sse::{Event, Parser};
+use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -133,6 +134,18 @@ impl Api {
         Ok(url)
     }
 
+    /// Carry a message of an assistant to the machine. The answer is its own matter, and may take as long as it takes.
+    pub(crate) async fn carry(&self, method: Method, headers: HeaderMap, body: String) -> Outcome<Response> {
+        let mut url = self.base.clone();
+        url.set_path("/mcp");
+        let request = self.http.request(method, url).headers(headers).body(body);
+        self.send(match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        })
+        .await
+    }
+
     async fn send(&self, request: RequestBuilder) -> Outcome<Response> {
         request.send().await.map_err(|error| self.broken(&error))
     }
@@ -161,7 +174,7 @@ impl Api {
     }
 
     /// The failure that a body `{"code", "message"}` tells of.
-    fn refused(&self, body: &Value) -> Failure {
+    pub(crate) fn refused(&self, body: &Value) -> Failure {
         let code = body["code"].as_str().unwrap_or("failed");
         let message = body["message"].as_str().unwrap_or("the machine did not say why");
         match code {
@@ -174,7 +187,7 @@ impl Api {
     }
 
     /// What a broken connection means.
-    fn broken(&self, error: &reqwest::Error) -> Failure {
+    pub(crate) fn broken(&self, error: &reqwest::Error) -> Failure {
         if let (Some(pin), Some(seen)) = (self.pin, self.seen.get())
             && pin != *seen
         {

@@ -51,8 +51,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Tools(Tools),
     /// What runs on the machine, and service files
-    #[command(subcommand, visible_alias = "service")]
-    Services(Service),
+    #[command(subcommand, visible_alias = "services")]
+    Service(Service),
     /// What the services, init and the kernel say
     Logs(Logs),
     /// What was done, by whom and why, and the proof of it
@@ -72,6 +72,8 @@ pub(crate) enum Command {
     /// The key of its owner for recovery mode, which the machine asks for on its own terminal
     #[command(subcommand)]
     Recovery(Recovery),
+    /// Serve the machine's tools to an assistant on this computer (Model Context Protocol, over stdin and stdout)
+    Mcp,
     /// Print the completions of a shell
     Completion(Completion),
 }
@@ -152,26 +154,11 @@ pub(crate) struct Call {
     pub dry_run: bool,
 }
 
-/// `services`
-#[derive(Debug, Subcommand)]
-pub(crate) enum Services {
-    /// List them
-    List,
-    /// Restart one
-    Restart {
-        /// The service's name
-        name: String,
-        /// The reason, for the audit log
-        #[arg(long)]
-        why: Option<String>,
-    },
-}
-
-/// `service`
+/// `service`; what else a machine can do with its services, its tools say.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Service {
-    #[command(flatten)]
-    Running(Services),
+    /// List them
+    List,
     /// Check service files on this computer: what a machine would refuse, and what is unwise
     Lint(Lint),
     /// Score how much a service could do to the machine, from 0.0 to 10.0, and say why
@@ -181,7 +168,7 @@ pub(crate) enum Service {
     },
 }
 
-/// `services lint`
+/// `service lint`
 #[derive(Debug, Args)]
 pub(crate) struct Lint {
     /// The files; what one requires of another is checked when both are given

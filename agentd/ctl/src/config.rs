@@ -79,14 +79,30 @@ fn path() -> Outcome<PathBuf> {
     Ok(directory()?.join("config.toml"))
 }
 
-/// Our directory after the XDG Base Directory Specification; relative values are to be ignored.
+/// Our directory of logins.
 pub(crate) fn directory() -> Outcome<PathBuf> {
-    let absolute =
-        |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
-    let base = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
-    base.map(|base| base.join("aios")).ok_or_else(|| {
+    xdg("XDG_CONFIG_HOME", ".config").ok_or_else(|| {
         Failure::failed("neither XDG_CONFIG_HOME nor HOME is set: there is no place to remember the login in")
     })
+}
+
+/// Where the tools of this machine are kept.
+pub(crate) fn cache(context: &str) -> Outcome<PathBuf> {
+    let directory = xdg("XDG_CACHE_HOME", ".cache").ok_or_else(|| {
+        Failure::failed(
+            "neither XDG_CACHE_HOME nor HOME is set: there is no place to keep the list of tools in",
+        )
+    })?;
+    // A name is one part of a path, whatever is in it.
+    Ok(directory.join("tools").join(format!("{}.json", context.replace('%', "%25").replace('/', "%2F"))))
+}
+
+/// Our directory after the XDG Base Directory Specification; relative values are to be ignored.
+fn xdg(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let absolute =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
+    let base = absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)));
+    base.map(|base| base.join("aios"))
 }
 
 /// Read a TOML file; the default when there is none.
@@ -105,12 +121,18 @@ pub(crate) fn read<T: DeserializeOwned + Default>(path: &Path) -> Outcome<T> {
     })
 }
 
-/// Write a TOML file whole or not at all, for its owner's eyes only.
+/// Write a TOML file.
 pub(crate) fn write(path: &Path, item: &impl Serialize) -> Outcome {
+    let text = toml::to_string(item)
+        .map_err(|e| Failure::failed(format!("{} cannot be written: {e}", path.display())))?;
+    write_whole(path, &text)
+}
+
+/// Write a file whole or not at all, for its owner's eyes only.
+pub(crate) fn write_whole(path: &Path, text: &str) -> Outcome {
     let failed = |what: &dyn std::fmt::Display| {
         Failure::failed(format!("{} cannot be written: {what}", path.display()))
     };
-    let text = toml::to_string(item).map_err(|e| failed(&e))?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|e| failed(&e))?;
     // The process id keeps two commands at the same time apart; the last rename stands.

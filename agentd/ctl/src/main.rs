@@ -8,7 +8,7 @@
 //! | [`api`], [`sse`], [`resolve`], [`pin`] | the way to the machine |
 //! | [`config`], [`witness`] | what is remembered between two commands |
 //! | [`proof`] | the audit log, proved |
-//! | [`args`] | `key=value` and the tool's schema |
+//! | [`args`], [`family`] | the tool's schema as `key=value`, and as a command of its own |
 //! | [`output`], [`value`], [`prompt`] | the terminal |
 
 #![forbid(unsafe_code)]
@@ -19,6 +19,7 @@ mod cli;
 mod commands;
 mod config;
 mod error;
+mod family;
 mod output;
 mod pin;
 mod prompt;
@@ -28,24 +29,48 @@ mod sse;
 mod value;
 mod witness;
 
-use clap::Parser;
+use clap_complete::CompleteEnv;
+use cli::Cli;
 use error::{Exit, Failure};
 use output::Output;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+/// The variable with which a shell asks for completions.
+const COMPLETE: &str = "COMPLETE";
+
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    let output = Output::new(cli.json);
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let context = family::context(&words);
+    CompleteEnv::with_factory(|| family::grammar(&family::known(context.as_deref())))
+        .var(COMPLETE)
+        .complete();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            return report(&output, &Failure::failed(format!("no event loop can be made: {error}")));
+            let failure = Failure::failed(format!("no event loop can be made: {error}"));
+            return report(&Output::new(false), &failure);
         }
     };
+    let cli = runtime.block_on(parse(&words, context.as_deref()));
+    let output = Output::new(cli.json);
     match runtime.block_on(commands::run(cli, &output)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&output, &failure),
     }
+}
+
+/// Read the command line; one that is not understood may mean tools that were not seen yet.
+async fn parse(words: &[OsString], context: Option<&str>) -> Cli {
+    let parse = || family::parse(&family::known(context), words);
+    let refused = match parse() {
+        Ok(cli) => return cli,
+        Err(error) => error,
+    };
+    if family::may_be_out_of_date(&refused, words) && commands::refresh(context).await.is_ok() {
+        return parse().unwrap_or_else(|error| error.exit());
+    }
+    refused.exit()
 }
 
 fn report(output: &Output, failure: &Failure) -> ExitCode {

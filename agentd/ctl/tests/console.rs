@@ -199,6 +199,50 @@ fn the_audit_log_is_listed_exported_and_proved_here() {
 }
 
 #[test]
+fn every_tool_is_a_command_with_its_help_and_completions() {
+    let appliance = Appliance::claimed();
+    let done = appliance.json(&["fs", "read", "/data/a b", "--count", "7", "--order", "up"]);
+    assert_eq!(done["result"], json!({"path": "/data/a b", "count": 7, "order": "up"}));
+    for (wrong, status) in [
+        (&["fs", "read"][..], 2),
+        (&["fs", "read", "x", "--count", "many"], 2),
+        (&["fs", "read", "x", "--order", "sideways"], 2),
+        (&["fs", "read", "x", "--why", "w"], 2),
+        (&["fs", "fly", "x"], 2),
+        (&["fs", "read", "/etc/shadow"], 3),
+        (&["fs", "write", "x"], 2),
+    ] {
+        let refused = appliance.run(wrong);
+        assert_eq!(refused.status.code(), Some(status), "{wrong:?}: {}", said(&refused));
+    }
+    let written = appliance.json(&["fs", "write", "/data/x", "--why", "test"]);
+    assert_eq!(written["undoable"], true);
+    assert!(appliance.json(&["fs", "write", "/data/x", "--dry-run"])["audit"].is_u64());
+
+    let help = appliance.text(&["fs", "write", "--help"]);
+    for words in
+        ["What fs.write does", "Where", "--why", "--dry-run", "up, down", "files under the path given"]
+    {
+        assert!(help.contains(words), "{words}: {help}");
+    }
+    assert!(appliance.text(&["--help"]).contains("Tools of the machine: fs"));
+    let offered = |words: &[&str]| appliance.completed(words).lines().map(str::to_owned).collect::<Vec<_>>();
+    assert!(offered(&["f"]).contains(&"fs".into()));
+    assert_eq!(offered(&["fs", ""])[..2], ["read", "write"]);
+    assert!(offered(&["service", ""]).contains(&"security".into()));
+    assert_eq!(offered(&["fs", "read", "x", "--or"]), ["--order"]);
+    assert_eq!(offered(&["fs", "read", "x", "--order", ""]), ["up", "down"]);
+    assert!(offered(&["fs", "write", "--"]).contains(&"--why".into()));
+
+    // What was seen of another release is asked for once more before it is refused.
+    let kept = std::fs::read_dir(appliance.path("cache/aios/tools")).expect("kept").next().expect("one");
+    let kept = kept.expect("read").path();
+    std::fs::write(&kept, "[]").expect("writes");
+    assert_eq!(appliance.json(&["fs", "read", "x"])["result"]["path"], "x");
+    assert!(std::fs::read_to_string(&kept).expect("reads").contains("fs.read"));
+}
+
+#[test]
 fn completions_need_no_machine() {
     let appliance = Appliance::start();
     for shell in ["bash", "zsh", "fish"] {

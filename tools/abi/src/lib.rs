@@ -13,7 +13,7 @@
 //! | [`agent`] | agentd | `/run/aios/agentd.sock` |
 //! | [`engine`] | the engine workers | a byte stream: a socket or a virtio port |
 //!
-//! [`audit`] is the format of the audit chain and the proof of its integrity; it has no I/O, so
+//! [`schema`] holds what interfaces derive from a tool's declaration. [`audit`] is the format of the audit chain and the proof of its integrity; it has no I/O, so
 //! that `aiosctl` verifies a log offline with the code that wrote it.
 
 #![deny(unsafe_code)]
@@ -27,6 +27,7 @@ pub mod frame;
 pub mod infer;
 pub mod net;
 pub mod paths;
+pub mod schema;
 pub mod service;
 pub mod tool;
 pub mod units;

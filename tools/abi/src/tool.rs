@@ -128,6 +128,8 @@ pub struct ToolInfo {
     pub effect: Effect,
     /// What it may touch, in words: `files under the path given`, `processes`.
     pub touches: Vec<String>,
+    /// It speaks with other machines.
+    pub outside: bool,
     /// The least role that may call it.
     pub role: Role,
     /// Milliseconds after which a call is stopped.

@@ -41,6 +41,12 @@ pub(super) struct Page {
     head: Head,
 }
 
+impl Page {
+    pub(super) fn of(records: &[Record], head: Head) -> Self {
+        Self { records: records.iter().map(json::record).collect(), head }
+    }
+}
+
 pub(super) async fn page(
     State(app): App,
     login: Login,
@@ -48,10 +54,10 @@ pub(super) async fn page(
 ) -> Answer<axum::Json<Page>> {
     let limit = range.limit.unwrap_or(USUAL).clamp(1, MOST);
     let (records, head) = records(&app, &login.person, range.from.unwrap_or(0), limit).await?;
-    Ok(axum::Json(Page { records: records.iter().map(json::record).collect(), head }))
+    Ok(axum::Json(Page::of(&records, head)))
 }
 
-async fn records(
+pub(super) async fn records(
     app: &Shared,
     person: &Person,
     from: u64,

@@ -5,6 +5,9 @@ mod account;
 mod ask;
 mod audit;
 mod logs;
+pub mod mcp;
+pub mod openapi;
+mod routes;
 mod services;
 mod tools;
 mod watch;
@@ -35,25 +38,9 @@ const LOOK_MS: u32 = 10_000;
 
 /// All routes: the API, the two health checks and the pages.
 pub fn router(app: Shared) -> Router {
-    let v1 = Router::new()
-        .route("/session", get(account::session))
-        .route("/claim", post(account::claim))
-        .route("/login", post(account::login))
-        .route("/logout", post(account::logout))
-        .route("/tokens", post(account::tokens))
-        .route("/overview", get(watch::overview))
-        .route("/overview/stream", get(watch::stream))
-        .route("/tools", get(tools::list))
+    let v1 = routes::all().into_iter().fold(Router::new(), |v1, route| v1.route(route.path, route.handler));
+    let v1 = v1
         .route("/tools/{name}", post(tools::call))
-        .route("/services", get(services::list))
-        .route("/services/{name}/restart", post(services::restart))
-        .route("/logs", get(logs::read))
-        .route("/logs/stream", get(logs::stream))
-        .route("/ask", post(ask::ask))
-        .route("/audit", get(audit::page))
-        .route("/audit/export", get(audit::export))
-        .route("/audit/verify", post(audit::verify))
-        .route("/undo/{audit}", post(tools::undo))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(same_site));
@@ -61,6 +48,7 @@ pub fn router(app: Shared) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .route("/ready", get(watch::ready))
         .nest("/api/v1", v1)
+        .route("/mcp", mcp::route(app.clone()))
         .route("/api/{*rest}", axum::routing::any(unknown))
         .fallback(crate::assets::page)
         .layer(middleware::from_fn(secure_headers))
@@ -90,7 +78,8 @@ async fn same_site(request: Request, next: Next) -> Response {
 
 /// Headers of every answer.
 async fn secure_headers(request: Request, next: Next) -> Response {
-    let is_page = !request.uri().path().starts_with("/api/");
+    let path = request.uri().path();
+    let is_page = !path.starts_with("/api/") && path != "/mcp";
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     const SAME: [(HeaderName, &str); 3] = [

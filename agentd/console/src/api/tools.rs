@@ -5,7 +5,9 @@ use crate::auth::Login;
 use crate::json;
 use crate::state::{Shared, unexpected};
 use aios_abi::CallError;
-use aios_abi::tool::{ToolReply, ToolRequest};
+use aios_abi::client::Call;
+use aios_abi::schema::LONGEST_WHY;
+use aios_abi::tool::{ToolReply, ToolRequest, Tools};
 use aios_abi::who::Person;
 use axum::extract::State;
 use serde::Deserialize;
@@ -15,9 +17,6 @@ use serde_json::{Map, Value};
 const UNDO_MS: u32 = 120_000;
 /// How much longer than the tool itself the console waits, so that toold's own message arrives.
 const GRACE_MS: u32 = 2_000;
-/// Bytes of a reason.
-const LONGEST_WHY: usize = 2_000;
-
 pub(super) async fn list(State(app): App, login: Login) -> Answer<axum::Json<Vec<Value>>> {
     let tools = app.tools(&login.person).await?;
     Ok(axum::Json(tools.iter().map(json::tool).collect()))
@@ -25,7 +24,7 @@ pub(super) async fn list(State(app): App, login: Login) -> Answer<axum::Json<Vec
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Call {
+pub(super) struct Order {
     #[serde(default)]
     args: Map<String, Value>,
     #[serde(default)]
@@ -38,7 +37,7 @@ pub(super) async fn call(
     State(app): App,
     login: Login,
     Path(name): Path<String>,
-    Json(call): Json<Call>,
+    Json(call): Json<Order>,
 ) -> Answer<axum::Json<Value>> {
     let args = Value::Object(call.args).to_string();
     Ok(axum::Json(run(&app, &login.person, &name, args, call.why, call.dry_run).await?))
@@ -53,11 +52,23 @@ pub(super) async fn run(
     why: String,
     dry_run: bool,
 ) -> Result<Value, CallError> {
+    done(begin(app, person, name, args, why, dry_run).await?.finish(drop).await?)
+}
+
+/// Begin to call a tool by its name.
+pub(super) async fn begin(
+    app: &Shared,
+    person: &Person,
+    name: &str,
+    args: String,
+    why: String,
+    dry_run: bool,
+) -> Result<Call<Tools>, CallError> {
     check_why(&why)?;
     let tool = app.tool(person, name).await?;
     let deadline = tool.timeout_ms.saturating_add(GRACE_MS);
     let request = ToolRequest::Call { tool: tool.number, args, dry_run };
-    done(app.daemons.toold.call(meta(person, why, deadline), request).await?)
+    app.daemons.toold.start(meta(person, why, deadline), request).await
 }
 
 #[derive(Deserialize)]
@@ -73,10 +84,19 @@ pub(super) async fn undo(
     Path(audit): Path<u64>,
     Json(undo): Json<Undo>,
 ) -> Answer<axum::Json<Value>> {
-    check_why(&undo.why)?;
-    let request = ToolRequest::Undo { audit };
-    let reply = app.daemons.toold.call(meta(&login.person, undo.why, UNDO_MS), request).await?;
+    let reply = begin_undo(&app, &login.person, audit, undo.why).await?.finish(drop).await?;
     Ok(axum::Json(done(reply)?))
+}
+
+/// Begin to take a change back.
+pub(super) async fn begin_undo(
+    app: &Shared,
+    person: &Person,
+    audit: u64,
+    why: String,
+) -> Result<Call<Tools>, CallError> {
+    check_why(&why)?;
+    app.daemons.toold.start(meta(person, why, UNDO_MS), ToolRequest::Undo { audit }).await
 }
 
 pub(super) async fn look(

@@ -4,6 +4,7 @@ use crate::api::{self, Api, PATIENCE};
 use crate::cli;
 use crate::config::{Config, Context};
 use crate::error::{Failure, Outcome};
+use crate::family;
 use crate::output::{Output, clean_line};
 use crate::pin::Fingerprint;
 use crate::prompt;
@@ -122,11 +123,16 @@ impl Door {
             user: user.to_owned(),
             token: token.to_owned(),
         };
-        let session = Api::of(&context)?.get(&["session"]).await?;
+        let api = Api::of(&context)?;
+        let session = api.get(&["session"]).await?;
         let mut config = Config::load()?;
         config.contexts.insert(self.name.clone(), context);
         config.current = Some(self.name.clone());
         config.save()?;
+        // For the command line; a machine whose broker is silent is logged into all the same.
+        if let Ok(list) = api.get(&["tools"]).await {
+            let _ = family::keep(&self.name, &list);
+        }
         if output.is_json() {
             return output.json(&json!({ "context": self.name, "session": session }));
         }

@@ -5,6 +5,7 @@ mod audit;
 mod lint;
 mod login;
 mod logs;
+mod mcp;
 mod recovery;
 mod security;
 mod services;
@@ -18,12 +19,14 @@ use crate::error::{Failure, Outcome};
 use crate::output::Output;
 use crate::pin::Fingerprint;
 use crate::prompt;
-use clap::CommandFactory;
+use clap_complete::env::Shells;
 
 /// The machine that a command is for.
 struct Machine {
     api: Api,
     fingerprint: Fingerprint,
+    /// What it is remembered as.
+    name: String,
     /// What `--context` said; a command line that is shown must say it too.
     context: Option<String>,
 }
@@ -31,9 +34,10 @@ struct Machine {
 impl Machine {
     fn of(wanted: Option<&str>) -> Outcome<Self> {
         let config = Config::load()?;
-        let (_, context) = config.context(wanted)?;
+        let (name, context) = config.context(wanted)?;
         let api = Api::of(context)?;
-        Ok(Self { api, fingerprint: context.fingerprint, context: wanted.map(str::to_owned) })
+        let (fingerprint, name) = (context.fingerprint, name.to_owned());
+        Ok(Self { api, fingerprint, name, context: wanted.map(str::to_owned) })
     }
 }
 
@@ -47,21 +51,31 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Outcome {
         Command::Logout => login::logout(wanted, output).await,
         Command::Ask { text } => ask::run(&machine()?, &text.join(" "), output).await,
         Command::Tools(command) => tools::run(&machine()?, command, output).await,
-        Command::Services(Service::Lint(files)) => lint::run(&files, output),
-        Command::Services(Service::Security { name }) => security::run(&machine()?, name, output).await,
-        Command::Services(Service::Running(command)) => services::run(&machine()?, command, output).await,
+        Command::Service(Service::Lint(files)) => lint::run(&files, output),
+        Command::Service(Service::Security { name }) => security::run(&machine()?, name, output).await,
+        Command::Service(Service::List) => services::list(&machine()?, output).await,
         Command::Logs(logs) => logs::run(&machine()?, logs, output).await,
         Command::Audit(command) => audit::run(machine, command, output).await,
         Command::Undo { audit, why } => tools::undo(&machine()?, audit, why, output).await,
         Command::Status => status::run(&machine()?, output).await,
+        Command::Mcp => mcp::run(machine()?).await,
         Command::Recovery(command) => recovery::run(command, output),
         Command::Completion(completion) => complete(&completion, output),
     }
 }
 
+/// Ask the machine for its tools and keep what they are.
+pub(crate) async fn refresh(wanted: Option<&str>) -> Outcome {
+    tools::list_of(&Machine::of(wanted)?).await.map(drop)
+}
+
+/// The script that makes a shell ask `aiosctl` itself, which knows the machine's tools.
 fn complete(completion: &Completion, output: &Output) -> Outcome {
+    let (shell, shells) = (completion.shell.to_string(), Shells::builtins());
     let mut script = Vec::new();
-    clap_complete::generate(completion.shell, &mut Cli::command(), "aiosctl", &mut script);
+    if let Some(completer) = shells.completer(&shell) {
+        completer.write_registration(crate::COMPLETE, "aiosctl", "aiosctl", "aiosctl", &mut script)?;
+    }
     output.bytes(&script)
 }
 

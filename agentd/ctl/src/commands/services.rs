@@ -1,17 +1,11 @@
 //! What runs on the machine.
 
-use super::{Machine, reason, tools};
+use super::Machine;
 use crate::api::decode;
-use crate::cli;
 use crate::error::Outcome;
 use crate::output::{Output, Tone, bytes, clean, span};
 use aios_abi::service::{ServiceState, ServiceStatus};
 use serde::Deserialize;
-use serde_json::{Value, json};
-use std::time::Duration;
-
-/// How long a restart may take: the tool's own limit and some more.
-const RESTART: Duration = Duration::from_secs(150);
 
 #[derive(Debug, Deserialize)]
 struct List {
@@ -19,18 +13,7 @@ struct List {
     refused: Vec<String>,
 }
 
-pub(super) async fn run(machine: &Machine, command: cli::Services, output: &Output) -> Outcome {
-    match command {
-        cli::Services::List => list(machine, output).await,
-        cli::Services::Restart { name, why } => {
-            let body = json!({ "why": reason(why)? });
-            let answer = machine.api.post(&["services", &name, "restart"], &body, RESTART).await?;
-            tools::done(machine, &answer, &Value::Null, output)
-        }
-    }
-}
-
-async fn list(machine: &Machine, output: &Output) -> Outcome {
+pub(super) async fn list(machine: &Machine, output: &Output) -> Outcome {
     let json = machine.api.get(&["services"]).await?;
     if output.is_json() {
         return output.json(&json);

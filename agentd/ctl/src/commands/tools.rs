@@ -6,6 +6,7 @@ use crate::api::{PATIENCE, decode};
 use crate::args;
 use crate::cli;
 use crate::error::{Failure, Outcome};
+use crate::family;
 use crate::output::{Output, Tone, clean, clean_line, span};
 use crate::value;
 use aios_abi::tool::Effect;
@@ -58,11 +59,19 @@ pub(super) async fn run(machine: &Machine, command: cli::Tools, output: &Output)
 
 /// All tools.
 pub(super) async fn all(machine: &Machine) -> Outcome<Vec<Tool>> {
-    decode(&machine.api.get(&["tools"]).await?)
+    decode(&list_of(machine).await?)
+}
+
+/// The machine's list, which is kept for the command line.
+pub(super) async fn list_of(machine: &Machine) -> Outcome<Value> {
+    let list = machine.api.get(&["tools"]).await?;
+    // Completions wait until the place can be written; this command does not.
+    let _ = family::keep(&machine.name, &list);
+    Ok(list)
 }
 
 async fn list(machine: &Machine, output: &Output) -> Outcome {
-    let json = machine.api.get(&["tools"]).await?;
+    let json = list_of(machine).await?;
     if output.is_json() {
         return output.json(&json);
     }
@@ -95,7 +104,7 @@ fn find<'a>(list: &'a Value, name: &str) -> Outcome<&'a Value> {
 }
 
 async fn show(machine: &Machine, name: &str, output: &Output) -> Outcome {
-    let list = machine.api.get(&["tools"]).await?;
+    let list = list_of(machine).await?;
     let json = find(&list, name)?;
     if output.is_json() {
         return output.json(json);
@@ -135,7 +144,7 @@ async fn show(machine: &Machine, name: &str, output: &Output) -> Outcome {
 }
 
 async fn call(machine: &Machine, call: cli::Call, output: &Output) -> Outcome {
-    let list = machine.api.get(&["tools"]).await?;
+    let list = list_of(machine).await?;
     let tool: Tool = decode(find(&list, &call.name)?)?;
     let args = match &call.object {
         Some(text) => object(text)?,

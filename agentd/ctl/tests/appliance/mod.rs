@@ -78,9 +78,29 @@ impl Appliance {
         self.run_with_input(arguments, "")
     }
 
+    /// What is offered for the last of these words; no machine is asked.
+    pub fn completed(&self, words: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_aiosctl"))
+            .env("XDG_CONFIG_HOME", self.folder.path().join("home"))
+            .env("XDG_CACHE_HOME", self.folder.path().join("cache"))
+            .env_remove("AIOS_CONTEXT")
+            .env("COMPLETE", "bash")
+            .env("_CLAP_COMPLETE_INDEX", words.len().to_string())
+            .env("_CLAP_COMPLETE_COMP_TYPE", "9")
+            .env("_CLAP_COMPLETE_SPACE", "false")
+            .env("_CLAP_IFS", "\n")
+            .args(["--", "aiosctl"])
+            .args(words)
+            .output()
+            .expect("starts");
+        assert!(output.status.success(), "{words:?}: {}", said(&output));
+        said(&output)
+    }
+
     pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Output {
         let mut child = Command::new(env!("CARGO_BIN_EXE_aiosctl"))
             .env("XDG_CONFIG_HOME", self.folder.path().join("home"))
+            .env("XDG_CACHE_HOME", self.folder.path().join("cache"))
             .env_remove("AIOS_CONTEXT")
             .args(arguments)
             .stdin(Stdio::piped())
@@ -206,10 +226,11 @@ fn tool(number: u16, name: &str, effect: Effect) -> ToolInfo {
         summary: format!("What {name} does"),
         effect,
         touches: vec!["files under the path given".into()],
+        outside: false,
         role: Role::Viewer,
         timeout_ms: 5_000,
         args_schema: r#"{"type":"object","required":["path"],"properties":{"path":{"type":"string",
-            "description":"Where"},"count":{"type":["integer","null"]}}}"#
+            "description":"Where"},"count":{"type":["integer","null"]},"order":{"enum":["up","down"]}}}"#
             .into(),
         result_schema: "true".into(),
         examples: vec![Example { ask: "read it".into(), args: r#"{"path":"/data/a b"}"#.into() }],

@@ -1,0 +1,158 @@
+//! The API as an OpenAPI 3.1 document: one operation a tool, with the schemas of its declaration, and the console's own
+//! routes.
+
+use super::routes::{Answer as Form, Field, Route, all};
+use super::{Answer, App};
+use crate::auth::Login;
+use aios_abi::schema;
+use aios_abi::tool::{Effect, ToolInfo};
+use axum::extract::State;
+use serde_json::{Map, Value, json};
+
+/// Where the routes are.
+const BASE: &str = "/api/v1";
+
+pub(super) async fn show(State(app): App, login: Login) -> Answer<axum::Json<Value>> {
+    let tools = app.tools(&login.person).await?;
+    Ok(axum::Json(document(&tools, &app.version)))
+}
+
+/// The document of a machine with these tools.
+pub fn document(tools: &[ToolInfo], version: &str) -> Value {
+    let mut paths = Map::new();
+    for route in all() {
+        let method = route.method.as_str().to_lowercase();
+        paths.insert(format!("{BASE}{}", route.path), json!({ method: own(&route) }));
+    }
+    for info in tools {
+        paths.insert(format!("{BASE}/tools/{}", info.name), json!({ "post": tool(info) }));
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "aiOS appliance",
+            "version": version,
+            "description": "The console's API. A tool's operation takes its arguments in `args`; a change also takes the \
+                            reason in `why`, and with `dry_run` it only says what would be changed."
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{ "token": [] }, { "session": [] }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer" },
+                "session": { "type": "apiKey", "in": "cookie", "name": crate::auth::COOKIE }
+            },
+            "responses": {
+                "Failure": {
+                    "description": "It was refused, or it failed",
+                    "content": { "application/json": { "schema": {
+                        "type": "object",
+                        "properties": {
+                            "code": { "type": "string", "description": "For programs" },
+                            "message": { "type": "string", "description": "One sentence for people" }
+                        },
+                        "required": ["code", "message"]
+                    } } }
+                }
+            }
+        }
+    })
+}
+
+/// The operation of a tool.
+fn tool(info: &ToolInfo) -> Value {
+    let family = info.name.split('.').next().unwrap_or_default();
+    let changes = info.effect != Effect::Read;
+    let mut properties = Map::new();
+    properties.insert("args".into(), schema::arguments(info).into());
+    properties.insert(schema::WHY.into(), schema::why());
+    if changes {
+        properties.insert(schema::DRY_RUN.into(), schema::dry_run());
+    }
+    let body = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    let examples: Map<String, Value> = info
+        .examples
+        .iter()
+        .enumerate()
+        .map(|(index, example)| {
+            let mut value = json!({ "args": crate::json::value(&example.args) });
+            if changes {
+                value[schema::WHY] = example.ask.clone().into();
+            }
+            (format!("{}", index + 1), json!({ "summary": example.ask, "value": value }))
+        })
+        .collect();
+    json!({
+        "operationId": info.name,
+        "tags": [family],
+        "summary": info.summary,
+        "description": format!("Touches {}. Needs the role {}.", info.touches.join(", "), info.role.as_str()),
+        "x-aios-number": info.number,
+        "x-aios-effect": info.effect,
+        "x-aios-role": info.role,
+        "x-aios-timeout-ms": info.timeout_ms,
+        "requestBody": {
+            "required": true,
+            "content": { "application/json": { "schema": body, "examples": examples } }
+        },
+        "responses": {
+            "200": {
+                "description": "What it came to",
+                "content": { "application/json": { "schema": schema::answer(info) } }
+            },
+            "default": { "$ref": "#/components/responses/Failure" }
+        }
+    })
+}
+
+/// The operation of a route of the console's own.
+fn own(route: &Route) -> Value {
+    let content = match route.answer {
+        Form::Json(kind) => json!({ "application/json": { "schema": { "type": kind } } }),
+        Form::Events => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
+        Form::Lines => json!({ "application/jsonl": { "schema": { "type": "string" } } }),
+    };
+    let parameters: Vec<Value> = route
+        .parameters
+        .iter()
+        .map(|field| {
+            let in_path = route.path.contains(&format!("{{{}}}", field.name));
+            json!({
+                "name": field.name, "in": if in_path { "path" } else { "query" }, "required": field.is_required,
+                "description": field.what, "schema": { "type": field.kind }
+            })
+        })
+        .collect();
+    let mut operation = json!({
+        "tags": ["console"],
+        "summary": route.summary,
+        "parameters": parameters,
+        "responses": {
+            "200": { "description": route.summary, "content": content },
+            "default": { "$ref": "#/components/responses/Failure" }
+        }
+    });
+    if !route.body.is_empty() {
+        operation["requestBody"] = json!({
+            "required": true, "content": { "application/json": { "schema": body(route.body) } }
+        });
+    }
+    if route.is_open {
+        operation["security"] = json!([]);
+    }
+    operation
+}
+
+fn body(fields: &[Field]) -> Value {
+    let property =
+        |field: &Field| (field.name.to_owned(), json!({ "type": field.kind, "description": field.what }));
+    let required: Vec<&str> =
+        fields.iter().filter(|field| field.is_required).map(|field| field.name).collect();
+    json!({
+        "type": "object",
+        "properties": fields.iter().map(property).collect::<Map<_, _>>(),
+        "required": required,
+        "additionalProperties": false
+    })
+}
