@@ -188,15 +188,19 @@ impl Broker {
             let call = way.record(&format!("number {number}"), Effect::Read, "{}".into());
             return self.refused(call, error).await;
         };
-        let call = way.record(tool.name, tool.effect, redact::for_audit(&args, &tool.code.args_schema()));
+        let call = way.record(tool.name, tool.effect, redact::for_audit(&args, tool));
         let (caller, why) = (&way.caller, &way.meta.why);
         let ask = Ask { caller, tool: tool.name, least: tool.role, effect: tool.effect, why, dry_run };
         if let Err(error) = self.policy.may_call(&ask) {
             return self.refused(call, error).await;
         }
-        let _turn = match self.turn().await {
-            Ok(turn) => turn,
-            Err(error) => return self.refused(call, error).await,
+        let _turn = match tool.needs.in_broker {
+            // It is answered at once, however many others run.
+            true => None,
+            false => match self.turn().await {
+                Ok(turn) => Some(turn),
+                Err(error) => return self.refused(call, error).await,
+            },
         };
         let limit = Duration::from_millis(tool.timeout_ms.into());
         match self.start(tool, &way, args, limit).await {
