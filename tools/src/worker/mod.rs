@@ -94,3 +94,11 @@ pub enum Answer {
     /// The chain is whole up to here.
     Verified(Box<Head>),
 }
+
+/// Take this for a packet that the broker, the workshop or a worker was sent: for tests of hostile bytes.
+pub fn foreign(packet: &[u8]) {
+    let _ = aios_abi::frame::decode::<Order>(packet);
+    let _ = aios_abi::frame::decode::<Job>(packet);
+    let _ = aios_abi::frame::decode::<Told>(packet);
+    let _ = aios_abi::frame::decode::<Said>(packet);
+}
