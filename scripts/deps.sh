@@ -51,7 +51,7 @@ for group in "$@"; do
       want chromium chromium; want dnsmasq-base dnsmasq; want systemd systemd-analyze ;;
     # ldd fails for a program that needs no libraries, which is the one wanted.
     bench)
-      want s6 s6-svscan; want runit runsvdir; want systemd /usr/lib/systemd/systemd /lib/systemd/systemd
+      want dbus-daemon dbus-daemon; want s6 s6-svscan; want runit runsvdir; want systemd /usr/lib/systemd/systemd /lib/systemd/systemd
       if ! command -v busybox >/dev/null || ldd "$(command -v busybox)" >/dev/null 2>&1; then need+=(busybox-static); fi ;;
     *) echo "deps: there is no group $group; groups are build, test and bench" >&2; exit 2 ;;
   esac

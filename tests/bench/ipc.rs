@@ -8,8 +8,10 @@ use anyhow::{Context, Result, bail};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -39,10 +41,13 @@ impl Drop for Daemon {
     }
 }
 
-/// `ipc.read_call`: a read tool, authorised, run and audited on disk, against a ping-pong between two
-/// threads over the same kind of socket; `ipc.read_call_vs_durable`: against the same ping-pong whose
-/// answer comes after a record was appended and synced. `ipc.sandboxed_call`: a read tool that opens a file, in a
-/// process of its own that can open nothing else, against the call that the broker answers itself.
+/// Every row is measured beside its peer, round by round. The peers are those of `aios-peers`, which `make bench` builds.
+///
+/// `ipc.read_call`: a read tool, authorised, run and audited, against a ping-pong between two threads over the same kind of
+/// socket, and against what others call with: D-Bus, MCP over pipes, gRPC. `ipc.sandboxed_call`: a read tool that opens a file,
+/// in a process of its own that can open nothing else; `ipc.sandbox`: what that process costs, against a bare one.
+/// `ipc.clients_8`: the calls of eight clients at once. `ipc.hostile`: a client's calls while another user floods the broker.
+/// `audit.append`: records that are on disk, from one caller and from 64 at once.
 pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
     let folder = tempfile::tempdir_in(disk)?;
     // The path of a socket must be short (unix(7)), wherever the checkout lies.
@@ -63,44 +68,228 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
-    let (mut ours, mut sandboxed) = (Vec::new(), Vec::new());
+    let peers = programs.join("aios-peers");
+    let peer = |name: &str, count: usize| times_of(&peers, name, count, folder.path());
+    let (mut ours, mut sandboxed, mut process) = (Vec::new(), Vec::new(), Vec::new());
     let (mut bare, mut durable) = (Vec::new(), Vec::new());
+    let (mut dbus, mut mcp, mut grpc) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut eight, mut pairs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        for (tool, args, times) in [(tool, "{}", &mut ours), (reader, READ, &mut sandboxed)] {
-            for number in 0..CALLS {
-                let start = Instant::now();
-                call(&client, tool, args).await?;
-                if number >= WARM_UP {
-                    times.push(micros(start));
-                }
-            }
-        }
+        calls(&client, tool, "{}", &mut ours).await?;
         bare.extend(ping_pong(None)?);
+        dbus.extend(peer("dbus", CALLS)?);
+        mcp.extend(peer("mcp", CALLS)?);
+        grpc.extend(peer("grpc", CALLS)?);
         durable.extend(ping_pong(Some(File::create(folder.path().join("records"))?))?);
+        calls(&client, reader, READ, &mut sandboxed).await?;
+        for _ in 0..50 {
+            let start = Instant::now();
+            Command::new("/bin/true").status().context("/bin/true cannot be started")?;
+            process.push(micros(start));
+        }
+        eight.push(many_clients(&socket, tool).await?);
+        pairs.push(many_pairs()?);
     }
-    let (what, ours) = ("read tool, audited on disk", median(ours));
+    let (mut alone, mut flooded) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        calls(&client, tool, "{}", &mut alone).await?;
+        let flood = Flood::start(&peers, &socket)?;
+        calls(&client, tool, "{}", &mut flooded).await?;
+        drop(flood);
+    }
+    let (mut one, mut plain, mut together, mut sqlite) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        one.extend(peer("audit", RECORDS)?);
+        plain.extend(peer("plain", RECORDS)?);
+        together.extend(peer("audit-64", 16 * RECORDS)?);
+        sqlite.extend(peer("sqlite", RECORDS)?);
+    }
+
+    let read = |id, other: &str, peer: &[f64], bar| {
+        let what = format!("read tool, audited; p99 {:.0} against {:.0}", p99(&ours), p99(peer));
+        Row::new(id, what, "µs", median(ours.clone()), other, median(peer.to_vec()), bar)
+    };
+    let per_second = |times: &[f64]| 1e6 / median(times.to_vec());
+    let appended = |id, what: &str, value, other: &str, peer: &[f64], bar| {
+        Row::new(id, what, "/s", value, other, per_second(peer), bar)
+    };
+    let sandbox = median(sandboxed.clone()) - median(ours.clone());
+    let what = format!("read a file in a process of its own; p99 {:.0}", p99(&sandboxed));
+    let during =
+        format!("read tool while a user floods; p99 {:.0} against {:.0}", p99(&flooded), p99(&alone));
+    let (one_each, together_each) = (per_second(&one), per_second(&together));
     Ok(vec![
-        Row::new("ipc.read_call", what, "µs", ours, "SEQPACKET ping-pong", median(bare), Bar::AtMost(2.5))?,
-        Row::new(
-            "ipc.read_call_vs_durable",
-            what,
-            "µs",
-            ours,
-            "same and fdatasync",
-            median(durable),
-            Bar::None,
-        )?,
+        read("ipc.read_call", "SEQPACKET ping-pong", &bare, Bar::AtMost(2.5))?,
+        read("ipc.read_call_vs_dbus", "D-Bus (zbus, dbus-daemon)", &dbus, Bar::AtMost(0.25))?,
+        read("ipc.read_call_vs_mcp", "MCP over pipes, JSON", &mcp, Bar::None)?,
+        read("ipc.read_call_vs_grpc", "gRPC (tonic)", &grpc, Bar::None)?,
+        read("ipc.read_call_vs_durable", "ping-pong and fdatasync", &durable, Bar::None)?,
         Row::new(
             "ipc.sandboxed_call",
-            "read a file, in a process of its own",
+            what,
             "µs",
             median(sandboxed),
             "answered by the broker",
-            ours,
+            median(ours.clone()),
             Bar::Within(1000.0),
+        )?,
+        Row::new(
+            "ipc.sandbox",
+            "what that process costs",
+            "µs",
+            sandbox,
+            "/bin/true",
+            median(process),
+            Bar::None,
+        )?,
+        Row::new(
+            "ipc.clients_8",
+            "read tool, 8 clients",
+            "calls/s",
+            median(eight),
+            "8 ping-pongs",
+            median(pairs),
+            Bar::None,
+        )?,
+        Row::new("ipc.hostile", during, "µs", median(flooded), "without", median(alone), Bar::AtMost(2.0))?,
+        appended(
+            "audit.append",
+            "durable records",
+            one_each,
+            "append, fdatasync",
+            &plain,
+            Bar::AtLeast(0.5),
+        )?,
+        appended(
+            "audit.append_64",
+            "durable records of 64 callers",
+            together_each,
+            "append, fdatasync",
+            &plain,
+            Bar::AtLeast(5.0),
+        )?,
+        appended(
+            "audit.append_vs_sqlite",
+            "durable records",
+            one_each,
+            "SQLite WAL FULL",
+            &sqlite,
+            Bar::None,
         )?,
     ])
 }
+
+/// Durable records in a round.
+const RECORDS: usize = 200;
+/// Clients at once.
+const CLIENTS: usize = 8;
+
+/// The value that one in a hundred exceeds.
+fn p99(times: &[f64]) -> f64 {
+    let mut times = times.to_vec();
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() * 99 / 100).copied().unwrap_or(f64::NAN)
+}
+
+/// Add the times of a round of calls.
+async fn calls(client: &Client<Tools>, tool: u16, args: &str, times: &mut Vec<f64>) -> Result<()> {
+    for number in 0..CALLS {
+        let start = Instant::now();
+        call(client, tool, args).await?;
+        if number >= WARM_UP {
+            times.push(micros(start));
+        }
+    }
+    Ok(())
+}
+
+/// What a peer prints.
+fn times_of(program: &Path, name: &str, count: usize, folder: &Path) -> Result<Vec<f64>> {
+    let peers = || format!("{} {name}", program.display());
+    let place = tempfile::tempdir_in(folder)?;
+    // Sockets have short paths; files lie on the disk that is measured.
+    let sockets = tempfile::tempdir()?;
+    let place = if matches!(name, "dbus" | "grpc") { &sockets } else { &place };
+    let output = Command::new(program).arg(name).arg(count.to_string()).arg(place.path()).output();
+    let output =
+        output.with_context(|| format!("{} cannot be started; build it with make bench", peers()))?;
+    if !output.status.success() {
+        bail!("{} failed: {}", peers(), String::from_utf8_lossy(&output.stderr));
+    }
+    let lines = String::from_utf8(output.stdout)?;
+    lines.lines().map(|line| line.parse().with_context(|| format!("{}: {line}", peers()))).collect()
+}
+
+/// Calls a second of all clients together.
+async fn many_clients(socket: &Path, tool: u16) -> Result<f64> {
+    let clients: Vec<_> = (0..CLIENTS).map(|_| Client::<Tools>::at(socket)).collect();
+    for client in &clients {
+        call(client, tool, "{}").await?;
+    }
+    let start = Instant::now();
+    let work: Vec<_> = clients
+        .into_iter()
+        .map(|client| {
+            tokio::spawn(async move {
+                for _ in 0..CALLS {
+                    call(&client, tool, "{}").await?;
+                }
+                anyhow::Ok(())
+            })
+        })
+        .collect();
+    for client in work {
+        client.await??;
+    }
+    Ok((CLIENTS * CALLS) as f64 / start.elapsed().as_secs_f64())
+}
+
+/// The same of as many pairs of threads.
+fn many_pairs() -> Result<f64> {
+    let start = Instant::now();
+    let pairs: Vec<_> = (0..CLIENTS).map(|_| std::thread::spawn(|| ping_pong(None).map(drop))).collect();
+    for pair in pairs {
+        pair.join().map_err(|_| anyhow::anyhow!("a ping-pong panicked"))??;
+    }
+    Ok((CLIENTS * CALLS) as f64 / start.elapsed().as_secs_f64())
+}
+
+/// The hostile client of toold's own test at work; ended with its input.
+struct Flood(Child);
+
+impl Flood {
+    fn start(peers: &Path, socket: &Path) -> Result<Self> {
+        // Nobody, if there is somebody to choose from: then the broker does not take it for one of the house.
+        let is_root = rustix::process::geteuid().is_root();
+        // It is copied to where everybody gets to.
+        let place = socket.with_file_name("flood");
+        std::fs::copy(peers, &place)?;
+        for (path, mode) in [(socket, 0o666), (&place, 0o755), (socket.parent().unwrap_or(socket), 0o711)] {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(mode))?;
+        }
+        let mut command = Command::new(&place);
+        command.arg("flood").arg(socket).stdin(Stdio::piped()).stdout(Stdio::piped());
+        if is_root {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let mut child = command.spawn().context("the hostile client cannot be started")?;
+        let mut word = [0; 6];
+        let said = child.stdout.as_mut().context("a pipe")?.read_exact(&mut word);
+        let flood = Self(child);
+        said.context("the hostile client did not begin")?;
+        Ok(flood)
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A user who may ask nothing.
+const NOBODY: u32 = 65_533;
 
 /// A file that is there everywhere.
 const READ: &str = r#"{"path":"/etc/passwd"}"#;

@@ -98,7 +98,7 @@ impl Way {
     }
 
     fn call_record(&self, tool: &Declaration, args: &str) -> CallRecord {
-        self.record(tool.name, tool.effect, redact::for_audit(args, &tool.code.args_schema()))
+        self.record(tool.name, tool.effect, redact::for_audit(args, tool))
     }
 
     fn record(&self, tool: &str, effect: Effect, args: String) -> CallRecord {
@@ -229,9 +229,13 @@ impl Broker {
         if let Err(error) = self.judge.may_call(&way.case(tool, dry_run)) {
             return self.refused(way.call_record(tool, &args), error).await;
         }
-        let _turn = match self.turn().await {
-            Ok(turn) => turn,
-            Err(error) => return self.refused(way.call_record(tool, &args), error).await,
+        let _turn = match tool.needs.in_broker {
+            // It is answered at once, however many others run.
+            true => None,
+            false => match self.turn().await {
+                Ok(turn) => Some(turn),
+                Err(error) => return self.refused(way.call_record(tool, &args), error).await,
+            },
         };
         self.call_one(&way, tool, args, dry_run, None).await
     }

@@ -1,6 +1,10 @@
 //! Arguments as the audit chain keeps them: secrets replaced, long texts shortened but still provable.
 
+use crate::declaration::Declaration;
+use crate::tool;
 use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// Marks a secret in an argument's schema: `#[schemars(extend("secret" = true))]`.
 const MARK: &str = "secret";
@@ -9,16 +13,25 @@ const MAX_TEXT: usize = 512;
 /// Arguments that do not even parse are kept up to this length.
 const MAX_RAW: usize = 256;
 
-/// The arguments for the audit record. `schema` is that of the tool; its fields marked as secret are
-/// replaced by their length. A long text is replaced by its beginning, its length and its hash.
-pub fn for_audit(args: &str, schema: &str) -> String {
+/// The schema of each tool's arguments: to make one takes longer than a whole call.
+static SCHEMAS: LazyLock<HashMap<u16, Value>> = LazyLock::new(|| {
+    let schema = |tool: &Declaration| serde_json::from_str(&tool.code.args_schema()).unwrap_or(Value::Null);
+    tool::all().iter().map(|tool| (tool.number, schema(tool))).collect()
+});
+
+/// The arguments for the audit record. Fields that the tool marked as secret are replaced by their length, a long
+/// text by its beginning, its length and its hash.
+pub fn for_audit(args: &str, tool: &Declaration) -> String {
+    redacted(args, SCHEMAS.get(&tool.number).unwrap_or(&Value::Null))
+}
+
+fn redacted(args: &str, schema: &Value) -> String {
     let Ok(mut value) = serde_json::from_str::<Value>(args) else {
         // It may hold a secret in a place that cannot be known, so only its size and hash are kept.
         let text = if args.is_empty() { "{}".into() } else { format!("not JSON: {}", digest(args)) };
         return if args.is_empty() { text } else { Value::String(text).to_string() };
     };
-    let schema = serde_json::from_str(schema).unwrap_or(Value::Null);
-    redact(&mut value, &schema);
+    redact(&mut value, schema);
     let text = value.to_string();
     if text.len() > 16 * MAX_TEXT { Value::String(shorten(&text, MAX_RAW)).to_string() } else { text }
 }
@@ -62,10 +75,14 @@ mod tests {
         "password": {"type": "string", "secret": true},
         "users": {"items": {"properties": {"pin": {"secret": true}}}}}}"#;
 
+    fn schema() -> Value {
+        serde_json::from_str(SCHEMA).expect("JSON")
+    }
+
     #[test]
     fn secrets_are_replaced_by_their_length_also_in_lists() {
         let args = r#"{"password": "hunter2", "name": "ada", "users": [{"pin": 1234, "name": "b"}]}"#;
-        let kept = for_audit(args, SCHEMA);
+        let kept = redacted(args, &schema());
         assert!(!kept.contains("hunter2") && !kept.contains("1234"), "{kept}");
         assert!(kept.contains("secret of 7 bytes") && kept.contains("ada"), "{kept}");
     }
@@ -73,7 +90,7 @@ mod tests {
     #[test]
     fn long_texts_are_shortened_to_something_that_can_still_be_proved() {
         let content = "ü".repeat(5000);
-        let kept = for_audit(&format!(r#"{{"content": "{content}"}}"#), SCHEMA);
+        let kept = redacted(&format!(r#"{{"content": "{content}"}}"#), &schema());
         assert!(kept.len() < 400 && kept.contains("10000 bytes"), "{kept}");
         assert!(kept.contains(&blake3::hash(content.as_bytes()).to_hex().to_string()));
         assert!(serde_json::from_str::<Value>(&kept).is_ok());
@@ -81,8 +98,8 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_kept_as_size_and_hash() {
-        let kept = for_audit("{\"password\": \"hunter2\"", SCHEMA);
+        let kept = redacted("{\"password\": \"hunter2\"", &schema());
         assert!(!kept.contains("hunter2") && serde_json::from_str::<Value>(&kept).is_ok(), "{kept}");
-        assert_eq!(for_audit("", SCHEMA), "{}");
+        assert_eq!(redacted("", &schema()), "{}");
     }
 }

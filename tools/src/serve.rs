@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 /// Progress messages that may wait for a caller who reads slowly.
 const PROGRESS: usize = 64;
-/// Strangers turned away who get an audit record, in each [`WINDOW`]; the log tells of the others.
+/// Strangers turned away of whom log and audit chain tell, in each [`WINDOW`].
 const STRANGERS: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -35,15 +35,19 @@ impl Server {
     }
 
     async fn turn_away(&self, peer: Peer, request: &ToolRequest, error: &CallError) {
-        tracing::warn!("turned away process {} of user {}: {error}", peer.pid, peer.uid);
         let recorded = self.strangers.lock().unwrap_or_else(PoisonError::into_inner).record(Instant::now());
         if recorded {
+            tracing::warn!("turned away process {} of user {}: {error}", peer.pid, peer.uid);
             self.broker.turned_away(format!("uid {}", peer.uid), request, error).await;
         }
     }
 }
 
 impl Handler<Tools> for Server {
+    fn knows(&self, peer: &Peer) -> bool {
+        (self.identify)(peer, &Meta::default()).is_ok()
+    }
+
     async fn handle(
         self: Arc<Self>,
         context: Context<Tools>,
@@ -92,7 +96,7 @@ impl Drop for Gone {
     }
 }
 
-/// Bounds what strangers can add to the audit chain.
+/// Bounds what strangers can add to log and audit chain.
 struct Strangers {
     since: Instant,
     count: u32,

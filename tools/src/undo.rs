@@ -130,13 +130,8 @@ impl Store {
                 ))
             })?
             .read_to_end(&mut bytes)?;
-        let damaged = || CallError::failed(format!("{} is damaged; nothing was undone", path.display()));
-        let body = bytes.len().checked_sub(HASH).ok_or_else(damaged)?;
-        let (body, hash) = bytes.split_at(body);
-        if blake3::hash(body).as_bytes() != hash {
-            return Err(damaged());
-        }
-        postcard::from_bytes(body).map_err(|_| damaged())
+        read(&bytes)
+            .ok_or_else(|| CallError::failed(format!("{} is damaged; nothing was undone", path.display())))
     }
 
     /// From now on what was made under this record is taken back at the next start, unless [`Self::close`] comes first. On
@@ -191,6 +186,15 @@ impl Store {
     fn path(&self, seq: u64) -> PathBuf {
         self.folder.join(seq.to_string())
     }
+}
+
+/// What a file of undo data holds, if it is whole.
+pub fn read(bytes: &[u8]) -> Option<Saved> {
+    let (body, hash) = bytes.split_at_checked(bytes.len().checked_sub(HASH)?)?;
+    if blake3::hash(body).as_bytes() != hash {
+        return None;
+    }
+    postcard::from_bytes(body).ok()
 }
 
 fn on_disk(bytes: u64) -> u64 {

@@ -279,6 +279,7 @@ impl<'de> Deserialize<'de> for Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn chain(length: u64) -> Vec<Record> {
         let mut records: Vec<Record> = Vec::new();
@@ -329,6 +330,85 @@ mod tests {
         let mut forged = records.clone();
         forged[4] = Record::new(Some((3, Hash([1; 32]))), 0, records[4].entry.clone());
         assert!(said(&forged).contains("record 4 does not follow"));
+    }
+
+    /// What somebody with the log in hand may do to it.
+    #[derive(Debug, Clone)]
+    enum Tampering {
+        Alter(usize),
+        Drop(usize),
+        Repeat(usize),
+        Swap(usize, usize),
+        Truncate(usize),
+        Forge(usize),
+    }
+
+    fn tampering() -> impl Strategy<Value = Tampering> {
+        let place = || 0_usize..LENGTH;
+        prop_oneof![
+            place().prop_map(Tampering::Alter),
+            place().prop_map(Tampering::Drop),
+            place().prop_map(Tampering::Repeat),
+            (place(), place()).prop_map(|(one, other)| Tampering::Swap(one, other)),
+            place().prop_map(Tampering::Truncate),
+            place().prop_map(Tampering::Forge),
+        ]
+    }
+
+    const LENGTH: usize = 24;
+
+    proptest! {
+        #[test]
+        fn the_first_record_that_was_tampered_with_is_named(tampering in tampering()) {
+            let true_ones = chain(LENGTH as u64);
+            let head = head_of(&true_ones);
+            let mut records = true_ones.clone();
+            // Where a reader comes upon it first.
+            let first = match tampering {
+                Tampering::Alter(at) => {
+                    records[at].entry = Entry::Opened { version: "other".into(), boot_id: "b".into() };
+                    at
+                }
+                Tampering::Drop(at) => {
+                    records.remove(at);
+                    at
+                }
+                Tampering::Repeat(at) => {
+                    records.insert(at, records[at].clone());
+                    at + 1
+                }
+                Tampering::Swap(one, other) => {
+                    records.swap(one, other);
+                    one.min(other)
+                }
+                Tampering::Truncate(length) => {
+                    records.truncate(length);
+                    length
+                }
+                // With a hash that fits: the record after it does not follow any more.
+                Tampering::Forge(at) => {
+                    let before = at.checked_sub(1).map(|before| (records[before].seq, records[before].hash));
+                    let entry = Entry::Opened { version: "other".into(), boot_id: "b".into() };
+                    records[at] = Record::new(before, 0, entry);
+                    at + 1
+                }
+            };
+            let result = verify(&records, &head);
+            if records == true_ones {
+                prop_assert_eq!(result, Ok(()));
+                return Ok(());
+            }
+            let said = result.expect_err("must be found").message;
+            let name = match tampering {
+                // The end itself was forged: there is nobody to contradict but the signature.
+                Tampering::Forge(at) if at + 1 == LENGTH => format!("record {at} is not the one that was signed"),
+                Tampering::Drop(at) if at + 1 == LENGTH => format!("records {at} to {at} are missing"),
+                Tampering::Truncate(0) => "the log holds no record".into(),
+                Tampering::Truncate(length) => format!("records {length} to {} are missing", LENGTH - 1),
+                _ => format!("record {first} "),
+            };
+            prop_assert!(said.contains(&name), "{said:?} should name {name:?}");
+        }
     }
 
     #[test]

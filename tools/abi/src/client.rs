@@ -1,16 +1,20 @@
 //! The client of every protocol: many calls at once over one connection, which is opened when it is
 //! first needed and again after the server was restarted.
+//!
+//! One of the calls that wait reads for all of them, so the answer to a single call wakes nobody but its caller.
 
 use crate::call::{ClientFrame, Meta, Protocol, Request, ServerFrame};
 use crate::error::{CallError, ErrorCode};
 use crate::frame;
-use std::collections::HashMap;
+use crate::socket::{Received, Socket};
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio_seqpacket::UnixSeqpacket;
-use tokio_seqpacket::ancillary::OwnedAncillaryMessage;
 
 /// How long a call without a deadline of its own may take.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
@@ -30,19 +34,28 @@ struct Shared<P: Protocol> {
 }
 
 struct Connection<P: Protocol> {
-    socket: UnixSeqpacket,
+    socket: Socket,
     state: Mutex<State<P>>,
 }
 
 struct State<P: Protocol> {
     next: u64,
-    open: HashMap<u64, mpsc::Sender<Incoming<P>>>,
-    closed: bool,
+    open: HashMap<u64, Slot<P>>,
+    /// Somebody reads.
+    reading: bool,
+    /// What was read last, until it is with its call.
+    held: Option<(u64, Next<P>)>,
+    /// Why nothing more will come.
+    closed: Option<CallError>,
 }
 
-enum Incoming<P: Protocol> {
-    Event(P::Event),
-    Reply(Result<P::Reply, CallError>),
+/// What arrived for a call that is open.
+struct Slot<P: Protocol> {
+    arrived: VecDeque<Next<P>>,
+    /// Waits for something to arrive, or for its turn to read.
+    waits: Option<Waker>,
+    /// Reads for all, and waits until this call has taken something.
+    reader: Option<Waker>,
 }
 
 impl<P: Protocol> Clone for Client<P> {
@@ -75,62 +88,63 @@ impl<P: Protocol> Client<P> {
             0 => DEFAULT_DEADLINE,
             ms => Duration::from_millis(ms.into()),
         };
-        let connection = self.connection().await?;
-        let (sender, receiver) = mpsc::channel(EVENTS);
-        let id = {
-            let mut state = connection.lock();
-            if state.closed {
-                return Err(lost::<P>());
+        let until = tokio::time::Instant::now() + limit + GRACE;
+        let mut request = Request { id: 0, meta, body };
+        for last in [false, true] {
+            let connection = self.connection().await?;
+            request.id = connection.enter();
+            let call = Call { connection: connection.clone(), id: request.id, until, done: false };
+            let frame = ClientFrame::Request(request);
+            let packet = frame::encode(&frame)?;
+            if packet.len() > frame::MAX_PACKET {
+                return Err(CallError::invalid(format!(
+                    "the request has {} bytes, at most {} are allowed; send less at once",
+                    packet.len(),
+                    frame::MAX_PACKET
+                )));
             }
-            state.next += 1;
-            let id = state.next;
-            state.open.insert(id, sender);
-            id
-        };
-        let call = Call {
-            connection: connection.clone(),
-            receiver,
-            id,
-            until: tokio::time::Instant::now() + limit + GRACE,
-            done: false,
-        };
-        let packet = frame::encode(&ClientFrame::Request(Request { id, meta, body }))?;
-        if packet.len() > frame::MAX_PACKET {
-            return Err(CallError::invalid(format!(
-                "the request has {} bytes, at most {} are allowed; send less at once",
-                packet.len(),
-                frame::MAX_PACKET
-            )));
+            match connection.socket.send(&packet, None).await {
+                // The server ended since the call before. What was not sent can be sent again.
+                Err(e) if is_gone(&e) && !last => self.forget(&connection).await,
+                // It may have said why it closes the connection: whoever reads finds out.
+                Err(e) if !is_gone(&e) => return Err(lost::<P>()),
+                _ => return Ok(call),
+            }
+            let ClientFrame::Request(again) = frame else { break };
+            request = again;
         }
-        connection.socket.send(&packet).await.map_err(|_| lost::<P>())?;
-        Ok(call)
+        Err(lost::<P>())
     }
 
     async fn connection(&self) -> Result<Arc<Connection<P>>, CallError> {
         let mut slot = self.shared.connection.lock().await;
-        if let Some(open) = slot.as_ref().filter(|c| !c.lock().closed) {
+        if let Some(open) = slot.as_ref().filter(|c| c.lock().closed.is_none()) {
             return Ok(open.clone());
         }
-        let socket = UnixSeqpacket::connect(&self.shared.path).await.map_err(|e| {
+        let socket = Socket::connect(&self.shared.path).await.map_err(|e| {
             CallError::unavailable(format!(
                 "{} cannot be reached at {}: {e}",
                 P::SERVER,
                 self.shared.path.display()
             ))
         })?;
-        let state = State { next: 0, open: HashMap::new(), closed: false };
+        let state = State { next: 0, open: HashMap::new(), reading: false, held: None, closed: None };
         let connection = Arc::new(Connection { socket, state: Mutex::new(state) });
-        tokio::spawn(receive(connection.clone()));
         *slot = Some(connection.clone());
         Ok(connection)
     }
+
+    /// The next call opens a new connection; what arrived over this one is still read.
+    async fn forget(&self, connection: &Arc<Connection<P>>) {
+        let mut slot = self.shared.connection.lock().await;
+        if slot.as_ref().is_some_and(|open| Arc::ptr_eq(open, connection)) {
+            *slot = None;
+        }
+    }
 }
 
-impl<P: Protocol> Connection<P> {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State<P>> {
-        // Nothing in the critical sections can panic half-way; the state is whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
 fn lost<P: Protocol>() -> CallError {
@@ -140,72 +154,130 @@ fn lost<P: Protocol>() -> CallError {
     ))
 }
 
-/// Hand what arrives to the call that it belongs to, until the server closes the connection.
-async fn receive<P: Protocol>(connection: Arc<Connection<P>>) {
-    let mut buffer = vec![0; frame::MAX_PACKET + 1];
-    loop {
-        let frame = match next_frame(&connection.socket, &mut buffer).await {
-            Ok(Some(frame)) => frame,
-            Ok(None) | Err(_) => break,
-        };
-        let (id, incoming) = match frame {
-            ServerFrame::Event { id, event } => (id, Incoming::Event(event)),
-            ServerFrame::Reply { id, result } => (id, Incoming::Reply(result)),
-            ServerFrame::Large { .. } => break,
-            ServerFrame::Refused { .. } => continue,
-        };
-        let sender = {
-            let mut state = connection.lock();
-            match incoming {
-                Incoming::Reply(_) => state.open.remove(&id),
-                Incoming::Event(_) => state.open.get(&id).cloned(),
-            }
-        };
-        if let Some(sender) = sender {
-            // An error means that the caller lost interest.
-            let _ = sender.send(incoming).await;
-        }
+fn wake(waker: &mut Option<Waker>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
     }
-    let open = {
-        let mut state = connection.lock();
-        state.closed = true;
-        std::mem::take(&mut state.open)
-    };
-    for sender in open.into_values() {
-        let _ = sender.send(Incoming::Reply(Err(lost::<P>()))).await;
-    }
-    let _ = connection.socket.shutdown(std::net::Shutdown::Both);
 }
 
-async fn next_frame<E, R>(
-    socket: &UnixSeqpacket,
-    buffer: &mut [u8],
-) -> Result<Option<ServerFrame<E, R>>, CallError>
-where
-    E: serde::de::DeserializeOwned,
-    R: serde::de::DeserializeOwned,
-{
-    let mut ancillary = [0; 64];
-    let (info, control) = socket.recv_with_ancillary(buffer, &mut ancillary).await?;
-    let length = info.bytes_read();
-    let descriptor = control.into_messages().find_map(|message| match message {
-        OwnedAncillaryMessage::FileDescriptors(mut fds) => fds.next(),
-        _ => None,
-    });
-    if length == 0 {
-        return Ok(None);
+impl<P: Protocol> State<P> {
+    /// While somebody waits, somebody reads.
+    fn hand_on(&mut self) {
+        if !self.reading
+            && let Some(slot) = self.open.values_mut().find(|slot| slot.waits.is_some())
+        {
+            wake(&mut slot.waits);
+        }
     }
-    let frame = frame::decode(buffer.get(..length).unwrap_or_default())?;
-    let (ServerFrame::Large { len, .. }, Some(fd)) = (&frame, descriptor) else {
-        return Ok(Some(frame));
-    };
-    frame::decode(&crate::sys::read_sealed(fd, *len)?).map(Some)
+}
+
+impl<P: Protocol> Connection<P> {
+    fn lock(&self) -> MutexGuard<'_, State<P>> {
+        // Nothing in the critical sections can panic half-way; the state is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a call; its id.
+    fn enter(&self) -> u64 {
+        let mut state = self.lock();
+        state.next += 1;
+        let id = state.next;
+        state.open.insert(id, Slot { arrived: VecDeque::new(), waits: None, reader: None });
+        id
+    }
+
+    /// Nothing more will come; all who wait are told why.
+    fn end(&self, why: CallError) {
+        let mut state = self.lock();
+        state.closed.get_or_insert(why);
+        state.open.values_mut().for_each(|slot| wake(&mut slot.waits));
+        drop(state);
+        self.socket.close();
+    }
+
+    /// What arrived for this call, or else its turn to read for all.
+    async fn wait(&self, id: u64) -> Result<Next<P>, Reading<'_, P>> {
+        poll_fn(|context| {
+            let mut state = self.lock();
+            let State { open, reading, closed, .. } = &mut *state;
+            let Some(slot) = open.get_mut(&id) else {
+                return Poll::Ready(Ok(Next::Reply(Err(lost::<P>()))));
+            };
+            if let Some(next) = slot.arrived.pop_front() {
+                wake(&mut slot.reader);
+                return Poll::Ready(Ok(next));
+            }
+            if let Some(why) = closed {
+                return Poll::Ready(Ok(Next::Reply(Err(why.clone()))));
+            }
+            if !std::mem::replace(reading, true) {
+                return Poll::Ready(Err(Reading(self)));
+            }
+            slot.waits = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Take in what comes next, whomever it is for.
+    async fn read(&self) {
+        if self.lock().held.is_none() {
+            let frame = match self.socket.receive(understand::<P>, true).await {
+                Ok(Received::Message(frame)) => frame,
+                // From a server of another release. Whose answer it is cannot be told.
+                Ok(Received::Refused(error)) => return self.end(error),
+                Ok(Received::End) | Err(_) => return self.end(lost::<P>()),
+            };
+            self.lock().held = Some(match frame {
+                ServerFrame::Event { id, event } => (id, Next::Event(event)),
+                ServerFrame::Reply { id, result } => (id, Next::Reply(result)),
+                // It did not understand which request it refused, or refuses the connection.
+                ServerFrame::Refused { error } => return self.end(error),
+                ServerFrame::Large { .. } => return self.end(lost::<P>()),
+            });
+        }
+        poll_fn(|context| {
+            let mut state = self.lock();
+            let State { open, held, .. } = &mut *state;
+            if let Some(slot) = held.as_ref().and_then(|(id, _)| open.get_mut(id)) {
+                if slot.arrived.len() >= EVENTS {
+                    slot.reader = Some(context.waker().clone());
+                    return Poll::Pending;
+                }
+                slot.arrived.extend(held.take().map(|(_, next)| next));
+                wake(&mut slot.waits);
+            }
+            // Its caller may have lost interest.
+            *held = None;
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
+
+/// The turn to read. Dropped, it is another's.
+struct Reading<'a, P: Protocol>(&'a Connection<P>);
+
+impl<P: Protocol> Drop for Reading<'_, P> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.reading = false;
+        state.hand_on();
+    }
+}
+
+fn understand<P: Protocol>(
+    packet: &[u8],
+    file: Option<OwnedFd>,
+) -> Result<ServerFrame<P::Event, P::Reply>, CallError> {
+    let frame = frame::decode(packet)?;
+    let (ServerFrame::Large { len, .. }, Some(file)) = (&frame, file) else { return Ok(frame) };
+    frame::decode(&crate::sys::read_sealed(file, *len)?)
 }
 
 /// A call under way. Dropping it cancels the request.
 pub struct Call<P: Protocol> {
     connection: Arc<Connection<P>>,
-    receiver: mpsc::Receiver<Incoming<P>>,
     id: u64,
     until: tokio::time::Instant,
     done: bool,
@@ -222,21 +294,26 @@ pub enum Next<P: Protocol> {
 impl<P: Protocol> Call<P> {
     /// Wait for what comes next. After the reply it must not be called again.
     pub async fn next(&mut self) -> Next<P> {
-        match tokio::time::timeout_at(self.until, self.receiver.recv()).await {
-            Ok(Some(Incoming::Event(event))) => return Next::Event(event),
-            Ok(Some(Incoming::Reply(result))) => {
+        let (connection, id) = (&self.connection, self.id);
+        let next = async {
+            loop {
+                match connection.wait(id).await {
+                    Ok(next) => return next,
+                    Err(_turn) => connection.read().await,
+                }
+            }
+        };
+        match tokio::time::timeout_at(self.until, next).await {
+            Ok(Next::Reply(result)) => {
                 self.done = true;
-                return Next::Reply(result);
+                Next::Reply(result)
             }
-            Ok(None) => self.done = true,
-            Err(_) => {
-                return Next::Reply(Err(CallError::new(
-                    ErrorCode::Timeout,
-                    format!("{} did not answer in time", P::SERVER),
-                )));
-            }
+            Ok(event) => event,
+            Err(_) => Next::Reply(Err(CallError::new(
+                ErrorCode::Timeout,
+                format!("{} did not answer in time", P::SERVER),
+            ))),
         }
-        Next::Reply(Err(lost::<P>()))
     }
 
     /// Give each event to `on_event` and wait for the end.
@@ -252,15 +329,24 @@ impl<P: Protocol> Call<P> {
 
 impl<P: Protocol> Drop for Call<P> {
     fn drop(&mut self) {
-        if self.done {
+        let (slot, closed) = {
+            let mut state = self.connection.lock();
+            let slot = state.open.remove(&self.id);
+            // It may have been its turn, and it may not have known.
+            state.hand_on();
+            (slot, state.closed.is_some())
+        };
+        if let Some(mut slot) = slot {
+            wake(&mut slot.reader);
+        }
+        if self.done || closed {
             return;
         }
-        self.connection.lock().open.remove(&self.id);
         let connection = self.connection.clone();
         let cancel = frame::encode(&ClientFrame::<P::Request>::Cancel { id: self.id });
         if let (Ok(packet), Ok(runtime)) = (cancel, tokio::runtime::Handle::try_current()) {
             runtime.spawn(async move {
-                let _ = connection.socket.send(&packet).await;
+                let _ = connection.socket.send(&packet, None).await;
             });
         }
     }

@@ -39,6 +39,8 @@ pub mod client;
 pub mod daemon;
 #[cfg(feature = "tokio")]
 pub mod server;
+#[cfg(feature = "tokio")]
+mod socket;
 
 #[allow(unsafe_code)]
 pub mod sys;

@@ -1,23 +1,30 @@
-//! The server of every protocol: a task a request, events on the way, deadlines, cancellation, and
-//! bounds on what one client can ask at once.
+//! The server of every protocol: events on the way, deadlines, cancellation, and bounds on what one client and all
+//! clients of one user can ask at once. What is answered at once is answered where it was read; the rest gets a task.
 
 use crate::call::{ClientFrame, Meta, Protocol, Request, ServerFrame};
 use crate::error::{CallError, ErrorCode};
+use crate::socket::{Received, Socket};
 use crate::{frame, who::Peer};
 use std::collections::HashMap;
 use std::future::Future;
-use std::io::IoSlice;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
-use tokio_seqpacket::ancillary::AncillaryMessageWriter;
 use tokio_seqpacket::{UnixSeqpacket, UnixSeqpacketListener};
 
 /// Requests of one connection that may be under way; the next one is answered `Busy`.
 const MAX_OPEN: usize = 64;
 /// Connections at once; the next one waits in the kernel's queue.
-const MAX_CONNECTIONS: usize = 256;
+const MAX_CONNECTIONS: usize = 512;
+/// Connections of one user; the next one is closed, with a sentence that says why.
+const MAX_OF_USER: usize = 64;
+/// How long nothing is read from a stranger, and from who sent what no client of ours sends.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Requests of one connection that are answered before it is the others' turn.
+const TURN: u32 = 16;
 /// How long a request without a deadline of its own may take.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -30,6 +37,11 @@ pub trait Handler<P: Protocol>: Send + Sync + 'static {
         context: Context<P>,
         request: P::Request,
     ) -> impl Future<Output = Result<P::Reply, CallError>> + Send;
+
+    /// Whether this peer may ask anything at all. A stranger is answered, but slowly.
+    fn knows(&self, _peer: &Peer) -> bool {
+        true
+    }
 }
 
 /// Who asks, why, and the way to send events.
@@ -51,12 +63,12 @@ impl<P: Protocol> Context<P> {
 }
 
 struct Connection {
-    socket: UnixSeqpacket,
+    socket: Socket,
     open: Mutex<HashMap<u64, AbortHandle>>,
 }
 
 impl Connection {
-    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<u64, AbortHandle>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, AbortHandle>> {
         // Nothing in the critical sections can panic half-way; the map is whole.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,33 +79,18 @@ impl Connection {
         R: serde::Serialize,
     {
         let packet = frame::encode(message)?;
-        let ServerFrame::Reply { id, .. } = message else {
-            return self.send_packet(packet).await;
-        };
         if packet.len() <= frame::MAX_PACKET {
-            return self.send_packet(packet).await;
+            return Ok(self.socket.send(&packet, None).await?);
         }
-        let large = ServerFrame::<(), ()>::Large { id: *id, len: packet.len() as u64 };
-        let memory = crate::sys::sealed_memfd(&packet)?;
-        let mut space = [0; 64];
-        let mut control = AncillaryMessageWriter::new(&mut space);
-        control
-            .add_fds([&memory])
-            .map_err(|_| CallError::failed("the descriptor of a long reply does not fit"))?;
-        let packet = frame::encode(&large)?;
-        self.socket.send_vectored_with_ancillary(&[IoSlice::new(&packet)], &mut control).await?;
-        Ok(())
-    }
-
-    async fn send_packet(&self, packet: Vec<u8>) -> Result<(), CallError> {
-        if packet.len() > frame::MAX_PACKET {
+        let ServerFrame::Reply { id, .. } = message else {
             return Err(CallError::invalid(format!(
                 "an event of {} bytes is longer than a packet",
                 packet.len()
             )));
-        }
-        self.socket.send(&packet).await?;
-        Ok(())
+        };
+        let large = ServerFrame::<(), ()>::Large { id: *id, len: packet.len() as u64 };
+        let memory = crate::sys::sealed_memfd(&packet)?;
+        Ok(self.socket.send(&frame::encode(&large)?, Some(memory.as_fd())).await?)
     }
 }
 
@@ -105,6 +102,7 @@ pub async fn serve<P: Protocol, H: Handler<P>>(
     // A socket that was inherited may block, and one accept(2) that does stops every task of a thread.
     rustix::io::ioctl_fionbio(&listener, true)?;
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let guests = Arc::new(Guests::default());
     loop {
         let place = room.clone().acquire_owned().await.map_err(std::io::Error::other)?;
         let socket = match listener.accept().await {
@@ -118,11 +116,68 @@ pub async fn serve<P: Protocol, H: Handler<P>>(
             }
             Err(e) => return Err(e),
         };
+        let Some(peer) = peer(&socket) else { continue };
+        let Some(guest) = guests.admit(peer.uid) else {
+            let text = format!("{MAX_OF_USER} connections of user {} are open; close one of them", peer.uid);
+            let error = CallError::new(ErrorCode::Busy, text);
+            let refused = frame::encode(&ServerFrame::<P::Event, P::Reply>::Refused { error });
+            // Nothing was sent on it before, so there is room.
+            let _ = refused.map(|packet| rustix::net::send(&socket, &packet, SEND));
+            continue;
+        };
+        let Ok(socket) = Socket::new(OwnedFd::from(socket)) else { continue };
         let handler = handler.clone();
         tokio::spawn(async move {
-            serve_connection::<P, H>(socket, handler).await;
-            drop(place);
+            serve_connection::<P, H>(socket, peer, handler).await;
+            drop((place, guest));
         });
+    }
+}
+
+const SEND: rustix::net::SendFlags = rustix::net::SendFlags::NOSIGNAL.union(rustix::net::SendFlags::DONTWAIT);
+
+fn peer(socket: &UnixSeqpacket) -> Option<Peer> {
+    let found = socket.peer_cred().ok()?;
+    // A process of another namespace has no number here.
+    let pid = found.pid().unwrap_or(0).cast_unsigned();
+    Some(Peer { pid, uid: found.uid(), gid: found.gid() })
+}
+
+/// How many connections each user has.
+#[derive(Default)]
+struct Guests(Mutex<HashMap<u32, usize>>);
+
+impl Guests {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(self: &Arc<Self>, uid: u32) -> Option<Guest> {
+        let mut guests = self.lock();
+        let count = guests.entry(uid).or_default();
+        if *count >= MAX_OF_USER {
+            return None;
+        }
+        *count += 1;
+        Some(Guest { guests: self.clone(), uid })
+    }
+}
+
+/// One of them.
+struct Guest {
+    guests: Arc<Guests>,
+    uid: u32,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut guests = self.guests.lock();
+        if let Some(count) = guests.get_mut(&self.uid) {
+            *count -= 1;
+            if *count == 0 {
+                guests.remove(&self.uid);
+            }
+        }
     }
 }
 
@@ -134,44 +189,41 @@ fn is_passing(error: &std::io::Error) -> bool {
     )
 }
 
-async fn serve_connection<P: Protocol, H: Handler<P>>(socket: UnixSeqpacket, handler: Arc<H>) {
-    let Ok(credentials) = socket.peer_cred() else { return };
-    let peer = Peer {
-        pid: credentials.pid().unwrap_or(0).cast_unsigned(),
-        uid: credentials.uid(),
-        gid: credentials.gid(),
-    };
+async fn serve_connection<P: Protocol, H: Handler<P>>(socket: Socket, peer: Peer, handler: Arc<H>) {
     let connection = Arc::new(Connection { socket, open: Mutex::new(HashMap::new()) });
-    let mut buffer = vec![0; frame::MAX_PACKET + 1];
-    while let Ok(info) = connection.socket.recv(&mut buffer).await {
-        let length = info.bytes_read();
-        if length == 0 {
-            break;
-        }
-        let decoded = match buffer.get(..length) {
-            Some(packet) if length <= frame::MAX_PACKET && !info.truncated() => frame::decode(packet),
-            _ => Err(CallError::invalid(format!(
-                "the packet is longer than {} bytes; nothing of it was used",
-                frame::MAX_PACKET
-            ))),
-        };
-        match decoded {
-            Ok(ClientFrame::Request(request)) => begin::<P, H>(&connection, peer, request, &handler).await,
-            Ok(ClientFrame::Cancel { id }) => {
+    let stranger = !handler.knows(&peer);
+    let mut turn = 0;
+    loop {
+        let received = connection.socket.receive(|packet, _| frame::decode(packet), false).await;
+        let refused = match received {
+            Ok(Received::Message(ClientFrame::Request(request))) => {
+                begin::<P, H>(&connection, peer, request, &handler).await
+            }
+            Ok(Received::Message(ClientFrame::Cancel { id })) => {
                 // The task's own guard removes the entry; the reply is sent here because the task is gone.
                 let task = connection.open().remove(&id);
                 if let Some(task) = task {
                     task.abort();
                     reply::<P>(&connection, id, Err(cancelled())).await;
                 }
+                false
             }
-            Err(error) => {
-                tracing::warn!(peer = peer.pid, "refused a packet: {error}");
+            Ok(Received::Refused(error)) => {
+                // Who sent it is told; the log is for others.
+                tracing::debug!(peer = peer.pid, "refused a packet: {error}");
                 let refused = ServerFrame::<P::Event, P::Reply>::Refused { error };
                 if connection.send(&refused).await.is_err() {
                     break;
                 }
+                true
             }
+            Ok(Received::End) | Err(_) => break,
+        };
+        turn += 1;
+        if refused || stranger {
+            tokio::time::sleep(PAUSE).await;
+        } else if turn % TURN == 0 {
+            tokio::task::yield_now().await;
         }
     }
     for (_, task) in connection.open().drain() {
@@ -179,12 +231,13 @@ async fn serve_connection<P: Protocol, H: Handler<P>>(socket: UnixSeqpacket, han
     }
 }
 
+/// Answer a request or begin to; whether it was none that is begun.
 async fn begin<P: Protocol, H: Handler<P>>(
     connection: &Arc<Connection>,
     peer: Peer,
     request: Request<P::Request>,
     handler: &Arc<H>,
-) {
+) -> bool {
     let Request { id, meta, body } = request;
     let refusal = {
         let open = connection.open();
@@ -201,7 +254,7 @@ async fn begin<P: Protocol, H: Handler<P>>(
     };
     if let Some(error) = refusal {
         reply::<P>(connection, id, Err(error)).await;
-        return;
+        return true;
     }
     let limit = match meta.deadline_ms {
         0 => DEFAULT_DEADLINE,
@@ -209,24 +262,30 @@ async fn begin<P: Protocol, H: Handler<P>>(
     };
     let context =
         Context { peer, meta, connection: connection.clone(), id, protocol: std::marker::PhantomData };
-    let work = handler.clone().handle(context, body);
-    let task_connection = connection.clone();
-    // The task must find its own entry, so it starts only once that is made.
-    let (go, started) = tokio::sync::oneshot::channel::<()>();
+    let work = tokio::time::timeout(limit, handler.clone().handle(context, body));
+    let mut work = Box::pin(async move {
+        work.await.unwrap_or_else(|_| {
+            let text = format!("not done within the {} ms that were allowed", limit.as_millis());
+            Err(CallError::new(ErrorCode::Timeout, text))
+        })
+    });
+    // What is answered at once needs no task of its own.
+    let first = std::future::poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+    if let Poll::Ready(result) = first {
+        reply::<P>(connection, id, result).await;
+        return false;
+    }
+    let own = connection.clone();
+    // The task must find its own entry: it looks for it under the same lock.
+    let mut open = connection.open();
     let task = tokio::spawn(async move {
-        let _ = started.await;
-        let result = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            Err(CallError::new(
-                ErrorCode::Timeout,
-                format!("not done within the {} ms that were allowed", limit.as_millis()),
-            ))
-        });
-        if task_connection.open().remove(&id).is_some() {
-            reply::<P>(&task_connection, id, result).await;
+        let result = work.await;
+        if own.open().remove(&id).is_some() {
+            reply::<P>(&own, id, result).await;
         }
     });
-    connection.open().insert(id, task.abort_handle());
-    let _ = go.send(());
+    open.insert(id, task.abort_handle());
+    false
 }
 
 fn cancelled() -> CallError {

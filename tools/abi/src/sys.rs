@@ -1,4 +1,4 @@
-//! The few kernel objects that pass between processes: inherited sockets and sealed memory files.
+//! The few kernel objects that pass between processes: inherited sockets, sealed memory files, watched sockets.
 //!
 //! This is the only module of the crate with `unsafe`.
 
@@ -71,6 +71,17 @@ pub fn read_sealed(fd: OwnedFd, len: u64) -> Result<Vec<u8>, CallError> {
         return Err(CallError::invalid("the memory file of a long reply is shorter than was said"));
     }
     Ok(bytes)
+}
+
+/// Have the runtime tell what comes of this descriptor.
+#[cfg(feature = "tokio")]
+pub(crate) fn watch(
+    fd: OwnedFd,
+    interest: tokio::io::Interest,
+) -> std::io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open and stays the same for as long as it lives, which is in the `AsyncFd`.
+    let watched = unsafe { tokio::io::unix::AsyncFd::register_with_interest(fd, interest) };
+    Ok(watched?)
 }
 
 /// Tell the supervisor something: `READY=1`, `STATUS=…`, `WATCHDOG=1` (sd_notify(3)). Without a

@@ -67,6 +67,81 @@ async fn a_call_comes_back_and_many_share_a_connection() {
     assert_eq!(pid, std::process::id().to_string());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_gives_up_while_it_reads_for_others_leaves_that_to_one_of_them() {
+    let (client, _dir) = start();
+    for round in 0..50_u32 {
+        let calls = (0..16_u32).map(|n| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                if n % 2 == 0 {
+                    let mut never = client.start(Meta::default(), Ask::Never).await.expect("starts");
+                    let patience = std::time::Duration::from_micros(u64::from(n * 40 + round));
+                    assert!(tokio::time::timeout(patience, never.next()).await.is_err());
+                    return;
+                }
+                let meta = Meta::default().deadline_ms(20_000);
+                let call = client.start(meta, Ask::Count(10)).await.expect("starts");
+                assert_eq!(call.finish(|_| {}).await.as_deref(), Ok("done"));
+            })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            call.await.expect("is answered");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_was_started_again_is_found_again_by_the_next_call() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let client = Client::<Echo>::at(&path);
+    for round in 0..5 {
+        let _ = std::fs::remove_file(&path);
+        let runtime = std::thread::spawn({
+            let path = path.clone();
+            move || {
+                let runtime =
+                    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("one");
+                let listener = {
+                    let _inside = runtime.enter();
+                    UnixSeqpacketListener::bind(&path).expect("binds")
+                };
+                let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+                let serving = std::thread::spawn(move || {
+                    runtime.block_on(async {
+                        tokio::select! { _ = serve(listener, Arc::new(Server)) => {}, _ = stopped => {} }
+                    });
+                });
+                (stop, serving)
+            }
+        });
+        let (stop, serving) = runtime.join().expect("starts");
+        let text = round.to_string();
+        assert_eq!(client.call(Meta::default(), Ask::Back(text.clone())).await, Ok(text));
+        stop.send(()).expect("is told");
+        serving.join().expect("ends");
+    }
+}
+
+#[tokio::test]
+async fn one_user_has_so_many_connections_and_hears_why_there_are_no_more() {
+    let (client, dir) = start();
+    let mut others = Vec::new();
+    for n in 0..64 {
+        let other = Client::<Echo>::at(dir.path().join("s"));
+        assert!(other.call(Meta::default(), Ask::Who).await.is_ok(), "{n}");
+        others.push(other);
+    }
+    let error = client.call(Meta::default(), Ask::Who).await.expect_err("too many");
+    assert_eq!(error.code, ErrorCode::Busy, "{error}");
+    others.pop();
+    // The server hears of a connection that was closed a moment later.
+    while client.call(Meta::default(), Ask::Who).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn a_long_reply_travels_as_a_sealed_memory_file() {
     let (client, _dir) = start();

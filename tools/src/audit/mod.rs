@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::Store;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// Entries that are enough for one transaction.
 const BATCH: usize = 256;
@@ -24,6 +24,8 @@ const BATCH: usize = 256;
 const LINGER: Duration = Duration::from_millis(10);
 /// Entries that wait in memory for a disk that does not take them; and as many on their way to the thread.
 const BACKLOG: usize = 4096;
+/// How long a call waits for a place among them before it is answered `Busy`.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// What the first record of a chain says when the one before it had to be given up.
 pub(crate) const NEW_CHAIN: &str = "; new chain, the one before could not be used and is kept as ";
@@ -53,6 +55,7 @@ impl Drop for Seat {
         let mut state = self.0.lock();
         state.closed = true;
         state.jobs.clear();
+        self.0.room.notify_waiters();
     }
 }
 
@@ -62,6 +65,8 @@ struct Desk {
     state: Mutex<State>,
     /// The writer is told of the first job, and of those that cannot wait.
     news: Condvar,
+    /// Callers are told that there is room for jobs again.
+    room: Notify,
 }
 
 #[derive(Default)]
@@ -91,6 +96,42 @@ impl Desk {
         }
     }
 
+    /// Give an entry its number and put it on its way; when there is no room it comes back.
+    fn number(&self, job: Job) -> Result<Result<u64, Job>, CallError> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(CallError::failed("the audit chain's writer has ended"));
+        }
+        if state.full {
+            return Err(CallError::unavailable("nothing was done: the audit chain cannot be written"));
+        }
+        if state.jobs.len() >= BACKLOG {
+            return Ok(Err(job));
+        }
+        state.next += 1;
+        let seq = state.next - 1;
+        self.put(&mut state, job);
+        Ok(Ok(seq))
+    }
+
+    /// The same for a caller who is faster than the disk: it waits for the disk.
+    async fn number_when_there_is_room(&self, mut job: Job) -> Result<u64, CallError> {
+        let number = async {
+            loop {
+                let room = self.room.notified();
+                match self.number(job)? {
+                    Ok(seq) => return Ok(seq),
+                    Err(back) => job = back,
+                }
+                room.await;
+            }
+        };
+        tokio::time::timeout(MAX_WAIT, number).await.unwrap_or_else(|_| {
+            let text = "the audit chain does not keep up; try again in a moment";
+            Err(CallError::new(ErrorCode::Busy, text))
+        })
+    }
+
     /// Wait for jobs, and a little longer for others to share a flush with them. `None` when there will be no more.
     fn take(&self) -> Option<Vec<Job>> {
         let state = self.lock();
@@ -101,6 +142,7 @@ impl Desk {
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.urgent = false;
         let jobs = std::mem::take(&mut state.jobs);
+        self.room.notify_waiters();
         (!jobs.is_empty()).then_some(jobs)
     }
 }
@@ -197,23 +239,11 @@ impl Log {
             }
             Need::Soon => (None, None),
         };
-        let seq = {
-            let desk = &self.inbox.0;
-            let mut state = desk.lock();
-            if state.closed {
-                return Err(CallError::failed("the audit chain's writer has ended"));
-            }
-            if state.full {
-                return Err(CallError::unavailable("nothing was done: the audit chain cannot be written"));
-            }
-            if state.jobs.len() >= BACKLOG {
-                let text = "the audit chain does not keep up; try again in a moment";
-                return Err(CallError::new(ErrorCode::Busy, text));
-            }
-            state.next += 1;
-            let seq = state.next - 1;
-            desk.put(&mut state, Job::Append { time_ms: now_ms(), entry: Box::new(entry), durable });
-            seq
+        let time_ms = now_ms();
+        let job = Job::Append { time_ms, entry: Box::new(entry), durable };
+        let seq = match self.inbox.0.number(job)? {
+            Ok(seq) => seq,
+            Err(job) => self.inbox.0.number_when_there_is_room(job).await?,
         };
         match answer {
             Some(answer) => {

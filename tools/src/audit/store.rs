@@ -79,12 +79,22 @@ pub(super) struct Store {
 impl Store {
     /// Open or create; the newest record must be the one that was signed last.
     pub(super) fn open(path: &Path, key: SigningKey) -> Result<Self, Error> {
+        Self::begin(key, |builder| {
+            let database = builder.create(path)?;
+            restrict(path)?;
+            Ok(database)
+        })
+    }
+
+    fn begin(
+        key: SigningKey,
+        create: impl FnOnce(&mut redb::Builder) -> Result<Database, Error> + std::panic::UnwindSafe,
+    ) -> Result<Self, Error> {
         // A damaged file can also end in an assertion inside the database; that must not stop toold.
         let opened = std::panic::catch_unwind(|| {
             let mut builder = Database::builder();
             builder.set_cache_size(CACHE);
-            let database = builder.create(path)?;
-            restrict(path)?;
+            let database = create(&mut builder)?;
             let last = newest(&database)?;
             let interrupted = open_changes(&database)?;
             Ok::<_, Error>((database, last, interrupted))
@@ -240,4 +250,151 @@ fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Error> {
 
 fn decode(seq: u64, bytes: &[u8]) -> Result<Record, Error> {
     postcard::from_bytes(bytes).map_err(|e| Error::Content(format!("record {seq} cannot be read: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io;
+    use std::sync::Arc;
+
+    /// A disk that forgets what was not synced: at a power cut some of those writes are there, some are not, one is torn.
+    #[derive(Debug, Clone, Default)]
+    struct Disk(Arc<Mutex<Contents>>);
+
+    #[derive(Debug, Default)]
+    struct Contents {
+        /// As the machine sees it.
+        seen: Vec<u8>,
+        /// As it is on the platter.
+        synced: Vec<u8>,
+        /// What was done since the last sync.
+        since: Vec<Step>,
+        /// Writes and syncs until the power is cut.
+        left: usize,
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Length(usize),
+        Write(usize, Vec<u8>),
+    }
+
+    impl Step {
+        fn apply(&self, bytes: &mut Vec<u8>) {
+            match self {
+                Self::Length(length) => bytes.resize(*length, 0),
+                Self::Write(at, data) => {
+                    let end = at + data.len();
+                    bytes.resize(bytes.len().max(end), 0);
+                    bytes[*at..end].copy_from_slice(data);
+                }
+            }
+        }
+    }
+
+    impl Disk {
+        fn step(&self, step: Option<Step>) -> io::Result<()> {
+            let mut contents = self.0.lock().expect("whole");
+            contents.left = contents.left.checked_sub(1).ok_or(io::ErrorKind::BrokenPipe)?;
+            match step {
+                Some(step) => {
+                    step.apply(&mut contents.seen);
+                    contents.since.push(step);
+                }
+                None => {
+                    contents.synced = contents.seen.clone();
+                    contents.since.clear();
+                }
+            }
+            Ok(())
+        }
+
+        /// The disk after the power came back. `fate` says of each write what became of it.
+        fn after_the_cut(&self, fate: &[u8]) -> Self {
+            let contents = self.0.lock().expect("whole");
+            let mut bytes = contents.synced.clone();
+            for (step, fate) in contents.since.iter().zip(fate.iter().cycle()) {
+                match (step, fate % 3) {
+                    (_, 0) => {}
+                    // A sector is written or not; the pieces of a longer write are each for themselves.
+                    (Step::Write(at, data), 1) => {
+                        let torn = (usize::from(*fate) * 512).min(data.len());
+                        Step::Write(*at, data[..torn].to_vec()).apply(&mut bytes);
+                    }
+                    (step, _) => step.apply(&mut bytes),
+                }
+            }
+            let contents =
+                Contents { seen: bytes.clone(), synced: bytes, since: Vec::new(), left: usize::MAX };
+            Self(Arc::new(Mutex::new(contents)))
+        }
+
+        fn open(&self) -> Result<Store, Error> {
+            let disk = std::panic::AssertUnwindSafe(self.clone());
+            Store::begin(SigningKey::from_bytes(&[7; 32]), move |builder| {
+                let std::panic::AssertUnwindSafe(disk) = { disk };
+                Ok(builder.create_with_backend(disk)?)
+            })
+        }
+    }
+
+    impl redb::StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.0.lock().expect("whole").seen.len() as u64)
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            let contents = self.0.lock().expect("whole");
+            let at = usize::try_from(offset).expect("fits");
+            out.copy_from_slice(contents.seen.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.step(Some(Step::Length(usize::try_from(len).expect("fits"))))
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.step(None)
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.step(Some(Step::Write(usize::try_from(offset).expect("fits"), data.to_vec())))
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(192))]
+        #[test]
+        fn what_was_durable_is_there_after_a_power_cut(
+            batches in proptest::collection::vec(1_usize..20, 1..12),
+            cut in 0_usize..160,
+            fate in proptest::collection::vec(any::<u8>(), 1..64),
+        ) {
+            let disk = Disk(Arc::new(Mutex::new(Contents { left: usize::MAX, ..Contents::default() })));
+            let store = disk.open().expect("opens");
+            let entry = |n: usize| (n as u64, Entry::Opened { version: "x".repeat(n * 97 % 3_000), boot_id: "b".into() });
+            store.append(vec![entry(1)]).expect("is on disk");
+            // From here on the power may go at any write.
+            disk.0.lock().expect("whole").left = cut;
+            let mut durable = 0;
+            for batch in batches {
+                match store.append((0..batch).map(entry).collect()) {
+                    Ok(numbers) => durable = numbers.last().copied().unwrap_or(durable),
+                    Err(_) => break,
+                }
+            }
+            let after = disk.after_the_cut(&fate);
+            drop(store);
+            let store = after.open().map_err(|e| TestCaseError::fail(format!("does not open: {e}")))?;
+            let head = store.verify().map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert!(head.seq >= durable, "record {} is the last, {durable} was durable", head.seq);
+            // And it goes on.
+            let next = store.append(vec![entry(2)]).expect("is on disk");
+            prop_assert_eq!(next, vec![head.seq + 1]);
+            prop_assert!(store.verify().is_ok());
+        }
+    }
 }

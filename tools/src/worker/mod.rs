@@ -99,3 +99,11 @@ pub enum Answer {
     /// It may be looked at.
     MayLook,
 }
+
+/// Take this for a packet that the broker, the workshop or a worker was sent: for tests of hostile bytes.
+pub fn foreign(packet: &[u8]) {
+    let _ = aios_abi::frame::decode::<Order>(packet);
+    let _ = aios_abi::frame::decode::<Job>(packet);
+    let _ = aios_abi::frame::decode::<Told>(packet);
+    let _ = aios_abi::frame::decode::<Said>(packet);
+}

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub struct House {
     dir: tempfile::TempDir,
     pub broker: Arc<Broker>,
-    workshop: Workshop,
+    pub workshop: Workshop,
 }
 
 /// The program as the workshop; ended with the test, however that ends.
@@ -39,6 +39,19 @@ impl Workshop {
         assert_eq!(&word[..length], b"READY=1");
         std::fs::remove_file(&says).expect("is removed");
         workshop
+    }
+
+    /// Its processes that have a job: those that wait for one have not given up anything yet.
+    pub fn at_work(&self) -> Vec<i32> {
+        let status = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let has = |text: &str, line: String| text.lines().any(|found| found == line);
+        let all = std::fs::read_dir("/proc").expect("lists").flatten();
+        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                let status = status(pid);
+                has(&status, format!("PPid:\t{}", self.0.id())) && has(&status, "Seccomp:\t2".into())
+            })
+            .collect()
     }
 }
 

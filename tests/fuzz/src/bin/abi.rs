@@ -1,8 +1,8 @@
-//! Packets of all four protocols, from clients and from servers.
+//! Packets of all five protocols, from clients and from servers.
 #![no_main]
 
 use aios_abi::call::{ClientFrame, Protocol, ServerFrame};
-use aios_abi::{agent::Agent, frame, infer::Infer, service::Init, tool::Tools};
+use aios_abi::{agent::Agent, frame, infer::Infer, net::Net, service::Init, tool::Tools};
 use libfuzzer_sys::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -24,4 +24,5 @@ fuzz_target!(|packet: &[u8]| {
     both::<Tools>(packet);
     both::<Infer>(packet);
     both::<Agent>(packet);
+    both::<Net>(packet);
 });
