@@ -110,6 +110,7 @@ impl Needs {
         };
         let needed = match question {
             Question::Init(request) if looks(request) => &[Asks::InitToLook, Asks::InitToAct][..],
+            Question::NewLines { .. } => &[Asks::InitToLook],
             Question::Init(_) | Question::InitLater(_) => &[Asks::InitToAct],
             Question::Net(_) => &[Asks::Net],
             Question::Record(_) | Question::Records { .. } | Question::Verify => &[Asks::Audit],
@@ -144,6 +145,17 @@ pub enum Question {
     Init(InitRequest),
     /// To init, after the call was answered: what ends the broker itself.
     InitLater(InitRequest),
+    /// To init: lines of its logs that are newer than this one, as soon as there are some.
+    NewLines {
+        /// Only this service.
+        unit: Option<String>,
+        /// Only lines that contain this text.
+        contains: Option<String>,
+        /// Number of the newest line that is known.
+        after: u64,
+        /// Milliseconds to wait for them.
+        wait_ms: u32,
+    },
     /// To netd.
     Net(NetRequest),
     /// One record of the chain.

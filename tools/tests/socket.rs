@@ -5,7 +5,7 @@ mod house;
 use aios_abi::call::{ClientFrame, Meta, Request, ServerFrame};
 use aios_abi::client::Client;
 use aios_abi::server::{Context, Handler};
-use aios_abi::service::{Init, InitReply, InitRequest, LogLine, ServiceState, ServiceStatus};
+use aios_abi::service::{Init, InitEvent, InitReply, InitRequest, LogLine, ServiceState, ServiceStatus};
 use aios_abi::tool::{CallDone, Progress, ToolReply, ToolRequest, Tools};
 use aios_abi::who::{Person, Role};
 use aios_abi::{CallError, ErrorCode, frame};
@@ -49,7 +49,11 @@ impl PlayedInit {
 }
 
 impl Handler<Init> for PlayedInit {
-    async fn handle(self: Arc<Self>, _: Context<Init>, request: InitRequest) -> Result<InitReply, CallError> {
+    async fn handle(
+        self: Arc<Self>,
+        context: Context<Init>,
+        request: InitRequest,
+    ) -> Result<InitReply, CallError> {
         match request {
             InitRequest::List => Ok(InitReply::List {
                 services: vec![self.status("inferd")?, self.status("netd")?],
@@ -70,6 +74,21 @@ impl Handler<Init> for PlayedInit {
                 removed: vec!["old".into()],
                 refused: Vec::new(),
             }),
+            InitRequest::Logs { unit, follow: true, .. } => {
+                let unit = unit.unwrap_or_else(|| "netd".into());
+                for (seq, text) in ["known already", "a new line", "and one more"].into_iter().enumerate() {
+                    let line = LogLine {
+                        seq: seq as u64 + 2,
+                        time_ms: 1_700_000_000_000,
+                        unit: unit.clone(),
+                        priority: 6,
+                        text: text.into(),
+                    };
+                    context.send(InitEvent::Line(line)).await?;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(context.meta.deadline_ms.into())).await;
+                Err(CallError::new(ErrorCode::Timeout, "the time for which it was to be followed is over"))
+            }
             InitRequest::Logs { unit, contains, .. } => {
                 let lines =
                     [(3, "netd", "no lease"), (6, "netd", "lease renewed"), (4, "kernel", "a disk is slow")];
@@ -174,6 +193,38 @@ async fn services_and_logs_are_those_of_init() {
         (&result(&done)["pid_before"], &result(&done)["service"]["pid"]),
         (&json!(4_000_000), &json!(4_000_001))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_followed_line_by_line_and_a_window_of_time_is_kept() {
+    let (_house, client) = served().await;
+    let follow = request("log.tail", r#"{"seconds":2,"earlier":1}"#);
+    let mut heard: Vec<String> = Vec::new();
+    let done = client.start(as_person(Role::Viewer), follow).await.expect("starts");
+    let done = done.finish(|progress| heard.push(progress.text)).await.expect("follows");
+    let ToolReply::Done(done) = done else { panic!("{done:?}") };
+    let texts = |list: &Value| -> Vec<String> {
+        list.as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|line| Some(line["text"].as_str()?.to_owned()))
+            .collect()
+    };
+    let found = result(&done);
+    assert_eq!(texts(&found["earlier"]), ["a disk is slow"]);
+    assert_eq!(texts(&found["lines"]), ["a new line", "and one more"], "{found}");
+    assert_eq!(heard, ["netd: a new line", "netd: and one more"]);
+    let search = |args| call(&client, Role::Viewer, "log.search", args);
+    for (args, lines) in [
+        (json!({ "since": "2023-11-14T22:13:20Z", "until": "2023-11-14T22:13:20Z" }), 3),
+        (json!({ "since": "2023-11-14T22:13:21Z" }), 0),
+        (json!({ "until": "2023-11-14T22:13:19Z" }), 0),
+    ] {
+        let found = result(&search(args.clone()).await.expect("searches"));
+        assert_eq!(found["lines"].as_array().map(Vec::len), Some(lines), "{args}");
+    }
+    let error = search(json!({ "since": "yesterday" })).await.expect_err("no moment");
+    assert_eq!(error.code, ErrorCode::Invalid);
 }
 
 #[tokio::test(flavor = "multi_thread")]
