@@ -54,6 +54,10 @@ pub enum Target {
     },
     /// A service, by name.
     Service(String),
+    /// All that is below a directory, by its real path.
+    Below(PathBuf),
+    /// The machine as a whole.
+    Machine,
 }
 
 impl std::fmt::Display for Target {
@@ -62,6 +66,8 @@ impl std::fmt::Display for Target {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Process { pid, .. } => write!(f, "process {pid}"),
             Self::Service(name) => write!(f, "service {name}"),
+            Self::Below(path) => write!(f, "all below {}", path.display()),
+            Self::Machine => write!(f, "the machine"),
         }
     }
 }
@@ -148,7 +154,9 @@ impl Policy {
             Target::Process { pid, halt: true, .. } if *pid == self.own_pid => Err(CallError::denied(
                 format!("process {pid} is the tool broker itself: once halted, nobody could let it go on"),
             )),
-            Target::Process { .. } | Target::Service(_) => Ok(()),
+            // The directory itself stays.
+            Target::Below(path) => self.may_write(caller, &path.join("*")),
+            Target::Process { .. } | Target::Service(_) | Target::Machine => Ok(()),
         }
     }
 
@@ -290,6 +298,10 @@ mod tests {
             (process(77, false, false), true),
             (process(78, false, true), true),
             (Target::Service("toold".into()), true),
+            (Target::Below("/tmp".into()), true),
+            (Target::Below("/data/toold".into()), false),
+            (Target::Below("/etc".into()), false),
+            (Target::Machine, true),
         ];
         for (target, allowed) in table {
             assert_eq!(policy().may_change(&caller(Admin), &target).is_ok(), allowed, "{target}");

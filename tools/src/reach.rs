@@ -105,8 +105,8 @@ impl Needs {
     /// Whether the broker passes on this question.
     pub fn may_ask(&self, question: &Question) -> bool {
         let looks = |request: &InitRequest| {
-            use InitRequest::{List, Logs, Machine, Status};
-            matches!(request, List | Status { .. } | Logs { follow: false, .. } | Machine)
+            use InitRequest::{List, Logs, Machine, Planned, Status};
+            matches!(request, List | Status { .. } | Logs { follow: false, .. } | Machine | Planned)
         };
         let needed = match question {
             Question::Init(request) if looks(request) => &[Asks::InitToLook, Asks::InitToAct][..],
