@@ -2,11 +2,14 @@
 
 mod house;
 
-use aios_abi::ErrorCode;
+use aios_abi::net::{Net, NetReply, NetRequest, PortState};
+use aios_abi::server::{Context, Handler};
 use aios_abi::tool::CallDone;
 use aios_abi::who::Role;
+use aios_abi::{CallError, ErrorCode};
 use house::House;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn result(done: &CallDone) -> Value {
@@ -266,4 +269,81 @@ async fn what_processor_and_disks_do_is_measured() {
     let swap = look(&house, "memory.swap", json!({})).await;
     assert!(swap["total"].as_u64() >= swap["used"].as_u64(), "{swap}");
     look(&house, "system.temperature", json!({})).await;
+}
+
+/// One host that answers the first of two pings, and has one port open.
+struct PlayedNet;
+
+impl Handler<Net> for PlayedNet {
+    async fn handle(self: Arc<Self>, _: Context<Net>, request: NetRequest) -> Result<NetReply, CallError> {
+        match request {
+            NetRequest::Resolve { name, .. } if name == "box.lan" => {
+                Ok(NetReply::Addresses(vec!["192.0.2.7".parse().expect("an address")]))
+            }
+            NetRequest::Resolve { name, .. } => {
+                Err(CallError::not_found(format!("the name {name} does not exist")))
+            }
+            NetRequest::Connect { port, .. } => {
+                let state = if port == 443 { PortState::Open } else { PortState::Refused };
+                Ok(NetReply::Port { state, micros: 1_234 })
+            }
+            NetRequest::Ping { count, .. } => {
+                Ok(NetReply::Echoes((0..count).map(|n| (n == 0).then_some(2_500)).collect()))
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_machines_are_asked_through_netd() {
+    let house = House::new();
+    let socket =
+        tokio_seqpacket::UnixSeqpacketListener::bind(house.state().join("../netd.sock")).expect("binds");
+    tokio::spawn(aios_abi::server::serve::<Net, _>(socket, Arc::new(PlayedNet)));
+    let open = look(&house, "net.check_port", json!({ "host": "box.lan", "port": 443 })).await;
+    assert_eq!(
+        (&open["open"], &open["address"], &open["milliseconds"]),
+        (&json!(true), &json!("192.0.2.7"), &json!(1.23))
+    );
+    let closed = look(&house, "net.check_port", json!({ "host": "192.0.2.9", "port": 22 })).await;
+    assert_eq!((&closed["open"], &closed["state"]), (&json!(false), &json!("refused")));
+    let ping = look(&house, "net.ping", json!({ "host": "box.lan", "count": 2 })).await;
+    assert_eq!((&ping["sent"], &ping["received"], &ping["average"]), (&json!(2), &json!(1), &json!(2.5)));
+    for (tool, args, code) in [
+        ("net.ping", json!({ "host": "nobody.lan" }), ErrorCode::NotFound),
+        ("net.ping", json!({ "host": "box.lan", "count": 11 }), ErrorCode::Invalid),
+        ("net.check_port", json!({ "host": "box.lan", "port": 0 }), ErrorCode::Invalid),
+        ("net.check_port", json!({ "host": "", "port": 1 }), ErrorCode::Invalid),
+    ] {
+        let error = house.call(Role::Viewer, "", tool, args.clone()).await.expect_err("must be refused");
+        assert_eq!(error.code, code, "{tool} {args}: {error}");
+    }
+    let counters = look(&house, "net.counters", json!({ "name": "lo", "window_ms": 100 })).await;
+    assert!(counters["interfaces"][0]["now"]["received_bytes"].is_number(), "{counters}");
+    assert!(look(&house, "net.neighbours", json!({})).await["neighbours"].is_array());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_old_files_are_cleaned_up_and_only_where_something_may_be_changed() {
+    let house = House::new();
+    std::fs::create_dir(house.path("cache")).expect("made");
+    let path = house.path("cache/young");
+    std::fs::write(&path, "x").expect("written");
+    // It looks old but came here just now: the kernel knows (ctime), and nobody can say otherwise.
+    let old = std::time::SystemTime::now() - Duration::from_secs(40 * 24 * 3600);
+    let times = std::fs::FileTimes::new().set_accessed(old).set_modified(old);
+    std::fs::File::options().write(true).open(&path).expect("opens").set_times(times).expect("set");
+    let clean = |path: &std::path::Path| {
+        house.call(Role::Admin, "a test", "disk.cleanup", json!({ "path": path, "older_hours": 24 }))
+    };
+    let done = clean(&house.path("cache")).await.expect("cleans up");
+    assert_eq!((&result(&done)["removed"], done.undoable), (&json!(0), false), "{done:?}");
+    assert!(path.exists());
+    std::fs::create_dir(house.path("secret")).expect("made");
+    for path in ["/etc".into(), house.path("secret"), house.state()] {
+        let error = clean(&path).await.expect_err("must be refused");
+        assert!(matches!(error.code, ErrorCode::Denied | ErrorCode::NotFound), "{}: {error}", path.display());
+    }
+    let operator = house.change("disk.cleanup", json!({ "path": house.path("cache") })).await;
+    assert_eq!(operator.expect_err("needs an admin").code, ErrorCode::Denied);
 }

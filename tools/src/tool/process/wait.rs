@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// Seconds that somebody may wait.
-const MAX_SECONDS: u32 = 300;
+const MAX_SECONDS: u32 = 60;
 
 /// Wait until a process has ended, or time is over.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -22,7 +22,7 @@ pub struct Args {
     pid: u32,
     /// At most so many seconds.
     #[serde(default = "default_seconds")]
-    #[schemars(range(min = 1, max = 300))]
+    #[schemars(range(min = 1, max = 60))]
     seconds: u32,
 }
 
@@ -51,13 +51,13 @@ pub static TOOL: &Declaration = &Declaration {
     effect: Effect::Read,
     touches: &["facts of the process named"],
     role: Role::Viewer,
-    timeout_ms: 310_000,
+    timeout_ms: 70_000,
     examples: &[
         ("wait until process 999901 has ended", r#"{"pid":999901}"#),
         ("wait 60 seconds for pid 999902 to finish", r#"{"pid":999902,"seconds":60}"#),
-        ("tell me when process 999903 is done", r#"{"pid":999903,"seconds":300}"#),
+        ("tell me when process 999903 is done", r#"{"pid":999903,"seconds":45}"#),
         ("has process 999904 finished yet?", r#"{"pid":999904,"seconds":1}"#),
-        ("block until the backup with the pid 999905 exits", r#"{"pid":999905,"seconds":300}"#),
+        ("block until the backup with the pid 999905 exits", r#"{"pid":999905,"seconds":45}"#),
     ],
     needs: Needs::NOTHING.read(&["/proc"]),
     code: &Look { paths: no_paths, run, summary },
