@@ -64,7 +64,7 @@ pub struct Cleaned {
 pub static TOOL: &Declaration = &Declaration {
     number: 43,
     name: "disk.cleanup",
-    summary: "Remove old temporary files to free disk space; a dry run lists them",
+    summary: "Remove old temporary files; a dry run lists them",
     effect: Effect::Irreversible,
     touches: &["old files below the directory named, in /data, /tmp or /run"],
     role: Role::Admin,
@@ -72,7 +72,7 @@ pub static TOOL: &Declaration = &Declaration {
     examples: &[
         ("clean up old temporary files", "{}"),
         ("remove files in /tmp that are older than 3 days", r#"{"path":"/tmp","older_hours":72}"#),
-        ("free space by emptying the cache /data/cache of old files", r#"{"path":"/data/cache"}"#),
+        ("empty the cache /data/cache of old files", r#"{"path":"/data/cache"}"#),
         (
             "tidy up /data/downloads, everything that nobody has used for 30 days",
             r#"{"path":"/data/downloads","older_hours":720}"#,

@@ -76,7 +76,7 @@ pub static TOOL: &Declaration = &Declaration {
         ("how much swap is there?", "{}"),
         ("show the state of zram", "{}"),
         ("swapon --show", "{}"),
-        ("how well does the compressed memory compress?", "{}"),
+        ("how well does zram compress?", "{}"),
         ("where does the machine swap to?", "{}"),
     ],
     needs: Needs::NOTHING.read(&["/proc", "/sys"]),

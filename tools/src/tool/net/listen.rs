@@ -84,6 +84,7 @@ pub static TOOL: &Declaration = &Declaration {
         ("show listening sockets", "{}"),
         ("is anything reachable on port 22?", r#"{"port":22}"#),
         ("netstat", "{}"),
+        ("open ports", "{}"),
         ("which services can be reached from outside?", "{}"),
         ("show only tcp listeners", r#"{"udp":false}"#),
     ],

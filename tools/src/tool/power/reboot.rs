@@ -17,12 +17,15 @@ pub static TOOL: &Declaration = &Declaration {
     role: Role::Admin,
     timeout_ms: 10_000,
     examples: &[
-        ("reboot the machine because of a kernel update", r#"{"reason":"kernel update"}"#),
-        ("restart the computer in 5 minutes, maintenance", r#"{"delay_seconds":300,"reason":"maintenance"}"#),
-        ("reboot now, the network is stuck", r#"{"reason":"the network is stuck"}"#),
-        ("shutdown -r +10 new disk", r#"{"delay_seconds":600,"reason":"new disk"}"#),
+        (r#"reboot the machine, reason "kernel update""#, r#"{"reason":"kernel update"}"#),
         (
-            "the appliance should start anew in one hour for an update",
+            r#"restart the computer in 300 seconds because of "maintenance""#,
+            r#"{"delay_seconds":300,"reason":"maintenance"}"#,
+        ),
+        (r#"do a reboot at once for "stuck network""#, r#"{"reason":"stuck network"}"#),
+        (r#"shutdown -r 600 "new disk""#, r#"{"delay_seconds":600,"reason":"new disk"}"#),
+        (
+            r#"let the appliance start anew after 3600 seconds with the reason "update""#,
             r#"{"delay_seconds":3600,"reason":"update"}"#,
         ),
     ],
