@@ -120,6 +120,7 @@ pub static TOOL: &Declaration = &Declaration {
     timeout_ms: 5_000,
     examples: &[
         ("show me the latest log lines", "{}"),
+        ("logs", "{}"),
         ("are there errors in the logs?", r#"{"level":"error"}"#),
         ("search the log of netd for lease", r#"{"unit":"netd","contains":"lease"}"#),
         ("what did the kernel say?", r#"{"unit":"kernel"}"#),

@@ -60,7 +60,6 @@ pub static TOOL: &Declaration = &Declaration {
         ("is swap being used?", "{}"),
         ("memory pressure", "{}"),
         ("memory usage", "{}"),
-        ("is anything the matter with the memory of the machine?", "{}"),
     ],
     needs: Needs::NOTHING.read(&["/proc", "/sys"]),
     code: &Look { paths: no_paths, run, summary },

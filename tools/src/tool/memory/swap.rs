@@ -67,7 +67,7 @@ pub struct Zram {
 pub static TOOL: &Declaration = &Declaration {
     number: 55,
     name: "memory.swap",
-    summary: "Show swap space and compressed memory (zram), and how much of it is used",
+    summary: "Show swap space and zram, and how much of it is used",
     effect: Effect::Read,
     touches: &["the kernel's memory counters"],
     role: Role::Viewer,

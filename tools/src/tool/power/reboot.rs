@@ -17,16 +17,13 @@ pub static TOOL: &Declaration = &Declaration {
     role: Role::Admin,
     timeout_ms: 10_000,
     examples: &[
-        (r#"reboot the machine, reason "kernel update""#, r#"{"reason":"kernel update"}"#),
+        ("reboot with the reason maintenance", r#"{"reason":"maintenance"}"#),
+        ("restart the computer in 300 seconds, reason update", r#"{"delay_seconds":300,"reason":"update"}"#),
+        ("boot anew at once, reason hang", r#"{"reason":"hang"}"#),
+        ("shutdown -r 600 upgrade", r#"{"delay_seconds":600,"reason":"upgrade"}"#),
         (
-            r#"restart the computer in 300 seconds because of "maintenance""#,
-            r#"{"delay_seconds":300,"reason":"maintenance"}"#,
-        ),
-        (r#"do a reboot at once for "stuck network""#, r#"{"reason":"stuck network"}"#),
-        (r#"shutdown -r 600 "new disk""#, r#"{"delay_seconds":600,"reason":"new disk"}"#),
-        (
-            r#"let the appliance start anew after 3600 seconds with the reason "update""#,
-            r#"{"delay_seconds":3600,"reason":"update"}"#,
+            "let the appliance start over after 3600 seconds, reason repair",
+            r#"{"delay_seconds":3600,"reason":"repair"}"#,
         ),
     ],
     needs: NEEDS,

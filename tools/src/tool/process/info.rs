@@ -82,7 +82,7 @@ pub struct Info {
 pub static TOOL: &Declaration = &Declaration {
     number: 13,
     name: "process.info",
-    summary: "Show all about one process: state, service, memory, open files, power",
+    summary: "Show all about one process: state, service, user, threads, open files",
     effect: Effect::Read,
     touches: &["facts of the process named; neither memory nor environment"],
     role: Role::Viewer,

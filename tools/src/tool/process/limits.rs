@@ -82,14 +82,14 @@ pub struct Cgroup {
 pub static TOOL: &Declaration = &Declaration {
     number: 16,
     name: "process.limits",
-    summary: "Show the limits of a process and of its cgroup: memory, processor, files, processes",
+    summary: "Show the limits of a process and of its cgroup",
     effect: Effect::Read,
     touches: &["facts of the process named and of its cgroups"],
     role: Role::Viewer,
     timeout_ms: 5_000,
     examples: &[
         ("what are the limits of process 412?", r#"{"pid":412}"#),
-        ("how much memory may process 98 use?", r#"{"pid":98}"#),
+        ("how much RAM may process 98 take?", r#"{"pid":98}"#),
         ("ulimit of pid 230", r#"{"pid":230}"#),
         ("how many files may process 77 open at most?", r#"{"pid":77}"#),
         ("show the cgroup limits that hold for process 1500", r#"{"pid":1500}"#),

@@ -86,7 +86,7 @@ pub struct Service {
 pub static TOOL: &Declaration = &Declaration {
     number: 53,
     name: "system.pressure",
-    summary: "Show how much work waits for processor, memory and disks, of the machine and of each service (PSI)",
+    summary: "Show how much work is held up, of the machine and of each service (PSI)",
     effect: Effect::Read,
     touches: &["the kernel's counters"],
     role: Role::Viewer,
@@ -95,7 +95,7 @@ pub static TOOL: &Declaration = &Declaration {
         ("is the machine under pressure?", "{}"),
         ("which service has to wait for the disk?", "{}"),
         ("show the pressure stall information", "{}"),
-        ("does inferd wait for memory?", r#"{"service":"inferd"}"#),
+        ("is inferd held up?", r#"{"service":"inferd"}"#),
         ("what is being held up by a lack of cpu?", r#"{"limit":5}"#),
         ("psi", "{}"),
     ],
