@@ -8,7 +8,7 @@ use crate::reach::Question;
 use crate::worker::Answer;
 use aios_abi::audit::{Head, Record};
 use aios_abi::net::{NetReply, NetRequest};
-use aios_abi::service::{InitReply, InitRequest};
+use aios_abi::service::{InitReply, InitRequest, LogLine};
 use aios_abi::tool::Progress;
 use aios_abi::{CallError, ErrorCode};
 use std::future::Future;
@@ -48,6 +48,12 @@ impl Ctx {
             .map_err(|_| CallError::new(ErrorCode::Timeout, "no answer within the tool's time limit"))
     }
 
+    /// Let so much time pass, to measure what happens in it.
+    pub fn pause(&self, time: Duration) -> Result<(), CallError> {
+        // A timer needs the runtime that `wait` brings.
+        self.wait(async { tokio::time::sleep(time).await })
+    }
+
     /// Time until the deadline.
     pub fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
@@ -78,6 +84,22 @@ impl Ctx {
     pub fn init_later(&self, request: InitRequest) -> Result<(), CallError> {
         match self.house.ask(Question::InitLater(request))? {
             Answer::Later => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Wait for lines of init's logs that are newer than this one; none when time is over.
+    pub fn new_lines(
+        &self,
+        unit: Option<&str>,
+        contains: Option<&str>,
+        after: u64,
+        wait: Duration,
+    ) -> Result<Vec<LogLine>, CallError> {
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        let (unit, contains) = (unit.map(str::to_owned), contains.map(str::to_owned));
+        match self.house.ask(Question::NewLines { unit, contains, after, wait_ms })? {
+            Answer::Lines(lines) => Ok(lines),
             _ => Err(unexpected()),
         }
     }

@@ -1,6 +1,7 @@
 //! Files, safely: a path is resolved first, the policy decides on what it resolved to, and the work
 //! is done on that very descriptor (openat2(2)). Nothing here trusts the text of a path.
 
+use crate::attributes::Attributes;
 use crate::ctx::Ctx;
 use crate::policy::{Policy, Readable};
 use aios_abi::{CallError, ErrorCode};
@@ -30,6 +31,11 @@ impl Found {
     /// What kind of thing it is.
     pub fn kind(&self) -> FileType {
         FileType::from_raw_mode(self.stat.st_mode)
+    }
+
+    /// A path that leads to the very thing that was found, for calls that take no descriptor.
+    pub fn itself(&self) -> String {
+        own_fd(&self.handle)
     }
 
     /// Open it for reading: the very thing that was found, whatever its path names by now.
@@ -158,8 +164,8 @@ pub fn kind_name(kind: FileType) -> &'static str {
     }
 }
 
-/// Owner, permissions and times of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Owner, permissions, times and attributes of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Permission bits.
     pub mode: u32,
@@ -171,18 +177,48 @@ pub struct Facts {
     pub accessed: (i64, i64),
     /// Last change of the content: seconds and nanoseconds.
     pub modified: (i64, i64),
+    /// Extended attributes; none leaves those with which the file is made.
+    #[serde(default)]
+    pub attributes: Option<Attributes>,
 }
 
 impl Facts {
+    /// The facts of a file that is new.
+    pub fn new(mode: u32, (uid, gid): (u32, u32)) -> Self {
+        Self { mode, uid, gid, accessed: (0, 0), modified: (0, 0), attributes: None }
+    }
+
     /// The facts that undo restores.
-    pub fn of(stat: &Stat) -> Self {
+    pub fn of(stat: &Stat, attributes: Attributes) -> Self {
         Self {
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
             accessed: (stat.st_atime, stat.st_atime_nsec.cast_signed()),
             modified: (stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
+            attributes: Some(attributes),
         }
+    }
+
+    /// Give them to an open file or directory; its times only if they are asked for.
+    fn give(&self, file: impl AsFd, times: bool, path: &Path) -> Result<(), CallError> {
+        let at = |e: Errno| error(path, e);
+        let made = rustix::fs::fstat(&file).map_err(at)?;
+        if (made.st_uid, made.st_gid) != (self.uid, self.gid) {
+            own(&file, self.uid, self.gid).map_err(at)?;
+        }
+        if let Some(attributes) = &self.attributes {
+            attributes.put(&file, path)?;
+        }
+        // After the owner and the access list: a change of those changes bits.
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(self.mode)).map_err(at)?;
+        if times {
+            let time = |(tv_sec, tv_nsec)| Timespec { tv_sec, tv_nsec };
+            let times =
+                Timestamps { last_access: time(self.accessed), last_modification: time(self.modified) };
+            rustix::fs::futimens(&file, &times).map_err(at)?;
+        }
+        Ok(())
     }
 }
 
@@ -256,6 +292,7 @@ impl Place {
                 stat.st_nlink
             )));
         }
+        let attributes = Attributes::of(&file, &self.path)?;
         let mut content = Vec::new();
         File::from(file).take(MAX_CHANGED + 1).read_to_end(&mut content)?;
         if content.len() as u64 > MAX_CHANGED {
@@ -264,7 +301,7 @@ impl Place {
                 self.path.display()
             )));
         }
-        Ok(Some(Existing { facts: Facts::of(&stat), content, identity: identity(&stat) }))
+        Ok(Some(Existing { facts: Facts::of(&stat, attributes), content, identity: identity(&stat) }))
     }
 
     /// Owner and group of the directory.
@@ -310,17 +347,7 @@ impl Place {
         let remove_draft = Cleanup { folder: &self.folder, name: &draft };
         let mut file = File::from(file);
         file.write_all(content).map_err(|e| named(&self.path, &e))?;
-        let made = rustix::fs::fstat(&file).map_err(at)?;
-        if (made.st_uid, made.st_gid) != (facts.uid, facts.gid) {
-            own(&file, facts.uid, facts.gid).map_err(at)?;
-        }
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(facts.mode)).map_err(at)?;
-        if times {
-            let time = |(tv_sec, tv_nsec)| Timespec { tv_sec, tv_nsec };
-            let times =
-                Timestamps { last_access: time(facts.accessed), last_modification: time(facts.modified) };
-            rustix::fs::futimens(&file, &times).map_err(at)?;
-        }
+        facts.give(&file, times, &self.path)?;
         file.sync_all().map_err(|e| named(&self.path, &e))?;
         match before {
             None => {
@@ -388,6 +415,26 @@ impl Place {
 
     /// Set permissions and owner of what is here, a file or a directory.
     pub fn set_facts(&self, mode: u32, uid: u32, gid: u32) -> Result<(), CallError> {
+        self.give(&Facts::new(mode, (uid, gid)), false)
+    }
+
+    /// Give what is here, a file or a directory, all these facts, its times among them.
+    pub fn restore(&self, facts: &Facts) -> Result<(), CallError> {
+        self.give(facts, true)
+    }
+
+    fn give(&self, facts: &Facts, times: bool) -> Result<(), CallError> {
+        let open = self.open()?;
+        facts.give(&open, times, &self.path)?;
+        rustix::fs::fsync(&open).map_err(|e| error(&self.path, e))
+    }
+
+    /// The extended attributes of what is here, a file or a directory.
+    pub fn attributes(&self) -> Result<Attributes, CallError> {
+        Attributes::of(self.open()?, &self.path)
+    }
+
+    fn open(&self) -> Result<OwnedFd, CallError> {
         let at = |e: Errno| error(&self.path, e);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let open = rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty()).map_err(at)?;
@@ -398,10 +445,7 @@ impl Place {
                 "{path} is a {kind}; only files and directories are changed"
             )));
         }
-        own(&open, uid, gid).map_err(at)?;
-        // After the owner: a change of that takes bits away.
-        rustix::fs::fchmod(&open, Mode::from_raw_mode(mode)).map_err(at)?;
-        rustix::fs::fsync(&open).map_err(at)
+        Ok(open)
     }
 
     /// Remove the file that was found, durably.

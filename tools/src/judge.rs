@@ -411,6 +411,11 @@ fn object(policy: &Policy, target: &Target) -> Object {
         }
         Target::Service(name) => Object::Named(Kind::Service, name.clone()),
         Target::Package(name) => Object::Named(Kind::Package, name.clone()),
+        Target::Below(path) => {
+            let path = path.join("*");
+            Object::File { area: policy.area(&path), path, private: false }
+        }
+        Target::Machine => Object::Named(Kind::Machine, "this".into()),
         Target::Policy => Object::Named(Kind::Policy, OWN.into()),
         Target::Several => Object::Any,
     }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attributes;
 pub mod audit;
 pub mod broker;
 pub mod caller;
@@ -25,4 +26,5 @@ mod stored;
 mod switch;
 pub mod tool;
 pub mod undo;
+mod walk;
 pub mod worker;

@@ -43,6 +43,10 @@ pub enum Target {
     Several,
     /// An extension, by name: its image, its service files.
     Package(String),
+    /// All that is below a directory, by its real path.
+    Below(PathBuf),
+    /// The machine as a whole.
+    Machine,
 }
 
 impl std::fmt::Display for Target {
@@ -54,6 +58,8 @@ impl std::fmt::Display for Target {
             Self::Policy => f.write_str("the policy"),
             Self::Several => f.write_str("several changes"),
             Self::Package(name) => write!(f, "package {name}"),
+            Self::Below(path) => write!(f, "all below {}", path.display()),
+            Self::Machine => write!(f, "the machine"),
         }
     }
 }

@@ -116,11 +116,12 @@ impl Needs {
     /// Whether the broker passes on this question.
     pub fn may_ask(&self, question: &Question) -> bool {
         let looks = |request: &InitRequest| {
-            use InitRequest::{List, Logs, Machine, Status};
-            matches!(request, List | Status { .. } | Logs { follow: false, .. } | Machine)
+            use InitRequest::{List, Logs, Machine, Planned, Status};
+            matches!(request, List | Status { .. } | Logs { follow: false, .. } | Machine | Planned)
         };
         let needed = match question {
             Question::Init(request) if looks(request) => &[Asks::InitToLook, Asks::InitToAct][..],
+            Question::NewLines { .. } => &[Asks::InitToLook],
             Question::Init(_) | Question::InitLater(_) => &[Asks::InitToAct],
             Question::Net(_) => &[Asks::Net],
             Question::Record(_) | Question::Records { .. } | Question::Verify => &[Asks::Audit],
@@ -159,6 +160,17 @@ pub enum Question {
     Init(InitRequest),
     /// To init, after the call was answered: what ends the broker itself.
     InitLater(InitRequest),
+    /// To init: lines of its logs that are newer than this one, as soon as there are some.
+    NewLines {
+        /// Only this service.
+        unit: Option<String>,
+        /// Only lines that contain this text.
+        contains: Option<String>,
+        /// Number of the newest line that is known.
+        after: u64,
+        /// Milliseconds to wait for them.
+        wait_ms: u32,
+    },
     /// To netd.
     Net(NetRequest),
     /// One record of the chain.

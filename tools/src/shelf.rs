@@ -335,7 +335,7 @@ impl Shelf {
             (None, Some(there)) => place.remove(there),
             (Some(text), Some(there)) if there.content == text.as_bytes() => Ok(()),
             (Some(text), _) => {
-                let facts = Facts { mode: 0o644, uid: 0, gid: 0, accessed: (0, 0), modified: (0, 0) };
+                let facts = Facts::new(0o644, (0, 0));
                 place.replace(before.as_ref(), text.as_bytes(), &facts, false)
             }
         }

@@ -122,7 +122,7 @@ impl Change for Switch {
     fn apply(&mut self, ctx: &Ctx) -> Result<Switched, CallError> {
         let changed = self.present() != self.wanted;
         if changed {
-            let facts = Facts { mode: 0o644, uid: 0, gid: 0, accessed: (0, 0), modified: (0, 0) };
+            let facts = Facts::new(0o644, (0, 0));
             self.place.replace(self.list.as_ref(), self.new_text().as_bytes(), &facts, false)?;
             let InitReply::Rescanned { .. } = ask(ctx, InitRequest::Rescan)? else {
                 return Err(unexpected());

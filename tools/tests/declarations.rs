@@ -149,7 +149,8 @@ fn declarations_are_complete_and_changes_need_more_than_a_viewer() {
     each(|tool| {
         assert!(!tool.touches.is_empty() && tool.timeout_ms > 0, "{}", tool.name);
         assert!(tool.summary.len() > 10 && !tool.summary.ends_with('.'), "{}", tool.name);
-        assert_eq!(tool.effect == Effect::Read, tool.role == Role::Viewer, "{}", tool.name);
+        // A look may ask for more: names of other people's files are not for everybody.
+        assert!(tool.effect == Effect::Read || tool.role > Role::Viewer, "{}", tool.name);
     });
 }
 

@@ -5,7 +5,9 @@ mod house;
 use aios_abi::call::{ClientFrame, Meta, Request, ServerFrame};
 use aios_abi::client::Client;
 use aios_abi::server::{Context, Handler};
-use aios_abi::service::{Init, InitReply, InitRequest, LogLine, ServiceState, ServiceStatus};
+use aios_abi::service::{
+    Init, InitEvent, InitReply, InitRequest, LogLine, PlannedPower, ServiceState, ServiceStatus,
+};
 use aios_abi::tool::{CallDone, Progress, ToolReply, ToolRequest, Tools};
 use aios_abi::who::{Person, Role};
 use aios_abi::{CallError, ErrorCode, frame};
@@ -21,6 +23,7 @@ use tokio_seqpacket::{UnixSeqpacket, UnixSeqpacketListener};
 #[derive(Default)]
 struct PlayedInit {
     restarts: AtomicU32,
+    planned: std::sync::Mutex<Option<PlannedPower>>,
 }
 
 impl PlayedInit {
@@ -49,7 +52,11 @@ impl PlayedInit {
 }
 
 impl Handler<Init> for PlayedInit {
-    async fn handle(self: Arc<Self>, _: Context<Init>, request: InitRequest) -> Result<InitReply, CallError> {
+    async fn handle(
+        self: Arc<Self>,
+        context: Context<Init>,
+        request: InitRequest,
+    ) -> Result<InitReply, CallError> {
         match request {
             InitRequest::List => Ok(InitReply::List {
                 services: vec![self.status("inferd")?, self.status("netd")?],
@@ -70,6 +77,21 @@ impl Handler<Init> for PlayedInit {
                 removed: vec!["old".into()],
                 refused: Vec::new(),
             }),
+            InitRequest::Logs { unit, follow: true, .. } => {
+                let unit = unit.unwrap_or_else(|| "netd".into());
+                for (seq, text) in ["known already", "a new line", "and one more"].into_iter().enumerate() {
+                    let line = LogLine {
+                        seq: seq as u64 + 2,
+                        time_ms: 1_700_000_000_000,
+                        unit: unit.clone(),
+                        priority: 6,
+                        text: text.into(),
+                    };
+                    context.send(InitEvent::Line(line)).await?;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(context.meta.deadline_ms.into())).await;
+                Err(CallError::new(ErrorCode::Timeout, "the time for which it was to be followed is over"))
+            }
             InitRequest::Logs { unit, contains, .. } => {
                 let lines =
                     [(3, "netd", "no lease"), (6, "netd", "lease renewed"), (4, "kernel", "a disk is slow")];
@@ -87,6 +109,13 @@ impl Handler<Init> for PlayedInit {
                 };
                 Ok(InitReply::Logs { lines: lines.map(line).collect(), dropped: 7 })
             }
+            InitRequest::GoDown { power, delay_seconds, why } => {
+                let planned = PlannedPower { power, in_ms: u64::from(delay_seconds) * 1000, why };
+                *self.planned.lock().expect("whole") = Some(planned.clone());
+                Ok(InitReply::Planned(Some(planned)))
+            }
+            InitRequest::Planned => Ok(InitReply::Planned(self.planned.lock().expect("whole").clone())),
+            InitRequest::CallOff => Ok(InitReply::Planned(self.planned.lock().expect("whole").take())),
             other => panic!("not played: {other:?}"),
         }
     }
@@ -177,6 +206,70 @@ async fn services_and_logs_are_those_of_init() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_followed_line_by_line_and_a_window_of_time_is_kept() {
+    let (_house, client) = served().await;
+    let follow = request("log.tail", r#"{"seconds":2,"earlier":1}"#);
+    let mut heard: Vec<String> = Vec::new();
+    let done = client.start(as_person(Role::Viewer), follow).await.expect("starts");
+    let done = done.finish(|progress| heard.push(progress.text)).await.expect("follows");
+    let ToolReply::Done(done) = done else { panic!("{done:?}") };
+    let texts = |list: &Value| -> Vec<String> {
+        list.as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|line| Some(line["text"].as_str()?.to_owned()))
+            .collect()
+    };
+    let found = result(&done);
+    assert_eq!(texts(&found["earlier"]), ["a disk is slow"]);
+    assert_eq!(texts(&found["lines"]), ["a new line", "and one more"], "{found}");
+    assert_eq!(heard, ["netd: a new line", "netd: and one more"]);
+    let search = |args| call(&client, Role::Viewer, "log.search", args);
+    for (args, lines) in [
+        (json!({ "since": "2023-11-14T22:13:20Z", "until": "2023-11-14T22:13:20Z" }), 3),
+        (json!({ "since": "2023-11-14T22:13:21Z" }), 0),
+        (json!({ "until": "2023-11-14T22:13:19Z" }), 0),
+    ] {
+        let found = result(&search(args.clone()).await.expect("searches"));
+        assert_eq!(found["lines"].as_array().map(Vec::len), Some(lines), "{args}");
+    }
+    let error = search(json!({ "since": "yesterday" })).await.expect_err("no moment");
+    assert_eq!(error.code, ErrorCode::Invalid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_machine_goes_down_when_an_administrator_says_so_and_not_when_he_calls_it_off() {
+    let (_house, client) = served().await;
+    let admin = |tool, args| call(&client, Role::Admin, tool, args);
+    let later = json!({ "delay_seconds": 300, "reason": "a new disk" });
+    for role in [Role::Viewer, Role::Operator, Role::Approver] {
+        let refused = call(&client, role, "power.off", later.clone()).await.expect_err("needs an admin");
+        assert_eq!(refused.code, ErrorCode::Denied);
+    }
+    let nothing = admin("power.cancel", json!({})).await.expect_err("nothing is planned");
+    assert_eq!(nothing.code, ErrorCode::NotFound);
+    let done = admin("power.off", later.clone()).await.expect("is planned");
+    assert_eq!(done.summary, "the machine is switched off in 300 s: a new disk");
+    let status = call(&client, Role::Viewer, "power.status", json!({})).await.expect("looks");
+    assert_eq!(result(&status)["planned"]["in_seconds"], 300);
+    let again = admin("power.reboot", later).await.expect_err("something is planned");
+    assert!(again.code == ErrorCode::Conflict && again.message.contains("a new disk"), "{again}");
+    let done = admin("power.cancel", json!({})).await.expect("is called off");
+    assert!(done.summary.starts_with("called off") && !done.undoable, "{}", done.summary);
+    for args in [json!({ "reason": " " }), json!({ "reason": "x".repeat(201) }), json!({ "reason": "a\nb" })]
+    {
+        assert_eq!(admin("power.reboot", args).await.expect_err("no reason").code, ErrorCode::Invalid);
+    }
+    let now = admin("power.reboot", json!({ "reason": "an update" })).await.expect("is answered first");
+    assert_eq!(now.summary, "the machine restarts now: an update");
+    let planned = || async { call(&client, Role::Viewer, "power.status", json!({})).await.expect("looks") };
+    while result(&planned().await)["planned"].is_null() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(result(&planned().await)["planned"]["power"], "reboot");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn services_and_their_files_are_read_again_by_operators() {
     let (_house, client) = served().await;
     for tool in ["service.reload", "service.rescan"] {
@@ -193,11 +286,16 @@ async fn services_and_their_files_are_read_again_by_operators() {
     assert_eq!(done.summary, "new: web; gone: old");
 }
 
+/// Other machines are asked elsewhere.
+fn asks_others(tool: &str) -> bool {
+    ["net.resolve", "net.check_port", "net.ping"].contains(&tool)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_look_answers_its_examples_or_says_in_one_sentence_why_not() {
     let (_house, client) = served().await;
     for tool in
-        aios_toold::tool::all().iter().filter(|tool| tool.role == Role::Viewer && tool.name != "net.resolve")
+        aios_toold::tool::all().iter().filter(|tool| tool.role == Role::Viewer && !asks_others(tool.name))
     {
         for (ask, args) in tool.examples {
             let args: Value = serde_json::from_str(args).expect("JSON");

@@ -16,6 +16,8 @@ use std::time::{Duration, UNIX_EPOCH};
 struct Seen {
     mode: u32,
     owner: (u32, u32),
+    /// Extended attributes, access lists among them.
+    attributes: BTreeMap<String, Vec<u8>>,
     /// Of a file: its content and when that was changed.
     content: Option<(Vec<u8>, i64, i64)>,
 }
@@ -33,10 +35,27 @@ fn seen(root: &Path) -> BTreeMap<String, Seen> {
                 open.push(path.clone());
             }
             let owner = (facts.uid(), facts.gid());
-            all.insert(path.display().to_string(), Seen { mode: facts.mode(), owner, content });
+            let attributes = attributes(&path);
+            all.insert(path.display().to_string(), Seen { mode: facts.mode(), owner, attributes, content });
         }
     }
     all
+}
+
+fn attributes(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut names = vec![0; 4096];
+    let length = rustix::fs::llistxattr(path, &mut names[..]).expect("lists");
+    names.truncate(length);
+    let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    names
+        .map(|name| {
+            let name = String::from_utf8(name.to_vec()).expect("text");
+            let mut value = vec![0; 4096];
+            let length = rustix::fs::lgetxattr(path, name.as_str(), &mut value[..]).expect("is there");
+            value.truncate(length);
+            (name, value)
+        })
+        .collect()
 }
 
 /// A change to the small world of [`furnish`].
@@ -47,6 +66,7 @@ enum Step {
     Remove { name: usize },
     Move { from: usize, to: u8 },
     Chmod { name: usize, mode: u32 },
+    Copy { from: usize, to: usize },
 }
 
 const NAMES: [&str; 5] = ["a", "b", "folder", "folder/c", "empty"];
@@ -59,6 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
         (0..NAMES.len()).prop_map(|name| Step::Remove { name }),
         (0..NAMES.len(), any::<u8>()).prop_map(|(from, to)| Step::Move { from, to }),
         (0..NAMES.len(), 0..=0o777_u32).prop_map(|(name, mode)| Step::Chmod { name, mode }),
+        (0..NAMES.len(), 0..NAMES.len() + 2).prop_map(|(from, to)| Step::Copy { from, to }),
     ]
 }
 
@@ -76,6 +97,10 @@ impl Step {
             Self::Move { from, to } => {
                 ("fs.move", json!({ "from": at(NAMES[*from]), "to": at(&format!("new-{to}")) }))
             }
+            Self::Copy { from, to } => {
+                let to = NAMES.get(*to).map_or_else(|| format!("copy-{to}"), |name| (*name).to_owned());
+                ("fs.copy", json!({ "from": at(NAMES[*from]), "to": at(&to), "overwrite": true }))
+            }
             Self::Chmod { name, mode } => {
                 ("fs.chmod", json!({ "path": at(NAMES[*name]), "mode": format!("{mode:o}") }))
             }
@@ -83,14 +108,37 @@ impl Step {
     }
 }
 
-/// Two files, a directory with a file, an empty one.
+/// An access list for one more user (include/uapi/linux/posix_acl_xattr.h): version 2, then tag, permissions and id.
+fn access_list(mode: u32) -> Vec<u8> {
+    let bits = |shift: u32| u16::try_from(mode >> shift & 7).expect("three bits");
+    let entries =
+        [(0x01, bits(6), !0), (0x02, 4, 1000), (0x04, bits(3), !0), (0x10, bits(3), !0), (0x20, bits(0), !0)];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        list.extend(u16::to_le_bytes(tag));
+        list.extend(u16::to_le_bytes(permissions));
+        list.extend(u32::to_le_bytes(id));
+    }
+    list
+}
+
+fn set(path: &Path, name: &str, value: &[u8]) {
+    rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty()).expect("is set");
+}
+
+/// Two files, a directory with a file, an empty one; all with attributes.
 fn furnish(house: &House, content: &[u8], mode: u32) {
     std::fs::create_dir(house.path("folder")).expect("made");
     std::fs::create_dir(house.path("empty")).expect("made");
+    set(&house.path("empty"), "user.origin", b"\0\xff any bytes");
     for (n, name) in ["a", "b", "folder/c"].into_iter().enumerate() {
         let path = house.path(name);
         std::fs::write(&path, content).expect("written");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
+        set(&path, "user.origin", name.as_bytes());
+        if n == 0 {
+            set(&path, "system.posix_acl_access", &access_list(mode));
+        }
         let time = UNIX_EPOCH + Duration::new(1_000_000_000 + n as u64, 7_654_321);
         std::fs::File::options().write(true).open(&path).expect("opens").set_modified(time).expect("set");
     }
@@ -156,4 +204,51 @@ async fn what_somebody_did_since_is_not_destroyed() {
         assert_eq!(error.code, ErrorCode::Conflict, "{what}: {error}");
     }
     assert_eq!(seen(&house.path("")), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_come_back_and_what_could_not_come_back_is_refused() {
+    let house = House::new();
+    furnish(&house, b"old", 0o640);
+    for name in ["a", "empty"] {
+        let moment = |tv_sec| rustix::fs::Timespec { tv_sec, tv_nsec: 1_234_567 };
+        let times = rustix::fs::Timestamps {
+            last_access: moment(1_100_000_000),
+            last_modification: moment(1_000_000_000),
+        };
+        let flags = rustix::fs::AtFlags::empty();
+        rustix::fs::utimensat(rustix::fs::CWD, house.path(name), &times, flags).expect("are set");
+        let before = times_of(&house.path(name));
+        let removed =
+            house.change("fs.remove", json!({ "path": house.path(name) })).await.expect("is removed");
+        house.undo(removed.audit).await.expect("is taken back");
+        assert_eq!(times_of(&house.path(name)), before, "{name}");
+    }
+
+    // Somebody else's attribute is not lost either.
+    let written = house
+        .change("fs.write", json!({ "path": house.path("a"), "content": "new" }))
+        .await
+        .expect("is written");
+    set(&house.path("a"), "user.mine", b"1");
+    let error = house.undo(written.audit).await.expect_err("somebody's");
+    assert_eq!(error.code, ErrorCode::Conflict, "{error}");
+    // Version 2 with no capability (include/uapi/linux/capability.h): only root may set it, and a worker is not root.
+    let mut none = 0x0200_0000_u32.to_le_bytes().to_vec();
+    none.extend([0; 16]);
+    set(&house.path("b"), "security.capability", &none);
+    for (tool, args) in [
+        ("fs.write", json!({ "path": house.path("b"), "content": "x" })),
+        ("fs.remove", json!({ "path": house.path("b") })),
+        ("fs.chmod", json!({ "path": house.path("b"), "uid": 7 })),
+        ("fs.copy", json!({ "from": house.path("b"), "to": house.path("c") })),
+    ] {
+        let error = house.change(tool, args).await.expect_err("must be refused");
+        assert_eq!(error.code, ErrorCode::Denied, "{tool}: {error}");
+    }
+}
+
+fn times_of(path: &Path) -> [(i64, i64); 2] {
+    let facts = std::fs::metadata(path).expect("is there");
+    [(facts.atime(), facts.atime_nsec()), (facts.mtime(), facts.mtime_nsec())]
 }

@@ -7,6 +7,7 @@
 mod sys;
 
 use crate::crc::crc32c;
+use crate::run::Plan;
 use crate::supervisor::{Common, Memory};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -38,6 +39,8 @@ pub(crate) struct Header {
     /// Number of the newest log line.
     pub(crate) seq: u64,
     pub(crate) common: Common,
+    /// The machine is to go down later.
+    pub(crate) plan: Option<Plan>,
     /// Services that have a record.
     pub(crate) services: u32,
     pub(crate) control: RawFd,
@@ -183,6 +186,7 @@ mod tests {
             resumed: 1,
             seq: 77,
             common: Common::default(),
+            plan: None,
             services: 3,
             control: 4,
             notify: 5,

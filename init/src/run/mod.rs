@@ -2,12 +2,14 @@
 
 mod devices;
 mod held;
+mod plan;
 mod remember;
 mod requests;
 mod rescan;
 mod services;
 mod standby;
 
+pub(crate) use plan::Plan;
 pub(crate) use remember::fail;
 
 use crate::boot::{Booted, recovery};
@@ -81,6 +83,8 @@ pub(crate) struct Machine {
     /// Services that want a standby.
     standbys: VecDeque<Id>,
     page: Option<Page>,
+    /// The machine is to go down later.
+    plan: Option<Plan>,
     resumed: u32,
     ended: bool,
 }
@@ -185,6 +189,7 @@ impl Machine {
             spawned: 0,
             standbys: VecDeque::new(),
             page: None,
+            plan: None,
             resumed: 0,
             ended: false,
         })
@@ -274,6 +279,7 @@ impl Machine {
                 self.logs.warn(&fault);
             }
             self.expire_tickets();
+            self.carry_out();
             self.serve_console();
             self.publish_changes();
             let new = self.logs.take_new();
@@ -291,7 +297,8 @@ impl Machine {
         }
         let tickets = self.tickets.values().filter_map(|asked| asked.deadline);
         let watchdog = self.watchdog.as_ref().map(|w| w.due);
-        let next = tickets.chain(watchdog).chain(self.supervisor.next_deadline()).min()?;
+        let plan = self.plan.as_ref().map(|plan| plan.at);
+        let next = tickets.chain(watchdog).chain(plan).chain(self.supervisor.next_deadline()).min()?;
         Some(next.saturating_sub(clock::now()))
     }
 

@@ -54,7 +54,7 @@ impl Machine {
         }
     }
 
-    fn remember_common(&mut self) {
+    pub(super) fn remember_common(&mut self) {
         let Some(page) = &self.page else { return };
         let header = Header {
             started_ms: self.started_ms,
@@ -64,6 +64,7 @@ impl Machine {
             resumed: self.resumed,
             seq: self.logs.seq(),
             common: self.supervisor.common(),
+            plan: self.plan.clone(),
             services: u32::try_from(self.services.len()).unwrap_or(u32::MAX),
             control: self.control.fd().as_raw_fd(),
             notify: self.notify.fd().as_raw_fd(),
@@ -117,6 +118,7 @@ impl Machine {
         let mut machine = Self::assemble(booted, watchdog, doors)?;
         machine.resumed = header.resumed + 1;
         machine.console_ready = header.console_ready;
+        machine.plan = header.plan.clone();
         machine.recall(&page, &header);
         machine.page = Some(page);
         let text = format!("init goes on after {what}; {} services keep running", machine.running());

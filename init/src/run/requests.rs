@@ -122,6 +122,15 @@ impl Machine {
                 self.go_down_for(peer, connection, id, Power::Kexec)?
             }
             InitRequest::Reboot => self.go_down_for(peer, connection, id, Power::Reboot)?,
+            InitRequest::GoDown { power, delay_seconds, why } => {
+                only_managers(peer)?;
+                Some(InitReply::Planned(Some(self.plan(peer, power, delay_seconds, &why)?)))
+            }
+            InitRequest::Planned => Some(InitReply::Planned(self.planned())),
+            InitRequest::CallOff => {
+                only_managers(peer)?;
+                Some(InitReply::Planned(self.call_off(peer)))
+            }
         })
     }
 

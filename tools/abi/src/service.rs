@@ -77,6 +77,43 @@ pub enum InitRequest {
         /// Its command line; the present one if empty.
         cmdline: String,
     },
+    /// Switch off or start anew after a while. What is planned already has to be called off first.
+    GoDown {
+        /// What is to be done.
+        power: PowerChange,
+        /// Seconds until then, at most [`MAX_DELAY_SECONDS`]; 0 is at once.
+        delay_seconds: u32,
+        /// Why, for the log and for those who ask.
+        why: String,
+    },
+    /// What is planned of that.
+    Planned,
+    /// Call off what is planned.
+    CallOff,
+}
+
+/// The longest delay of [`InitRequest::GoDown`]: a week.
+pub const MAX_DELAY_SECONDS: u32 = 7 * 24 * 3600;
+
+/// A change of the machine's power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PowerChange {
+    /// Switch off.
+    Off,
+    /// Start anew.
+    Reboot,
+}
+
+/// A change of the machine's power that is to come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedPower {
+    /// What will be done.
+    pub power: PowerChange,
+    /// Milliseconds until then.
+    pub in_ms: u64,
+    /// Why.
+    pub why: String,
 }
 
 /// What PID 1 sends before or instead of a reply.
@@ -130,6 +167,8 @@ pub enum InitReply {
     Machine(MachineStatus),
     /// It is under way.
     Accepted,
+    /// To [`InitRequest::GoDown`] with a delay and to `Planned`: what is to come; to `CallOff`: what was called off.
+    Planned(Option<PlannedPower>),
     /// To [`InitRequest::Rescan`]: names of services, and the files that were refused.
     Rescanned {
         /// Services that are new.

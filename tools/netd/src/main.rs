@@ -10,7 +10,7 @@
 //! | [`packet`], [`sys`] | packet sockets |
 //! | [`kernel`] | addresses and routes, over rtnetlink(7) |
 //! | [`resolver`] | `resolv.conf` |
-//! | [`names`] | asks the name servers for those daemons that have no network |
+//! | [`names`], [`probe`] | ask the name servers and other machines for those daemons that have no network |
 //!
 //! IPv6 is the kernel's: an interface that is up configures itself from router advertisements (SLAAC, RFC
 //! 4862). The daemon owns the IPv4 addresses of the links that it looks after, and removes others from
@@ -28,6 +28,7 @@ mod link;
 mod linklocal;
 mod names;
 mod packet;
+mod probe;
 mod resolver;
 mod rng;
 #[allow(unsafe_code)]

@@ -1,5 +1,7 @@
-//! The names of other machines, by DNS, for the daemons of this one that have no network.
+//! What is asked of other machines for those daemons of this one that have no network: their names, by DNS, and
+//! whether they answer ([`probe`]).
 
+use crate::probe;
 use aios_abi::net::{AddressFamily, Net, NetReply, NetRequest};
 use aios_abi::server::{Context, Handler};
 use aios_abi::who::uid;
@@ -27,14 +29,19 @@ impl Handler<Net> for Names {
         context: Context<Net>,
         request: NetRequest,
     ) -> Result<NetReply, CallError> {
-        // A name can carry a message away: only who records what was asked for may ask. Started by hand, the
+        // A name or a connection can carry a message away: only who records what was asked for may ask. Started by hand, the
         // daemons run as one user.
         let own = rustix::process::geteuid().as_raw();
         if ![uid::ROOT, uid::TOOLD, own].contains(&context.peer.uid) {
-            return Err(CallError::denied("names are looked up through the tool net.resolve"));
+            return Err(CallError::denied(
+                "other machines are asked through the tools net.resolve, net.check_port and net.ping",
+            ));
         }
-        let NetRequest::Resolve { name, family } = request;
-        look_up(&self.files, &name, family).await
+        match request {
+            NetRequest::Resolve { name, family } => look_up(&self.files, &name, family).await,
+            NetRequest::Connect { address, port, wait_ms } => probe::connect(address, port, wait_ms).await,
+            NetRequest::Ping { address, count, wait_ms } => probe::ping(address, count, wait_ms).await,
+        }
     }
 }
 

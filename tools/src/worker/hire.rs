@@ -10,9 +10,9 @@ use crate::policy::{Policy, Target};
 use crate::reach::Question;
 use crate::undo::Kept;
 use aios_abi::call::{Meta, Protocol};
-use aios_abi::client::Client;
+use aios_abi::client::{Client, Next};
 use aios_abi::net::Net;
-use aios_abi::service::Init;
+use aios_abi::service::{Init, InitEvent, InitRequest, LogLine};
 use aios_abi::tool::Progress;
 use aios_abi::{CallError, ErrorCode};
 use aios_policy::Object;
@@ -27,6 +27,13 @@ use tokio::sync::mpsc;
 
 /// How long the answer to a call travels before init is asked what ends the broker.
 const GRACE: Duration = Duration::from_millis(300);
+
+/// New lines that are passed on at once.
+const MAX_LINES: u32 = 256;
+/// Milliseconds for which a log is followed before the worker has to ask again.
+const MAX_FOLLOWED: u32 = 10_000;
+/// Lines that come together are passed on together.
+const TOGETHER: Duration = Duration::from_millis(20);
 
 /// The way to the workshop.
 pub struct Workshop {
@@ -291,6 +298,11 @@ impl Worker {
                 });
                 Ok(Answer::Later)
             }
+            Question::NewLines { unit, contains, after, wait_ms } => {
+                let request = InitRequest::Logs { unit, contains, limit: MAX_LINES, follow: true };
+                let meta = Meta::why(name).deadline_ms(wait_ms.clamp(1, MAX_FOLLOWED));
+                Handle::current().block_on(new_lines(init, meta, request, after)).map(Answer::Lines)
+            }
             Question::Net(request) => self.call(net, request).map(Answer::Net),
             Question::Record(seq) => audit.record(seq).map(|record| Answer::Record(record.map(Box::new))),
             Question::Records { from, limit } => {
@@ -313,6 +325,38 @@ impl Worker {
     fn call<P: Protocol>(&self, client: &Client<P>, request: P::Request) -> Result<P::Reply, CallError> {
         let meta = Meta::why(self.tool.name).deadline_ms(milliseconds(self.limit));
         Handle::current().block_on(client.call(meta, request))
+    }
+}
+
+/// Follow init's logs until there is a line that is newer than this one, or time is over.
+async fn new_lines(
+    init: &Client<Init>,
+    meta: Meta,
+    request: InitRequest,
+    after: u64,
+) -> Result<Vec<LogLine>, CallError> {
+    let mut following = init.start(meta, request).await?;
+    let mut lines = Vec::new();
+    loop {
+        let next = match lines.is_empty() {
+            true => following.next().await,
+            false => match tokio::time::timeout(TOGETHER, following.next()).await {
+                Ok(next) => next,
+                Err(_) => return Ok(lines),
+            },
+        };
+        match next {
+            Next::Event(InitEvent::Line(line)) if line.seq > after => lines.push(line),
+            Next::Event(_) => {}
+            Next::Reply(Err(e)) if e.code == ErrorCode::Timeout => return Ok(lines),
+            Next::Reply(Err(e)) => return Err(e),
+            Next::Reply(Ok(_)) => {
+                return Err(CallError::unavailable("init does not let its logs be followed"));
+            }
+        }
+        if lines.len() >= MAX_LINES as usize {
+            return Ok(lines);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::undo::Kept;
 use aios_abi::CallError;
 use aios_abi::audit::{Head, Record};
 use aios_abi::net::NetReply;
-use aios_abi::service::InitReply;
+use aios_abi::service::{InitReply, LogLine};
 use aios_abi::tool::Progress;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,8 @@ pub enum Answer {
     Init(InitReply),
     /// It will be asked later.
     Later,
+    /// New lines of init's logs, oldest first; none when time was over.
+    Lines(Vec<LogLine>),
     /// Of netd.
     Net(NetReply),
     /// A record, if there is one.

@@ -12,7 +12,7 @@ mod sys;
 use aios_abi::ErrorCode;
 use aios_abi::call::Meta;
 use aios_abi::client::Client;
-use aios_abi::net::{AddressFamily, Net, NetReply, NetRequest};
+use aios_abi::net::{AddressFamily, Net, NetReply, NetRequest, PortState};
 use daemon::Daemon;
 use namespace::Namespace;
 use server::{SERVER, Server};
@@ -159,4 +159,41 @@ fn static_addresses_are_set_and_a_broken_file_does_not_matter() {
     here.carrier("eth0", true);
     daemon.says("static");
     assert_eq!(here.gateways(), [Ipv4Addr::new(192, 0, 2, 1)]);
+}
+
+#[test]
+fn others_are_asked_whether_they_answer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (here, there) = (Namespace::new(), Namespace::new());
+    there.plug("far0", SERVER, &here, "eth0");
+    let fixed = "[link.eth0]\nipv4 = \"static\"\naddresses = [\"10.99.0.15/24\"]\n";
+    let daemon = Daemon::start(&here, folder.path(), &[fixed]);
+    daemon.says("10.99.0.15/24, static");
+    let listener = there.run(|| std::net::TcpListener::bind((SERVER, 7_777))).expect("listens");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let client = Client::<Net>::at(folder.path().join("socket"));
+    let ask = |request| runtime.block_on(client.call(Meta::default(), request));
+    let connect = |address: Ipv4Addr, port| match ask(NetRequest::Connect {
+        address: address.into(),
+        port,
+        wait_ms: 3_000,
+    }) {
+        Ok(NetReply::Port { state, .. }) => state,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(connect(SERVER, 7_777), PortState::Open);
+    drop(listener);
+    assert_eq!(connect(SERVER, 7_777), PortState::Refused);
+    assert_eq!(connect(Ipv4Addr::new(192, 0, 2, 1), 80), PortState::Unreachable);
+    let ping = |address: Ipv4Addr| ask(NetRequest::Ping { address: address.into(), count: 2, wait_ms: 500 });
+    match ping(SERVER) {
+        Ok(NetReply::Echoes(echoes)) => assert!(matches!(echoes[..], [Some(_), Some(_)]), "{echoes:?}"),
+        other => panic!("{other:?}"),
+    }
+    let nobody = ping(Ipv4Addr::new(10, 99, 0, 77)).map(|reply| reply == NetReply::Echoes(vec![None, None]));
+    assert!(
+        nobody.as_ref().is_ok_and(|none| *none) || nobody.is_err_and(|e| e.code == ErrorCode::Unavailable)
+    );
+    let no_way = ping(Ipv4Addr::new(192, 0, 2, 1)).expect_err("there is no route");
+    assert_eq!(no_way.code, ErrorCode::Unavailable, "{no_way}");
 }

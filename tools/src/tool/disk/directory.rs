@@ -5,24 +5,18 @@ use crate::declaration::{Declaration, Look};
 use crate::file;
 use crate::reach::{Needs, Paths, Way};
 use crate::tool::process::shared::human_bytes;
+use crate::walk::walk;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::FileType;
 use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 
-/// Files that are counted before it stops.
-const MAX_SEEN: u64 = 500_000;
 /// Entries in one answer.
 const MAX: u32 = 200;
-/// Milliseconds before its time limit at which it stops and answers with what it has.
-const SPARE: Duration = Duration::from_secs(2);
 
 /// Show what takes the room in a directory.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -86,15 +80,6 @@ pub static TOOL: &Declaration = &Declaration {
     code: &Look { paths, run, summary },
 };
 
-struct Count<'a> {
-    ctx: &'a Ctx,
-    device: u64,
-    seen: u64,
-    truncated: bool,
-    /// Files with several names are counted once.
-    linked: HashSet<u64>,
-}
-
 fn paths(args: &Args) -> Paths {
     vec![(Way::List, args.path.clone().into())]
 }
@@ -108,80 +93,32 @@ fn run(ctx: &Ctx, args: Args) -> Result<Room, CallError> {
     if found.kind() != FileType::Directory {
         return Err(CallError::invalid(format!("{} is not a directory", found.path.display())));
     }
-    let mut count =
-        Count { ctx, device: found.stat.st_dev, seen: 0, truncated: false, linked: HashSet::new() };
-    let mut entries = Vec::new();
-    let (own, below) = count.folder(found.path.clone(), |name, bytes, directory| {
-        entries.push(Share { name: name.to_string_lossy().into_owned(), bytes, directory });
-    })?;
-    // Sub-directories are walked one after the other, so that each has its own sum.
-    let mut total = own;
-    for folder in below {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut bytes = 0;
-        let mut open = vec![folder];
-        while let Some(next) = open.pop() {
-            let (own, below) = count.folder(next, |_, _, _| {})?;
-            bytes += own;
-            open.extend(below);
+    let mut shares: HashMap<OsString, Share> = HashMap::new();
+    // Files with several names are counted once.
+    let mut linked = HashSet::new();
+    let walked = walk(ctx, &found, u32::MAX, |path, stat| {
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if !directory && stat.st_nlink > 1 && !linked.insert(stat.st_ino) {
+            return;
         }
-        total += bytes;
-        entries.push(Share { name, bytes, directory: true });
-    }
-    entries.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
-    let truncated = count.truncated || entries.len() > args.limit as usize;
-    entries.truncate(args.limit as usize);
-    Ok(Room { path: found.path.display().to_string(), total, entries, counted: count.seen, truncated })
-}
-
-impl Count<'_> {
-    /// Bytes of the files right in this directory, each of which is shown to `file`, and the
-    /// directories in it on the same file system.
-    fn folder(
-        &mut self,
-        path: PathBuf,
-        mut file: impl FnMut(&OsStr, u64, bool),
-    ) -> Result<(u64, Vec<PathBuf>), CallError> {
-        let mut own = 0;
-        let mut below = Vec::new();
-        self.ctx.check()?;
-        if self.seen >= MAX_SEEN || self.ctx.left() < SPARE || self.ctx.policy.may_see(&path).is_err() {
-            self.truncated = true;
-            return Ok((own, below));
-        }
-        let folder = rustix::fs::openat2(
-            rustix::fs::CWD,
-            &path,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
-            Mode::empty(),
-            ResolveFlags::NO_SYMLINKS,
-        );
-        let Ok(entries) = folder.and_then(|folder| Dir::read_from(&folder).map(|dir| (folder, dir))) else {
-            self.truncated = true;
-            return Ok((own, below));
+        let Some(name) = path.strip_prefix(&found.path).ok().and_then(|rest| rest.iter().next()) else {
+            return;
         };
-        let (folder, entries) = entries;
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            if name == c"." || name == c".." {
-                continue;
-            }
-            self.seen += 1;
-            let Ok(stat) = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            let bytes = stat.st_blocks.cast_unsigned() * 512;
-            let name = OsStr::from_bytes(name.to_bytes());
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                if stat.st_dev == self.device {
-                    own += bytes;
-                    below.push(path.join(name));
-                }
-            } else if stat.st_nlink < 2 || self.linked.insert(stat.st_ino) {
-                own += bytes;
-                file(name, bytes, false);
-            }
-        }
-        Ok((own, below))
-    }
+        // A directory comes before what is in it.
+        let share = shares.entry(name.to_owned()).or_insert_with(|| Share {
+            name: name.to_string_lossy().into_owned(),
+            bytes: 0,
+            directory,
+        });
+        share.bytes += stat.st_blocks.cast_unsigned() * 512;
+    })?;
+    let mut entries: Vec<Share> = shares.into_values().collect();
+    let total = entries.iter().map(|share| share.bytes).sum();
+    entries.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
+    let truncated = walked.truncated || entries.len() > args.limit as usize;
+    entries.truncate(args.limit as usize);
+    let path = found.path.display().to_string();
+    Ok(Room { path, total, entries, counted: walked.seen, truncated })
 }
 
 fn summary(room: &Room) -> String {

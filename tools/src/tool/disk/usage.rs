@@ -69,6 +69,7 @@ pub static TOOL: &Declaration = &Declaration {
         ("show disk usage", "{}"),
         ("is there enough room on /data?", r#"{"path":"/data"}"#),
         ("df", "{}"),
+        ("disk space", "{}"),
         ("which file systems are mounted?", r#"{"all":true}"#),
         ("is the disk full?", "{}"),
         ("how big is the data partition?", r#"{"path":"/data"}"#),

@@ -99,6 +99,10 @@ fn prepare(ctx: &Ctx, args: Args) -> Result<Chmod, CallError> {
     let mode = args.mode.as_deref().map(mode_from).transpose()?;
     let place = place(ctx, &args.path)?;
     let before = facts(&place.present()?);
+    if args.uid.is_some() || args.gid.is_some() {
+        // A new owner takes something away with which an undo could not give it back: then this refuses.
+        place.attributes()?;
+    }
     let after = (mode.unwrap_or(before.0), args.uid.unwrap_or(before.1), args.gid.unwrap_or(before.2));
     Ok(Chmod { place, before, after })
 }

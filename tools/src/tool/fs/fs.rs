@@ -10,6 +10,12 @@ use rustix::fs::{FileType, Stat};
 use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::time::Duration;
+
+/// Bytes of a diff that is shown.
+const MAX_DIFF: usize = 64 * 1024;
+/// How long two texts are compared before the rest counts as changed.
+const COMPARING: Duration = Duration::from_secs(2);
 
 /// What it takes to change a file of anybody's and leave it to its owner.
 pub(crate) const CHANGES: Needs = Needs::NOTHING
@@ -91,4 +97,19 @@ pub(crate) fn unbase64(text: &str) -> Result<Vec<u8>, CallError> {
     base64::engine::general_purpose::STANDARD
         .decode(text)
         .map_err(|e| CallError::invalid(format!("`content` is not base64: {e}")))
+}
+
+/// A unified diff of two texts with their names, with so many lines around each change; how many lines are gone and
+/// how many are new; and whether there is more than is shown.
+pub(crate) fn difference(old: (&str, &str), new: (&str, &str), around: usize) -> (String, [u64; 2], bool) {
+    let diff = similar::TextDiff::configure().timeout(COMPARING).diff_lines(old.1, new.1);
+    let count = |tag| diff.iter_all_changes().filter(|change| change.tag() == tag).count() as u64;
+    let counts = [count(similar::ChangeTag::Delete), count(similar::ChangeTag::Insert)];
+    let mut text = diff.unified_diff().context_radius(around).header(old.0, new.0).to_string();
+    let long = text.len() > MAX_DIFF;
+    if long {
+        text.truncate(text.floor_char_boundary(MAX_DIFF));
+        text.push_str("\n… the diff is longer than is shown\n");
+    }
+    (text, counts, long)
 }

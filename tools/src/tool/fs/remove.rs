@@ -78,7 +78,7 @@ fn prepare(ctx: &Ctx, args: Args) -> Result<Remove, CallError> {
     let place = place(ctx, &args.path)?;
     let stat = place.present()?;
     let what = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => What::Directory(Facts::of(&stat)),
+        FileType::Directory => What::Directory(Facts::of(&stat, place.attributes()?)),
         _ => What::File(place.existing()?.ok_or_else(|| place.moved())?),
     };
     Ok(Remove { place, what })
@@ -103,10 +103,11 @@ impl Change for Remove {
     fn save(&self) -> Option<Kept> {
         let path = self.place.path.display().to_string();
         Some(match &self.what {
-            What::File(file) => {
-                Kept::new(&Note { path, directory: false, facts: file.facts }, Some(file.content.clone()))
-            }
-            What::Directory(facts) => Kept::new(&Note { path, directory: true, facts: *facts }, None),
+            What::File(file) => Kept::new(
+                &Note { path, directory: false, facts: file.facts.clone() },
+                Some(file.content.clone()),
+            ),
+            What::Directory(facts) => Kept::new(&Note { path, directory: true, facts: facts.clone() }, None),
         })
     }
 
@@ -144,7 +145,7 @@ fn undo(ctx: &Ctx, data: &Kept) -> Result<String, CallError> {
         return match place.stat()?.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
             None => {
                 place.make_directory(note.facts.mode)?;
-                place.set_facts(note.facts.mode, note.facts.uid, note.facts.gid)?;
+                place.restore(&note.facts)?;
                 Ok(format!("made the directory {} again", note.path))
             }
             Some(FileType::Directory) => Ok(format!("the directory {} is there, as before", note.path)),

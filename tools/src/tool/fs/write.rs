@@ -1,6 +1,6 @@
 //! `fs.write`
 
-use super::shared::{CHANGES, changed_since, mode_from, unbase64};
+use super::shared::{CHANGES, changed_since, difference, mode_from, unbase64};
 use crate::ctx::Ctx;
 use crate::declaration::{Change, Declaration, Make, Preview, Undo};
 use crate::file::{self, Existing, Facts, Place};
@@ -11,9 +11,6 @@ use aios_abi::tool::Effect;
 use aios_abi::{CallError, ErrorCode, who::Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// Bytes of a diff in a dry run.
-const MAX_DIFF: usize = 64 * 1024;
 
 /// Write a file. The directory must exist.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -60,13 +57,13 @@ enum Encoding {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Written {
     /// The file's real path.
-    path: String,
+    pub(crate) path: String,
     /// It did not exist before.
-    created: bool,
+    pub(crate) created: bool,
     /// Size in bytes before.
     bytes_before: u64,
     /// Size in bytes now.
-    bytes: u64,
+    pub(crate) bytes: u64,
     /// BLAKE3 of the content now, hexadecimal.
     blake3: String,
 }
@@ -104,7 +101,7 @@ pub static TOOL: &Declaration = &Declaration {
         ),
     ],
     needs: CHANGES,
-    code: &Make { paths, prepare, summary, undo: Some(Undo { paths: undo_paths, run: undo }) },
+    code: &Make { paths, prepare, summary, undo: Some(UNDO) },
 };
 
 /// It is written beside the file and renamed, so the directory is what is changed.
@@ -112,12 +109,16 @@ fn paths(args: &Args) -> Paths {
     directory_of(&args.path)
 }
 
-struct Write {
+/// A file that gets a content; fs.copy makes the same change.
+pub(crate) struct Write {
     place: Place,
     before: Option<Existing>,
     content: Vec<u8>,
     facts: Facts,
 }
+
+/// Takes it back.
+pub(crate) const UNDO: Undo = Undo { paths: undo_paths, run: undo };
 
 /// What undo has to know beside the old content.
 #[derive(Debug, Serialize, Deserialize)]
@@ -148,26 +149,32 @@ fn prepare(ctx: &Ctx, args: Args) -> Result<Write, CallError> {
         (How::Append, Some(before)) => [before.content.as_slice(), &new].concat(),
         _ => new,
     };
-    if content.len() as u64 > file::MAX_CHANGED {
-        return Err(CallError::invalid(format!(
-            "the file would have more than {} bytes; files of that size are not written here",
-            file::MAX_CHANGED
-        )));
-    }
     // Who has the directory has what is new in it.
     let owner = place.owner()?;
     let asked = args.mode.as_deref().map(mode_from).transpose()?;
     let facts = match &before {
-        Some(before) => Facts { mode: asked.unwrap_or(before.facts.mode), ..before.facts },
-        None => Facts {
-            mode: asked.unwrap_or(0o644),
-            uid: owner.0,
-            gid: owner.1,
-            accessed: (0, 0),
-            modified: (0, 0),
-        },
+        Some(before) => Facts { mode: asked.unwrap_or(before.facts.mode), ..before.facts.clone() },
+        None => Facts::new(asked.unwrap_or(0o644), owner),
     };
-    Ok(Write { place, before, content, facts })
+    Write::new(place, before, content, facts)
+}
+
+impl Write {
+    /// This content instead of what was found.
+    pub(crate) fn new(
+        place: Place,
+        before: Option<Existing>,
+        content: Vec<u8>,
+        facts: Facts,
+    ) -> Result<Self, CallError> {
+        if content.len() as u64 > file::MAX_CHANGED {
+            return Err(CallError::invalid(format!(
+                "the file would have more than {} bytes; files of that size are not written here",
+                file::MAX_CHANGED
+            )));
+        }
+        Ok(Self { place, before, content, facts })
+    }
 }
 
 impl Change for Write {
@@ -187,14 +194,14 @@ impl Change for Write {
                 old.len(),
                 self.content.len()
             ),
-            diff: diff(&self.place.path.display().to_string(), old, &self.content),
+            diff: unified(&self.place.path.display().to_string(), old, &self.content),
         }
     }
 
     fn save(&self) -> Option<Kept> {
         let note = Note {
             path: self.place.path.display().to_string(),
-            before: self.before.as_ref().map(|before| before.facts),
+            before: self.before.as_ref().map(|before| before.facts.clone()),
             after: hash(&self.content),
             after_facts: (self.facts.mode, self.facts.uid, self.facts.gid),
         };
@@ -228,18 +235,9 @@ fn hash(content: &[u8]) -> String {
 }
 
 /// A unified diff of two texts; nothing for other bytes.
-fn diff(path: &str, old: &[u8], new: &[u8]) -> Option<String> {
+fn unified(path: &str, old: &[u8], new: &[u8]) -> Option<String> {
     let (old, new) = (std::str::from_utf8(old).ok()?, std::str::from_utf8(new).ok()?);
-    let mut text = similar::TextDiff::from_lines(old, new)
-        .unified_diff()
-        .context_radius(3)
-        .header(path, path)
-        .to_string();
-    if text.len() > MAX_DIFF {
-        text.truncate(text.floor_char_boundary(MAX_DIFF));
-        text.push_str("\n… the diff is longer than is shown\n");
-    }
-    Some(text)
+    Some(difference((path, old), (path, new), 3).0)
 }
 
 fn summary(written: &Written) -> String {
@@ -260,7 +258,11 @@ fn undo(ctx: &Ctx, data: &Kept) -> Result<String, CallError> {
     let now = place.existing()?;
     let changed = |what: &str| Err(changed_since(&note.path, what));
     let as_written = |now: &Existing| {
-        hash(&now.content) == note.after && (now.facts.mode, now.facts.uid, now.facts.gid) == note.after_facts
+        let before = note.before.as_ref().and_then(|before| before.attributes.as_ref());
+        let attributes = now.facts.attributes.as_ref().zip(before);
+        hash(&now.content) == note.after
+            && (now.facts.mode, now.facts.uid, now.facts.gid) == note.after_facts
+            && attributes.is_none_or(|(now, before)| !now.differ(before))
     };
     match (now, &note.before, &data.content) {
         // It was interrupted before it was made, or this undo was, after it was carried out.

@@ -37,6 +37,12 @@ pub struct Args {
     /// Only the last so many minutes.
     #[serde(default)]
     minutes: Option<u32>,
+    /// Only lines from this moment on, RFC 3339, such as `2026-11-21T07:00:00Z`.
+    #[serde(default)]
+    since: Option<String>,
+    /// Only lines up to this moment, RFC 3339.
+    #[serde(default)]
+    until: Option<String>,
     /// Also lines of this many boots before the present one, from the data disk.
     #[serde(default)]
     earlier_boots: u32,
@@ -50,9 +56,10 @@ fn default_limit() -> u32 {
     50
 }
 
+/// How serious a line has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Level {
+pub(crate) enum Level {
     /// Everything.
     #[default]
     All,
@@ -66,7 +73,7 @@ enum Level {
 
 impl Level {
     /// The highest number of syslog(3) that is shown; a low number is serious.
-    fn priority(self) -> u8 {
+    pub(crate) fn priority(self) -> u8 {
         match self {
             Self::All => 7,
             Self::Notice => 5,
@@ -88,16 +95,16 @@ pub struct Lines {
 }
 
 /// One line.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Line {
     /// When it was written, RFC 3339, UTC.
     time: String,
     /// Service, `init` or `kernel`.
-    unit: String,
+    pub(crate) unit: String,
     /// How serious: 0 (emergency) to 7 (debug), as in syslog(3).
     priority: u8,
     /// The text.
-    text: String,
+    pub(crate) text: String,
     /// How many boots ago: 0 is the present one.
     boot: u32,
 }
@@ -113,6 +120,7 @@ pub static TOOL: &Declaration = &Declaration {
     timeout_ms: 5_000,
     examples: &[
         ("show me the latest log lines", "{}"),
+        ("logs", "{}"),
         ("are there errors in the logs?", r#"{"level":"error"}"#),
         ("search the log of netd for lease", r#"{"unit":"netd","contains":"lease"}"#),
         ("what did the kernel say?", r#"{"unit":"kernel"}"#),
@@ -123,6 +131,10 @@ pub static TOOL: &Declaration = &Declaration {
         ("show the last 20 lines of the log of console", r#"{"unit":"console","limit":20}"#),
         ("show the log lines of the last 2 boots", r#"{"earlier_boots":2}"#),
         ("what went wrong recently?", r#"{"level":"warning","minutes":60}"#),
+        (
+            "what did toold log between 7 and 8 o'clock UTC on 21 November 2026?",
+            r#"{"unit":"toold","since":"2026-11-21T07:00:00Z","until":"2026-11-21T08:00:00Z"}"#,
+        ),
     ],
     needs: Needs::NOTHING
         .read(&["/data/log"])
@@ -135,18 +147,18 @@ fn run(ctx: &Ctx, args: Args) -> Result<Lines, CallError> {
     if args.limit == 0 || args.limit > MAX {
         return Err(CallError::invalid(format!("`limit` must be 1 to {MAX} lines")));
     }
+    let window = window(&args)?;
     if args.earlier_boots > 0 {
-        return from_disk(&args);
+        return from_disk(&args, window);
     }
     // init filters by unit and text; what is filtered here needs more lines than are shown.
-    let filters_here = args.level != Level::All || args.minutes.is_some();
+    let filters_here = args.level != Level::All || window != ALWAYS;
     let fetch = if filters_here { FETCH } else { args.limit };
-    let since = since(&args);
     let (found, dropped) = logs(ctx, args.unit, args.contains, fetch)?;
     let fetched = found.len();
     let mut lines: Vec<_> = found
         .into_iter()
-        .filter(|line| line.priority <= args.level.priority() && line.time_ms >= since)
+        .filter(|line| line.priority <= args.level.priority() && within(window, line))
         .collect();
     let more = lines.len() > args.limit as usize;
     lines.drain(..lines.len().saturating_sub(args.limit as usize));
@@ -158,12 +170,11 @@ fn run(ctx: &Ctx, args: Args) -> Result<Lines, CallError> {
 }
 
 /// The rings hold the present boot alone.
-fn from_disk(args: &Args) -> Result<Lines, CallError> {
-    let since = since(args);
+fn from_disk(args: &Args, window: Window) -> Result<Lines, CallError> {
     let contains = args.contains.as_ref().map(|text| text.to_lowercase());
     let wanted = |line: &LogLine| {
         line.priority <= args.level.priority()
-            && line.time_ms >= since
+            && within(window, line)
             && args.unit.as_ref().is_none_or(|unit| *unit == line.unit)
             && contains.as_ref().is_none_or(|text| line.text.to_lowercase().contains(text))
     };
@@ -174,11 +185,30 @@ fn from_disk(args: &Args) -> Result<Lines, CallError> {
     Ok(Lines { lines, truncated: found.more, dropped: found.unreadable })
 }
 
-fn since(args: &Args) -> u64 {
-    args.minutes.map_or(0, |minutes| crate::audit::now_ms().saturating_sub(u64::from(minutes) * 60_000))
+/// Milliseconds since 1970: from here to there.
+type Window = (u64, u64);
+
+const ALWAYS: Window = (0, u64::MAX);
+
+fn window(args: &Args) -> Result<Window, CallError> {
+    let moment = |name: &str, text: &str| {
+        let stamp: Timestamp = text.parse().map_err(|_| {
+            CallError::invalid(format!("`{name}` is no moment in RFC 3339; write 2026-11-21T07:00:00Z"))
+        })?;
+        Ok::<_, CallError>(u64::try_from(stamp.as_millisecond()).unwrap_or(0))
+    };
+    let since = args.since.as_deref().map(|text| moment("since", text)).transpose()?;
+    let until = args.until.as_deref().map(|text| moment("until", text)).transpose()?;
+    let last = args.minutes.map(|minutes| crate::audit::now_ms().saturating_sub(u64::from(minutes) * 60_000));
+    Ok((since.max(last).unwrap_or(ALWAYS.0), until.unwrap_or(ALWAYS.1)))
 }
 
-fn shown(boot: u32, line: LogLine) -> Line {
+fn within((since, until): Window, line: &LogLine) -> bool {
+    (since..=until).contains(&line.time_ms)
+}
+
+/// A line of so many boots ago, as people see it.
+pub(crate) fn shown(boot: u32, line: LogLine) -> Line {
     Line {
         time: time(line.time_ms),
         unit: line.unit,

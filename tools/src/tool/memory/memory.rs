@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::path::Path;
 
 /// How much of the time work waited for something, in percent of the last 10 and 60 seconds
 /// (Documentation/accounting/psi.rst).
@@ -19,7 +20,12 @@ pub struct Pressure {
 
 /// Pressure on `cpu`, `memory` or `io`; nothing where the kernel does not measure it.
 pub(crate) fn pressure(of: &str) -> Option<Pressure> {
-    parse(&std::fs::read_to_string(format!("/proc/pressure/{of}")).ok()?)
+    pressure_in(Path::new("/proc/pressure").join(of))
+}
+
+/// Pressure as this file has it.
+pub(crate) fn pressure_in(file: impl AsRef<Path>) -> Option<Pressure> {
+    parse(&std::fs::read_to_string(file).ok()?)
 }
 
 fn parse(text: &str) -> Option<Pressure> {

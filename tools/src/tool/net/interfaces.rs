@@ -1,6 +1,6 @@
 //! `net.interfaces`
 
-use super::shared::dump;
+use super::shared::{dump, hardware};
 use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Look, no_paths};
 use crate::reach::Needs;
@@ -112,10 +112,7 @@ fn interface(link: LinkMessage) -> Interface {
         match attribute {
             LinkAttribute::IfName(name) => interface.name = name,
             LinkAttribute::Mtu(mtu) => interface.mtu = Some(mtu),
-            LinkAttribute::Address(bytes) if bytes.iter().any(|b| *b != 0) => {
-                let digits: Vec<_> = bytes.iter().map(|b| format!("{b:02x}")).collect();
-                interface.mac = Some(digits.join(":"));
-            }
+            LinkAttribute::Address(bytes) => interface.mac = hardware(&bytes),
             LinkAttribute::OperState(state) => interface.state = state_name(state).into(),
             LinkAttribute::Stats64(stats) => {
                 interface.received_bytes = stats.rx_bytes;

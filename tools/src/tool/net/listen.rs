@@ -84,6 +84,8 @@ pub static TOOL: &Declaration = &Declaration {
         ("show listening sockets", "{}"),
         ("is anything reachable on port 22?", r#"{"port":22}"#),
         ("netstat", "{}"),
+        ("open ports", "{}"),
+        ("what is listening on port 80?", r#"{"port":80}"#),
         ("which services can be reached from outside?", "{}"),
         ("show only tcp listeners", r#"{"udp":false}"#),
     ],

@@ -33,3 +33,14 @@ where
 fn failed(error: rtnetlink::Error) -> CallError {
     CallError::failed(format!("the kernel did not tell of the network: {error}"))
 }
+
+/// netd answered something else than was asked.
+pub(crate) fn unexpected() -> CallError {
+    CallError::failed("netd answered something else than was asked; use programs of one release")
+}
+
+/// The hardware address as people write it: `52:54:00:12:34:56`.
+pub(crate) fn hardware(bytes: &[u8]) -> Option<String> {
+    let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes.iter().any(|byte| *byte != 0).then(|| digits.join(":"))
+}

@@ -1,5 +1,6 @@
 //! `net.resolve`
 
+use super::shared::unexpected;
 use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Look, no_paths};
 use crate::reach::{Asks, Needs};
@@ -24,9 +25,10 @@ pub struct Args {
     family: Family,
 }
 
+/// Kind of address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Family {
+pub(crate) enum Family {
     /// Both.
     #[default]
     Any,
@@ -87,21 +89,31 @@ pub static TOOL: &Declaration = &Declaration {
 };
 
 fn run(ctx: &Ctx, args: Args) -> Result<Addresses, CallError> {
-    let name = args.name.trim().trim_end_matches('.').to_lowercase();
+    let (name, addresses, source) = look_up(ctx, &args.name, args.family)?;
+    Ok(Addresses { name, addresses: addresses.iter().map(ToString::to_string).collect(), source })
+}
+
+/// The name as it was asked for, its addresses, at least one, and who said so.
+pub(crate) fn look_up(
+    ctx: &Ctx,
+    name: &str,
+    family: Family,
+) -> Result<(String, Vec<IpAddr>, &'static str), CallError> {
+    let name = name.trim().trim_end_matches('.').to_lowercase();
     if name.is_empty() || name.len() > MAX_NAME || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(CallError::invalid(format!("`name` must be a host name of 1 to {MAX_NAME} characters")));
     }
     let (mut addresses, source) = match without_asking(&name) {
         Some(known) => known,
-        None => (ask(ctx, &name, args.family.asked())?, "dns"),
+        None => (ask(ctx, &name, family.asked())?, "dns"),
     };
-    addresses.retain(|address| args.family.fits(address));
+    addresses.retain(|address| family.fits(address));
     addresses.sort_unstable();
     addresses.dedup();
     if addresses.is_empty() {
         return Err(CallError::not_found(format!("{name} has no address of that kind")));
     }
-    Ok(Addresses { name, addresses: addresses.iter().map(ToString::to_string).collect(), source })
+    Ok((name, addresses, source))
 }
 
 /// Addresses as they are, and `localhost`, which never goes to a server (RFC 6761, section 6.3).
@@ -114,8 +126,10 @@ fn without_asking(name: &str) -> Option<(Vec<IpAddr>, &'static str)> {
 }
 
 fn ask(ctx: &Ctx, name: &str, family: AddressFamily) -> Result<Vec<IpAddr>, CallError> {
-    let NetReply::Addresses(found) = ctx.net(NetRequest::Resolve { name: name.to_owned(), family })?;
-    Ok(found)
+    match ctx.net(NetRequest::Resolve { name: name.to_owned(), family })? {
+        NetReply::Addresses(found) => Ok(found),
+        _ => Err(unexpected()),
+    }
 }
 
 fn summary(found: &Addresses) -> String {

@@ -1,21 +1,20 @@
 //! `process.kill`
 
-use super::list::KERNEL_THREAD;
+use super::shared::Held;
 use crate::ctx::Ctx;
 use crate::declaration::{Change, Declaration, Make, Preview, no_paths};
 use crate::policy::Target;
 use crate::reach::Needs;
 use aios_abi::tool::Effect;
-use aios_abi::{CallError, ErrorCode, who::Role};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal as KernelSignal, pidfd_open, pidfd_send_signal};
+use aios_abi::{CallError, who::Role};
+use rustix::process::Signal as KernelSignal;
 use rustix::thread::CapabilitySet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 /// How long the end of the process is awaited.
-const WAIT: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
+const WAIT: Duration = Duration::from_secs(3);
 
 /// Send a signal to a process.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -118,60 +117,32 @@ pub static TOOL: &Declaration = &Declaration {
 };
 
 struct Kill {
-    /// Names this very process, also after its number was given to another one (pidfd_open(2)).
-    process: OwnedFd,
-    pid: u32,
-    name: String,
-    kernel: bool,
+    process: Held,
     signal: Signal,
 }
 
 fn prepare(_ctx: &Ctx, args: Args) -> Result<Kill, CallError> {
-    let none = || CallError::not_found(format!("there is no process {}", args.pid));
-    let pid = i32::try_from(args.pid).map_err(|_| none())?;
-    let process =
-        pidfd_open(Pid::from_raw(pid).ok_or_else(none)?, PidfdFlags::empty()).map_err(|_| none())?;
-    let stat = procfs::process::Process::new(pid).and_then(|p| p.stat()).map_err(|_| none())?;
-    if has_ended(&process, Timespec { tv_sec: 0, tv_nsec: 0 })? {
-        return Err(none());
-    }
-    Ok(Kill {
-        process,
-        pid: args.pid,
-        name: stat.comm,
-        kernel: stat.flags & KERNEL_THREAD != 0,
-        signal: args.signal,
-    })
-}
-
-fn has_ended(process: &OwnedFd, wait: Timespec) -> Result<bool, CallError> {
-    let mut fds = [PollFd::new(process, PollFlags::IN)];
-    let ready = poll(&mut fds, Some(&wait)).map_err(std::io::Error::from)?;
-    Ok(ready > 0)
+    Ok(Kill { process: Held::find(args.pid)?, signal: args.signal })
 }
 
 impl Change for Kill {
     type Output = Sent;
 
     fn target(&self) -> Target {
-        Target::Process { pid: self.pid, kernel: self.kernel, halt: self.signal == Signal::Stop }
+        let Held { pid, kernel, .. } = self.process;
+        Target::Process { pid, kernel, halt: self.signal == Signal::Stop }
     }
 
     fn preview(&self) -> Preview {
-        Preview { would: format!("send {:?} to {} ({})", self.signal, self.name, self.pid), diff: None }
+        let Held { name, pid, .. } = &self.process;
+        Preview { would: format!("send {:?} to {name} ({pid})", self.signal), diff: None }
     }
 
     fn apply(&mut self, _ctx: &Ctx) -> Result<Sent, CallError> {
-        pidfd_send_signal(&self.process, self.signal.kernel()).map_err(|e| {
-            let error = CallError::from(std::io::Error::from(e));
-            let text = format!("{} ({}) did not get the signal: {error}", self.name, self.pid);
-            match e {
-                rustix::io::Errno::SRCH => CallError::new(ErrorCode::NotFound, text),
-                _ => CallError::new(error.code, text),
-            }
-        })?;
-        let ended = self.signal.ends() && has_ended(&self.process, WAIT)?;
-        Ok(Sent { pid: self.pid, name: self.name.clone(), signal: self.signal, ended })
+        self.process.signal(self.signal.kernel())?;
+        let ended = self.signal.ends() && self.process.ends_within(WAIT)?;
+        let Held { name, pid, .. } = &self.process;
+        Ok(Sent { pid: *pid, name: name.clone(), signal: self.signal, ended })
     }
 }
 

@@ -1,6 +1,6 @@
 //! `process.list`
 
-use super::shared::{human_bytes, users};
+use super::shared::{KERNEL_THREAD, MAX_COMMAND, human_bytes, users};
 use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Look, no_paths};
 use crate::reach::Needs;
@@ -14,12 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Processes in one answer.
 const MAX: u32 = 500;
-/// Length of a command line in characters.
-const MAX_COMMAND: usize = 200;
 /// How long processor use is measured: with the kernel's ticks of 10 ms this tells 2.5 % apart.
 const WINDOW: Duration = Duration::from_millis(400);
-/// The kernel's own threads have this flag (`PF_KTHREAD`, include/linux/sched.h).
-pub(crate) const KERNEL_THREAD: u32 = 0x0020_0000;
 
 /// List processes.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -125,8 +121,7 @@ fn run(ctx: &Ctx, args: Args) -> Result<Processes, CallError> {
     let users = users();
     let measured = (args.sort == Sort::Cpu).then(|| (Instant::now(), ticks_of_all()));
     if measured.is_some() {
-        // A timer needs the runtime that `wait` brings.
-        ctx.wait(async { tokio::time::sleep(WINDOW).await })?;
+        ctx.pause(WINDOW)?;
     }
     let mut found = Vec::new();
     for process in all_processes().map_err(failed)?.flatten() {

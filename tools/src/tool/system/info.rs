@@ -1,5 +1,6 @@
 //! `system.info`
 
+use super::shared::{SYS, Zone, zones};
 use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Look, no_paths};
 use crate::reach::{Asks, Needs};
@@ -10,6 +11,7 @@ use aios_abi::{CallError, who::Role};
 use procfs::Current;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Show what machine this is and how it is.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -109,24 +111,11 @@ fn run(_ctx: &Ctx, _args: Args) -> Result<Info, CallError> {
         cpu_pressure: pressure("cpu"),
         memory_pressure: pressure("memory"),
         io_pressure: pressure("io"),
-        temperatures: temperatures(),
+        temperatures: zones(Path::new(SYS))
+            .into_iter()
+            .map(|Zone { sensor, celsius, .. }| Temperature { sensor, celsius })
+            .collect(),
     })
-}
-
-/// What the thermal zones say (Documentation/driver-api/thermal/sysfs-api.rst: millidegrees).
-fn temperatures() -> Vec<Temperature> {
-    let Ok(zones) = std::fs::read_dir("/sys/class/thermal") else { return Vec::new() };
-    let mut found: Vec<_> = zones
-        .flatten()
-        .filter(|zone| zone.file_name().to_string_lossy().starts_with("thermal_zone"))
-        .filter_map(|zone| {
-            let sensor = std::fs::read_to_string(zone.path().join("type")).ok()?.trim().to_owned();
-            let value: i32 = std::fs::read_to_string(zone.path().join("temp")).ok()?.trim().parse().ok()?;
-            Some(Temperature { sensor, celsius: value as f32 / 1000.0 })
-        })
-        .collect();
-    found.sort_by(|a, b| a.sensor.cmp(&b.sensor));
-    found
 }
 
 fn summary(info: &Info) -> String {
