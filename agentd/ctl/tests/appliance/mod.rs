@@ -293,6 +293,7 @@ impl Handler<Tools> for Broker {
                 let some = records.iter().filter(|r| r.seq >= from).take(limit.min(2) as usize);
                 Ok(ToolReply::Audit { records: some.cloned().collect(), head })
             }
+            ToolRequest::Together { .. } => Err(CallError::failed("nothing is made together here")),
             ToolRequest::AuditVerify => Err(CallError::failed("proofs are made outside")),
         }
     }

@@ -29,7 +29,7 @@ pub struct Set {
 
 /// The tool.
 pub static TOOL: &Declaration = &Declaration {
-    number: 92,
+    number: 97,
     name: "policy.set",
     summary: "Set the policy: how far the agent goes on its own, limits, protected targets, own rules",
     effect: Effect::Reversible,

@@ -42,7 +42,7 @@ pub struct Rule {
 
 /// The tool.
 pub static TOOL: &Declaration = &Declaration {
-    number: 90,
+    number: 95,
     name: "policy.show",
     summary: "Show the policy: who may do what, the agent's autonomy, limits and protected targets",
     effect: Effect::Read,

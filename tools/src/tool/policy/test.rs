@@ -73,7 +73,7 @@ pub struct Decided {
 
 /// The tool.
 pub static TOOL: &Declaration = &Declaration {
-    number: 91,
+    number: 96,
     name: "policy.test",
     summary: "Explain whether somebody may do something under the policy, and which rules decide it",
     effect: Effect::Read,
