@@ -18,14 +18,16 @@ use aios_abi::service::Init;
 use aios_abi::tool::{CallDone, Effect, Progress, Step, ToolReply, ToolRequest};
 use aios_abi::{CallError, ErrorCode};
 use aios_policy::UNDO;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 
 /// Calls that run at once; the next ones wait.
 const MAX_RUNNING: u32 = 32;
+/// Of these, so many of one caller: nobody takes the turns of all others with calls that last.
+const MAX_OF_ONE: usize = 16;
 /// How long a call waits for its turn before it is answered `Busy`.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Time limit of an undo.
@@ -56,15 +58,17 @@ pub struct Setup<'a> {
 
 /// The broker.
 pub struct Broker {
-    policy: Policy,
+    policy: Arc<Policy>,
     judge: Arc<Judge>,
     workshop: Arc<Workshop>,
     sources: Sources,
     audit: Log,
-    undo: undo::Store,
+    undo: Arc<undo::Store>,
     /// Changes that the broker before this one did not see the end of.
     cut_off: Mutex<Vec<(u64, undo::Saved)>>,
     turns: Semaphore,
+    /// The turns of each caller, a person or a daemon.
+    own_turns: Mutex<HashMap<String, Arc<Semaphore>>>,
     busy: Mutex<HashSet<String>>,
 }
 
@@ -120,11 +124,11 @@ impl Broker {
         std::fs::create_dir_all(setup.data)
             .map_err(|e| CallError::failed(format!("{}: {e}", setup.data.display())))?;
         let (audit, interrupted) = Log::open(setup.data, setup.version, setup.boot_id)?;
-        let undo = undo::Store::open(setup.data.join("undo"))?;
+        let undo = Arc::new(undo::Store::open(setup.data.join("undo"))?);
         let judge = Arc::new(Judge::open(setup.data)?);
         let cut_off = interrupted.into_iter().filter_map(|seq| Some((seq, undo.load(seq).ok()?))).collect();
         Ok(Self {
-            policy: setup.policy,
+            policy: setup.policy.into(),
             workshop: setup.workshop,
             sources: Sources { init: setup.init, net: setup.net, audit: audit.clone(), judge: judge.clone() },
             judge,
@@ -132,6 +136,7 @@ impl Broker {
             audit,
             undo,
             turns: Semaphore::new(MAX_RUNNING as usize),
+            own_turns: Mutex::default(),
             busy: Mutex::default(),
         })
     }
@@ -186,15 +191,21 @@ impl Broker {
         }
     }
 
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, CallError> {
-        match tokio::time::timeout(MAX_WAIT, self.turns.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) => Err(CallError::unavailable("toold is being stopped; try again in a moment")),
-            Err(_) => Err(CallError::new(
-                ErrorCode::Busy,
-                format!("{MAX_RUNNING} calls are running; try again in a moment"),
-            )),
-        }
+    async fn turn(&self, caller: &Caller) -> Result<Turn<'_>, CallError> {
+        let busy = |text: String| CallError::new(ErrorCode::Busy, text);
+        let stopped = |_| CallError::unavailable("toold is being stopped; try again in a moment");
+        let who = caller.person.as_ref().map_or(&caller.by, |person| &person.name);
+        let own = {
+            let mut all = self.own_turns.lock().unwrap_or_else(PoisonError::into_inner);
+            all.entry(who.clone()).or_insert_with(|| Arc::new(Semaphore::new(MAX_OF_ONE))).clone()
+        };
+        let own = tokio::time::timeout(MAX_WAIT, own.acquire_owned())
+            .await
+            .map_err(|_| busy(format!("{MAX_OF_ONE} calls of {who} are running; wait for one of them")))?;
+        let turn = tokio::time::timeout(MAX_WAIT, self.turns.acquire())
+            .await
+            .map_err(|_| busy(format!("{MAX_RUNNING} calls are running; try again in a moment")))?;
+        Ok(Turn { _own: own.map_err(stopped)?, _of_all: turn.map_err(stopped)? })
     }
 
     /// Answer one request. It must not be dropped half-way: the server runs it in a task of its own.
@@ -232,7 +243,7 @@ impl Broker {
         let _turn = match tool.needs.in_broker {
             // It is answered at once, however many others run.
             true => None,
-            false => match self.turn().await {
+            false => match self.turn(&way.caller).await {
                 Ok(turn) => Some(turn),
                 Err(error) => return self.refused(way.call_record(tool, &args), error).await,
             },
@@ -397,11 +408,13 @@ impl Broker {
         part_of: Option<u64>,
     ) -> Result<(u64, bool), CallError> {
         let saved = kept.map(|kept| undo::Saved { tool: call.tool.clone(), target, kept, part_of });
-        let draft = saved.map(|saved| self.undo.save(&saved)).transpose()?;
-        let undoable = draft.is_some();
+        let undoable = saved.is_some();
+        // The disk is waited for aside: others are answered meanwhile.
+        let store = self.undo.clone();
+        let draft = blocking(move || saved.map(|saved| store.save(&saved)).transpose()).await?;
         let audit = self.audit.append(Entry::Begin { call: call.clone(), undoable }, Need::Durable).await?;
         if let Some(draft) = draft
-            && let Err(error) = draft.keep(audit)
+            && let Err(error) = blocking(move || draft.keep(audit)).await
         {
             let outcome = Outcome::Failed { error: error.to_string() };
             let _ = self.audit.append(Entry::End { of: audit, outcome }, Need::Soon).await;
@@ -428,7 +441,7 @@ impl Broker {
         if let Err(error) = self.judge.may_undo(&way.caller, reason) {
             return self.refused(call, error).await;
         }
-        let _turn = match self.turn().await {
+        let _turn = match self.turn(&way.caller).await {
             Ok(turn) => turn,
             Err(error) => return self.refused(call, error).await,
         };
@@ -539,7 +552,7 @@ impl Broker {
             Ok(tools) => tools,
             Err(error) => return self.refused(call, error).await,
         };
-        let _turn = match self.turn().await {
+        let _turn = match self.turn(&way.caller).await {
             Ok(turn) => turn,
             Err(error) => return self.refused(call, error).await,
         };
@@ -564,7 +577,8 @@ impl Broker {
         of: u64,
         steps: impl ExactSizeIterator<Item = (&'static Declaration, Step)>,
     ) -> Result<(String, Vec<serde_json::Value>), CallError> {
-        self.undo.open_together(of)?;
+        let store = self.undo.clone();
+        blocking(move || store.open_together(of)).await?;
         let all = steps.len();
         let (mut summaries, mut results) = (Vec::new(), Vec::new());
         for (index, (tool, step)) in steps.enumerate() {
@@ -578,7 +592,8 @@ impl Broker {
                 }
                 Err(error) => {
                     let what = format!("step {} of {all} ({}): {error}", index + 1, tool.name);
-                    let parts = self.undo.parts(of);
+                    let store = self.undo.clone();
+                    let parts = blocking(move || Ok(store.parts(of))).await?;
                     let back = match self.hold_all(&parts) {
                         Ok(_holds) => self.take_back_parts(way, parts).await,
                         Err(error) => Err(error),
@@ -593,7 +608,8 @@ impl Broker {
             }
         }
         // From here on it stays.
-        self.undo.close_together(of)?;
+        let store = self.undo.clone();
+        blocking(move || store.close_together(of)).await?;
         Ok((summaries.join("; "), results))
     }
 
@@ -651,6 +667,12 @@ fn parts_of_one(steps: &[Step]) -> Result<Vec<&'static Declaration>, CallError> 
         }
     };
     steps.iter().map(tool).collect()
+}
+
+/// Of the caller's own and of all.
+struct Turn<'a> {
+    _own: OwnedSemaphorePermit,
+    _of_all: SemaphorePermit<'a>,
 }
 
 struct Hold {

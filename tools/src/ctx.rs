@@ -13,6 +13,7 @@ use aios_abi::tool::Progress;
 use aios_abi::{CallError, ErrorCode};
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What lies outside of a tool's process: the broker, and through it the other daemons.
@@ -28,14 +29,14 @@ pub struct Ctx {
     /// Who asks.
     pub caller: Caller,
     /// What may be touched.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     deadline: Instant,
     house: Box<dyn House>,
 }
 
 impl Ctx {
     /// The surroundings of a call that must be done by then.
-    pub fn new(caller: Caller, policy: Policy, deadline: Instant, house: Box<dyn House>) -> Self {
+    pub fn new(caller: Caller, policy: Arc<Policy>, deadline: Instant, house: Box<dyn House>) -> Self {
         Self { caller, policy, deadline, house }
     }
 

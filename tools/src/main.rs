@@ -66,7 +66,8 @@ fn main() -> ExitCode {
             return be_workshop(options.socket.as_deref());
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+            // What waits for a disk or for a worker waits on a thread of its own; a second one here would only be woken in vain.
+            .worker_threads(1)
             .max_blocking_threads(64)
             .enable_all()
             .build()

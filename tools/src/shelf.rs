@@ -69,7 +69,7 @@ impl Shelf {
     pub(crate) fn of(ctx: &Ctx) -> Self {
         let images = PathBuf::from(aios_extension::DIRECTORY);
         // For all other tools this directory is closed.
-        let mut policy = ctx.policy.clone();
+        let mut policy = Policy::clone(&ctx.policy);
         policy.kept.retain(|place| *place != images);
         Self {
             images,

@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// All undo data together, as it takes up the disk; the oldest goes first.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
@@ -69,8 +69,8 @@ pub struct Store {
 }
 
 /// Saved, but of a change that has no record yet. Dropped without [`Draft::keep`] it is removed.
-pub struct Draft<'a> {
-    store: &'a Store,
+pub struct Draft {
+    store: Arc<Store>,
     path: Option<PathBuf>,
     bytes: u64,
 }
@@ -95,7 +95,7 @@ impl Store {
     }
 
     /// Put this on disk.
-    pub fn save(&self, saved: &Saved) -> Result<Draft<'_>, CallError> {
+    pub fn save(self: &Arc<Self>, saved: &Saved) -> Result<Draft, CallError> {
         let number = self.drafts.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{number}.draft"));
         let refused = |e: &dyn std::fmt::Display| {
@@ -106,7 +106,7 @@ impl Store {
         let on_disk = on_disk(bytes.len() as u64);
         let going = too_much(&self.kept(), on_disk);
         going.into_iter().for_each(|seq| self.remove(seq));
-        let draft = Draft { store: self, path: Some(path.clone()), bytes: on_disk };
+        let draft = Draft { store: self.clone(), path: Some(path.clone()), bytes: on_disk };
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -215,7 +215,7 @@ fn too_much(kept: &BTreeMap<u64, u64>, wanted: u64) -> Vec<u64> {
     going
 }
 
-impl Draft<'_> {
+impl Draft {
     /// The change has a record now; keep this under its number, durably.
     pub fn keep(mut self, seq: u64) -> Result<(), CallError> {
         let Some(path) = self.path.take() else { return Ok(()) };
@@ -234,7 +234,7 @@ impl Draft<'_> {
     }
 }
 
-impl Drop for Draft<'_> {
+impl Drop for Draft {
     fn drop(&mut self) {
         if let Some(path) = self.path.take() {
             let _ = std::fs::remove_file(path);
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn what_is_kept_comes_back_and_a_dropped_draft_leaves_nothing() {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = Store::open(dir.path().join("undo")).expect("opens");
+        let store = Arc::new(Store::open(dir.path().join("undo")).expect("opens"));
         store.save(&saved("a")).expect("saves").keep(7).expect("keeps");
         drop(store.save(&saved("b")).expect("saves"));
         assert_eq!(store.load(7).expect("loads"), saved("a"));
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_noticed_and_drafts_of_a_power_cut_are_removed() {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = Store::open(dir.path().into()).expect("opens");
+        let store = Arc::new(Store::open(dir.path().into()).expect("opens"));
         store.save(&saved("abcdef")).expect("saves").keep(1).expect("keeps");
         let mut bytes = std::fs::read(dir.path().join("1")).expect("reads");
         bytes[12] ^= 1;

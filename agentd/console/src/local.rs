@@ -15,11 +15,11 @@ use tokio::sync::Semaphore;
 const MAX_CLIENTS: usize = 16;
 
 /// Who a process is, by the rule by which toold knows those that ask it themselves (`tools/src/caller.rs`); `own` is the
-/// user of this process, an administrator where it was started by hand.
+/// user of this process, an administrator where it was started by hand. The agent is not among them: it asks the broker
+/// itself, which knows it by its process and holds it to its autonomy.
 fn person(own: u32, user: u32) -> Option<Person> {
     let (name, role) = match user {
         uid::ROOT => ("root".to_owned(), Role::Admin),
-        uid::AGENTD => ("agentd".to_owned(), Role::Operator),
         uid::CONSOLE => ("console".to_owned(), Role::Viewer),
         user if user == own => (format!("uid {user}"), Role::Admin),
         _ => return None,
@@ -67,9 +67,8 @@ mod tests {
     fn a_process_is_who_its_user_is_and_strangers_are_nobody() {
         let role = |own, user| person(own, user).map(|person| person.role);
         assert_eq!(role(uid::CONSOLE, uid::ROOT), Some(Role::Admin));
-        assert_eq!(role(uid::CONSOLE, uid::AGENTD), Some(Role::Operator));
         assert_eq!(role(uid::CONSOLE, uid::CONSOLE), Some(Role::Viewer));
-        for stranger in [uid::INFERD, uid::NETD, uid::WORKER, 1000] {
+        for stranger in [uid::AGENTD, uid::INFERD, uid::NETD, uid::WORKER, 1000] {
             assert_eq!(role(uid::CONSOLE, stranger), None, "{stranger}");
         }
         assert_eq!(role(1000, 1000), Some(Role::Admin));

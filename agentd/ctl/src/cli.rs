@@ -133,6 +133,14 @@ pub(crate) enum Tools {
     },
     /// Call one
     Call(Call),
+    /// Make several changes as one: all of them, or none
+    Together {
+        /// A JSON list of objects with `tool` and `args`, or the file - to read it from standard input
+        file: PathBuf,
+        /// The reason, for the audit log
+        #[arg(long)]
+        why: Option<String>,
+    },
 }
 
 /// `tools call`

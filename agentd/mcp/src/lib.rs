@@ -1,4 +1,4 @@
-//! The Model Context Protocol (MCP), versions 2024-11-05 to 2026-07-28: every tool of toold as an assistant sees it.
+//! The Model Context Protocol (MCP), versions 2025-06-18 to 2026-07-28: every tool of toold as an assistant sees it.
 //!
 //! Nothing about a tool is written down here: names, schemas and hints come from the declarations that toold sends. What
 //! accompanies a call (the reason, a dry run) is an argument beside the tool's own, because a model can fill in arguments

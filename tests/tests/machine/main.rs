@@ -8,6 +8,7 @@ mod engines;
 mod extensions;
 mod faults;
 mod kexec;
+mod policy;
 mod recovery;
 mod sandbox;
 mod services;

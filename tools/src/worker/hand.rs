@@ -113,7 +113,7 @@ fn run(
         CallError::failed(format!("{} was not started: {what}: {}", tool.name, std::io::Error::from(errno)))
     })?;
     let deadline = Instant::now() + Duration::from_millis(job.limit_ms.into());
-    let ctx = Ctx::new(job.caller, job.policy, deadline, Box::new(conversation));
+    let ctx = Ctx::new(job.caller, job.policy.into(), deadline, Box::new(conversation));
     match job.work {
         Work::Call { args } => match tool.code.start(&ctx, &args)? {
             Started::Done(finished) => Ok(finished),

@@ -64,7 +64,7 @@ pub struct Brief {
     /// A reason was given.
     pub reason: bool,
     /// What may be touched.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// How long it may take.
     pub limit: Duration,
     /// Takes what happens in between.
@@ -99,7 +99,7 @@ struct Worker {
     tool: &'static Declaration,
     caller: Caller,
     reason: bool,
-    policy: Policy,
+    policy: Arc<Policy>,
     limit: Duration,
     progress: Option<mpsc::Sender<Progress>>,
     over: bool,
@@ -178,7 +178,8 @@ impl Workshop {
         let Brief { tool, caller, reason, policy, limit, progress } = brief;
         let limit_ms = milliseconds(limit);
         let (id, number) = (ticket.job, tool.number);
-        let job = Job { id, tool: number, caller: caller.clone(), policy: policy.clone(), limit_ms, work };
+        let job =
+            Job { id, tool: number, caller: caller.clone(), policy: Policy::clone(&policy), limit_ms, work };
         ticket.shop.order(&Order::Job(Box::new(job)), Some(&theirs))?;
         Ok(Worker {
             shop: ticket.shop.clone(),

@@ -91,6 +91,7 @@ pub(super) fn all() -> Vec<Route> {
     use Answer::{Events, Json, Lines};
     const SERVICE: Field = need("name", "string", "Name of the service");
     const RECORD: Field = need("audit", "integer", "Number of the record that began the change");
+    const STEPS: Field = need("steps", "array", "The changes in their order, each with `tool` and `args`");
     const FROM: Field = may("from", "integer", "Number of the first record");
     const MOST: Field = may("limit", "integer", "At most this many records");
     const CODE: Field = need("code", "string", "The claim code that the machine shows on its own screen");
@@ -115,6 +116,12 @@ pub(super) fn all() -> Vec<Route> {
         look("/audit", "Records of what was done", Json("object"), get(audit::page)).with(&[FROM, MOST]),
         look("/audit/export", "All records, the signed head last", Lines, get(audit::export)),
         act("/audit/verify", "Prove that nothing was altered or removed", &[], post(audit::verify)),
+        act(
+            "/together",
+            "Make several changes as one: all of them, or none",
+            &[STEPS, WHY],
+            post(tools::together),
+        ),
         act("/undo/{audit}", "Take a change back", &[WHY], post(tools::undo)).with(&[RECORD]),
         look("/openapi.json", "This document", Json("object"), get(openapi::show)),
     ]

@@ -7,7 +7,7 @@ use crate::state::{Shared, unexpected};
 use aios_abi::CallError;
 use aios_abi::client::Call;
 use aios_abi::schema::LONGEST_WHY;
-use aios_abi::tool::{ToolReply, ToolRequest, Tools};
+use aios_abi::tool::{Step, ToolReply, ToolRequest, Tools};
 use aios_abi::who::Person;
 use axum::extract::State;
 use serde::Deserialize;
@@ -69,6 +69,40 @@ pub(super) async fn begin(
     let deadline = tool.timeout_ms.saturating_add(GRACE_MS);
     let request = ToolRequest::Call { tool: tool.number, args, dry_run };
     app.daemons.toold.start(meta(person, why, deadline), request).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Several {
+    steps: Vec<One>,
+    #[serde(default)]
+    why: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct One {
+    tool: String,
+    #[serde(default)]
+    args: Map<String, Value>,
+}
+
+/// Several changes as one. The answer has the result of each.
+pub(super) async fn together(
+    State(app): App,
+    login: Login,
+    Json(several): Json<Several>,
+) -> Answer<axum::Json<Value>> {
+    check_why(&several.why)?;
+    let (mut steps, mut deadline) = (Vec::new(), UNDO_MS);
+    for One { tool, args } in several.steps {
+        let tool = app.tool(&login.person, &tool).await?;
+        deadline = deadline.saturating_add(tool.timeout_ms);
+        steps.push(Step { tool: tool.number, args: Value::Object(args).to_string() });
+    }
+    let request = ToolRequest::Together { steps };
+    let reply = app.daemons.toold.call(meta(&login.person, several.why, deadline), request).await?;
+    Ok(axum::Json(done(reply)?))
 }
 
 #[derive(Deserialize)]

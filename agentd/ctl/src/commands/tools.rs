@@ -14,12 +14,16 @@ use aios_abi::who::Role;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
 /// The longest JSON that is read from standard input; the console takes less.
 const LONGEST: u64 = 1024 * 1024;
 /// How long taking a change back may take; the console stops waiting before.
 const UNDO: Duration = Duration::from_secs(130);
+
+/// How long several changes may take together.
+const TOGETHER: Duration = Duration::from_secs(600);
 
 /// A tool as the API shows it.
 #[derive(Debug, Deserialize)]
@@ -54,6 +58,7 @@ pub(super) async fn run(machine: &Machine, command: cli::Tools, output: &Output)
         cli::Tools::List => list(machine, output).await,
         cli::Tools::Show { name } => show(machine, &name, output).await,
         cli::Tools::Call(call) => self::call(machine, call, output).await,
+        cli::Tools::Together { file, why } => together(machine, &file, why, output).await,
     }
 }
 
@@ -159,6 +164,23 @@ async fn call(machine: &Machine, call: cli::Call, output: &Output) -> Outcome {
     // A dry run's result is the same for all tools.
     let schema = if call.dry_run { &Value::Null } else { &tool.result_schema };
     done(machine, &answer, schema, output)
+}
+
+async fn together(machine: &Machine, file: &Path, why: Option<String>, output: &Output) -> Outcome {
+    let mut text = String::new();
+    match file.to_str() {
+        Some("-") => std::io::stdin().take(LONGEST).read_to_string(&mut text)?,
+        _ => std::fs::File::open(file)
+            .and_then(|file| file.take(LONGEST).read_to_string(&mut text))
+            .map_err(|e| Failure::usage(format!("{}: {e}", file.display())))?,
+    };
+    let steps: Vec<Value> = serde_json::from_str(&text).map_err(|e| {
+        let example = r#"[{"tool": "fs.mkdir", "args": {"path": "/data/x"}}]"#;
+        Failure::usage(format!("{} is no JSON list: {e}; write it as {example}", file.display()))
+    })?;
+    let body = json!({ "steps": steps, "why": reason(why)? });
+    let answer = machine.api.post(&["together"], &body, TOGETHER).await?;
+    done(machine, &answer, &Value::Null, output)
 }
 
 fn object(text: &str) -> Outcome<Map<String, Value>> {

@@ -58,7 +58,8 @@ pub static TOOL: &Declaration = &Declaration {
     summary: "Check whether a TCP port of a host can be connected to",
     effect: Effect::Read,
     touches: &["the host named: one connection", "the configured DNS servers"],
-    role: Role::Viewer,
+    // It has the machine speak to whomever the caller names.
+    role: Role::Operator,
     timeout_ms: 20_000,
     examples: &[
         ("is port 443 of example.org open?", r#"{"host":"example.org","port":443}"#),

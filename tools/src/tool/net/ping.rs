@@ -65,7 +65,8 @@ pub static TOOL: &Declaration = &Declaration {
     summary: "Ping a host: whether it answers, and how fast",
     effect: Effect::Read,
     touches: &["the host named: a few small packets", "the configured DNS servers"],
-    role: Role::Viewer,
+    // It has the machine speak to whomever the caller names.
+    role: Role::Operator,
     timeout_ms: 40_000,
     examples: &[
         ("ping 192.0.2.1", r#"{"host":"192.0.2.1"}"#),
