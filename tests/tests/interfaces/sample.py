@@ -18,7 +18,11 @@ async def main(name):
     async with httpx2.AsyncClient(verify=tls, headers=headers, timeout=60) as http:
         document = (await http.get(url + "/api/v1/openapi.json")).json()
         async with Client(streamable_http_client(url + "/mcp", http_client=http)) as client:
-            tools = (await client.list_tools()).tools
+            page = await client.list_tools()
+            tools = page.tools
+            while page.next_cursor is not None:
+                page = await client.list_tools(cursor=page.next_cursor)
+                tools += page.tools
             tool = next(tool for tool in tools if tool.name == name)
             called = await client.call_tool(name, {"path": "/proc/version"})
     operation = document["paths"][f"/api/v1/tools/{name}"]["post"]
