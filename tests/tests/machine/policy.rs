@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 /// What the policy would decide.
 fn verdict(appliance: &Appliance, question: &[&str]) -> Result<String> {
     let answer = appliance.json(&[&["tools", "call", "policy.test"], question].concat())?;
+    println!("{question:?}: {}", answer["result"]);
     Ok(text(&answer["result"]["verdict"]))
 }
 
