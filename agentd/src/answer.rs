@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::RwLock;
 
 /// Milliseconds that the models may take to choose a tool.
-const CHOOSE_MS: u32 = 15_000;
+const CHOOSE_MS: u32 = 30_000;
 /// Milliseconds for the arguments.
 const FILL_MS: u32 = 25_000;
 /// Milliseconds for free text.

@@ -61,9 +61,15 @@ impl Catalog {
         self.tools.iter().filter(|tool| tool.info.effect != Effect::Read).any(|tool| verb(&tool))
     }
 
-    /// What a model is told of the tools.
+    /// Of each tool what a model chooses it by: its sentences. With the schemas of all it would be too long for a packet.
     pub fn briefs(&self) -> Vec<ToolBrief> {
-        self.tools.iter().map(Tool::brief).collect()
+        let sentences = |tool: &Tool| {
+            let mut brief = tool.brief();
+            brief.args_schema.clear();
+            brief.examples.iter_mut().for_each(|example| example.args.clear());
+            brief
+        };
+        self.tools.iter().map(sentences).collect()
     }
 }
 
@@ -81,5 +87,18 @@ pub(crate) mod tests {
     /// The tools of the image.
     pub(crate) fn catalog() -> Catalog {
         Catalog::new(aios_toold::tool::all().iter().map(|tool| tool.info()).collect())
+    }
+
+    #[test]
+    fn what_all_tools_are_chosen_by_fits_into_a_packet() {
+        let sentences = catalog().briefs();
+        let bytes: usize = sentences
+            .iter()
+            .map(|tool| {
+                let asks: usize = tool.examples.iter().map(|example| example.ask.len() + 4).sum();
+                tool.name.len() + tool.summary.len() + asks + 8
+            })
+            .sum();
+        assert!(bytes < aios_abi::frame::MAX_PACKET * 4 / 5, "{bytes} bytes of sentences");
     }
 }

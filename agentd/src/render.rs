@@ -122,7 +122,13 @@ mod tests {
     use super::*;
 
     fn done(summary: &str, result: &str) -> CallDone {
-        CallDone { result: result.into(), summary: summary.into(), audit: 1, undoable: false }
+        CallDone {
+            result: result.into(),
+            summary: summary.into(),
+            audit: 1,
+            undoable: false,
+            repeated: false,
+        }
     }
 
     #[test]

@@ -42,6 +42,7 @@ impl Handler<Tools> for PlayedTools {
                     summary: "all is well".into(),
                     audit: 7,
                     undoable: false,
+                    repeated: false,
                 }))
             }
             _ => Err(CallError::invalid("not played")),

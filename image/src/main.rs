@@ -64,10 +64,23 @@ enum Verb {
         /// Where the private half goes; it must not be there yet.
         file: PathBuf,
     },
-    /// Build a signed extension image from a recipe.
+    /// Build a signed extension image from a recipe, or from an OCI bundle.
     Extension {
         /// The folder of the recipe, with its `extension.toml`.
-        recipe: PathBuf,
+        #[arg(required_unless_present = "oci")]
+        recipe: Option<PathBuf>,
+        /// Instead of a recipe the folder of an OCI bundle, with its `config.json`.
+        #[arg(long, conflicts_with = "recipe", requires = "name")]
+        oci: Option<PathBuf>,
+        /// Name of the extension that the bundle becomes.
+        #[arg(long, requires = "oci")]
+        name: Option<String>,
+        /// Grant the program of the bundle the machine's network.
+        #[arg(long, requires = "oci")]
+        network: bool,
+        /// The program of the bundle is run once on request, and not kept up.
+        #[arg(long, requires = "oci")]
+        once: bool,
         /// One more package of the distribution, with all that it depends on; may be given several times.
         #[arg(long)]
         deb: Vec<String>,
@@ -148,16 +161,30 @@ fn run(cli: &Cli) -> Result<()> {
             println!("image: {} signs, {} is for the machines", file.display(), public.display());
             Ok(())
         }
-        Verb::Extension { recipe, deb, from, version, key, out } => {
+        Verb::Extension { recipe, oci, name, network, once, deb, from, version, key, out } => {
             let key = match key {
                 Some(key) => key.clone(),
                 None => extension::own_key(&checkout.cache)?,
             };
             let out = out.clone().unwrap_or_else(|| cli.root.join("target/extensions"));
+            let made = match (oci, name) {
+                (Some(bundle), Some(name)) => {
+                    let wishes = extension::Wishes {
+                        name,
+                        version: version.as_deref(),
+                        network: *network,
+                        once: *once,
+                    };
+                    Some(extension::recipe_of(bundle, &wishes)?)
+                }
+                _ => None,
+            };
+            let recipe = made.as_ref().map(|made| made.folder.path()).or(recipe.as_deref());
             let order = extension::Order {
-                recipe,
+                recipe: recipe.context("there is neither a recipe nor a bundle")?,
                 packages: deb,
                 from: from.as_deref(),
+                rootfs: made.as_ref().map(|made| made.rootfs.as_path()),
                 version: version.as_deref(),
                 key: &key,
                 out: &out,

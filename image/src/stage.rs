@@ -73,8 +73,16 @@ impl Stage {
 
     /// Everything of a folder. What may be executed stays so; the builder's umask has no say.
     pub(crate) fn tree(&self, from: &Path, below: &str) -> Result<()> {
+        self.tree_without(from, below, &[])
+    }
+
+    /// The same, without these names in the folder itself.
+    pub(crate) fn tree_without(&self, from: &Path, below: &str, without: &[&str]) -> Result<()> {
         for path in entries(from)? {
             let name = path.file_name().context("a file without a name")?.to_string_lossy();
+            if without.contains(&&*name) {
+                continue;
+            }
             let name = if below.is_empty() { name.into_owned() } else { format!("{below}/{name}") };
             if path.is_symlink() {
                 std::os::unix::fs::symlink(std::fs::read_link(&path)?, self.place(&name)?)?;

@@ -117,3 +117,70 @@ fn a_key_is_never_overwritten() {
     assert!(!make());
     assert_eq!(std::fs::read(&key).expect("read"), first);
 }
+
+/// A root file system as others make it, with links that would lead out of the stage, and what stands in no image.
+#[test]
+fn a_bundle_becomes_a_container_and_nothing_of_it_leads_out_of_its_image() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (bundle, outside) = (folder.path().join("bundle"), folder.path().join("outside"));
+    let rootfs = bundle.join("rootfs");
+    for name in ["usr/bin", "etc", "proc", "dev", "app"] {
+        std::fs::create_dir_all(rootfs.join(name)).expect("made");
+    }
+    std::fs::create_dir(&outside).expect("made");
+    std::fs::write(outside.join("hosts"), "the builder's").expect("written");
+    let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, rootfs.join(name)).expect("made");
+    std::fs::copy("/bin/true", rootfs.join("usr/bin/web")).expect("copied");
+    std::fs::write(rootfs.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nwww:x:33:33::/:/bin/sh\n")
+        .expect("written");
+    std::fs::write(rootfs.join("app/page"), "hello").expect("written");
+    std::fs::write(rootfs.join("dev/null"), "not one").expect("written");
+    link(&outside.join("hosts"), "etc/hosts");
+    link(&outside, "tmp");
+    let config = |more: &str| {
+        let text = format!(
+            r#"{{"ociVersion": "1.0.2", "process": {{"args": ["web"], "cwd": "/app"}}, "root": {{"path": "rootfs"}},
+                "linux": {{"namespaces": [{{"type": "pid"}}, {{"type": "ipc"}}, {{"type": "mount"}}, {{"type": "network"}}]}}
+                {more}}}"#
+        );
+        std::fs::write(bundle.join("config.json"), text).expect("written");
+    };
+    let run = |more: &[&str]| {
+        let mut builder = builder(folder.path());
+        let out = folder.path().join("out");
+        builder.args(["extension", "--oci"]).arg(&bundle).args(["--name", "shop"]).args(more);
+        builder.arg("--out").arg(out).output().expect("starts")
+    };
+    config("");
+    let output = run(&["--version", "2.1", "--network"]);
+    assert!(output.status.success() && said(&output).contains("root.readonly"), "{}", said(&output));
+    let file = folder.path().join("out/shop-2.1.aiosx");
+    let keys = Keys::read(&[&folder.path().join("target/cache/extension.key.pub")]);
+    let open = File::open(&file).expect("opens");
+    let seal = read_seal(&open, &keys).expect("is signed");
+    let manifest = read_manifest(&open, &seal).expect("has a manifest");
+    assert!(manifest.container && manifest.users.len() == 1);
+    let service = &manifest.units(Path::new("/data/extensions/x")).expect("are good")[0];
+    assert_eq!((service.name.as_str(), service.exec.as_slice()), ("shop", &["/usr/bin/web".to_owned()][..]));
+    assert!(service.sandbox.network && service.sandbox.read == [Path::new("/app")]);
+
+    let root = folder.path().join("root");
+    unpack(&file, &root);
+    assert_eq!(std::fs::read_to_string(outside.join("hosts")).expect("is there"), "the builder's");
+    assert!(std::fs::read_dir(&outside).expect("is there").count() == 1, "something was written outside");
+    assert!(root.join("tmp").is_dir() && !root.join("tmp").is_symlink() && !root.join("dev/null").exists());
+    let passwd = std::fs::read_to_string(root.join("etc/passwd")).expect("is there");
+    assert!(
+        passwd.contains("www:x:33") && passwd.contains("shop:x:") && !passwd.contains("/root"),
+        "{passwd}"
+    );
+    assert!(std::fs::read_to_string(root.join("etc/hosts")).expect("is there").contains("localhost"));
+
+    config(r#", "hooks": {"poststop": [{"path": "/bin/x"}]}"#);
+    assert!(said(&run(&[])).contains("hooks.poststop"));
+    std::fs::remove_dir_all(rootfs.join("etc")).expect("removed");
+    link(&outside, "etc");
+    config("");
+    let output = run(&[]);
+    assert!(!output.status.success() && said(&output).contains("/etc is a link"), "{}", said(&output));
+}

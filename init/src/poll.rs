@@ -32,6 +32,8 @@ pub(crate) enum Token {
     Knock(u32),
     /// Somebody set the clock.
     Clock,
+    /// The output of a command.
+    Command(u32),
 }
 
 impl Token {
@@ -51,6 +53,7 @@ impl Token {
             Self::Ready(n) => (11, n),
             Self::Knock(n) => (12, n),
             Self::Clock => (13, 0),
+            Self::Command(n) => (14, n),
         };
         (kind << 32) | u64::from(index)
     }
@@ -72,6 +75,7 @@ impl Token {
             11 => Self::Ready(index),
             12 => Self::Knock(index),
             13 => Self::Clock,
+            14 => Self::Command(index),
             _ => return None,
         })
     }

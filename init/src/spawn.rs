@@ -117,6 +117,7 @@ pub(crate) fn spawn(
         true => rustix::thread::capabilities(None).map_err(|e| format!("its capabilities: {e}"))?.permitted,
         false => unit.sandbox.capabilities,
     };
+    let directory = unit.working_directory.as_deref().unwrap_or(Path::new("/"));
     let place = cgroup.open().map_err(system("its cgroup"))?;
     let program = Program {
         argv,
@@ -132,6 +133,7 @@ pub(crate) fn spawn(
         nice: unit.resources.nice,
         sandbox,
         directories: directories(unit),
+        directory: CString::new(directory.as_os_str().as_bytes()).map_err(|e| e.to_string())?,
         stamp,
         waits,
     };
@@ -145,8 +147,10 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 fn environment(unit: &Unit, names: &[&str], notify: &str) -> Vec<String> {
+    // Of two with one name the C library takes the first.
+    let own_path = unit.environment.iter().find(|(name, _)| name == "PATH");
     let mut variables = vec![
-        format!("PATH={PATH}"),
+        format!("PATH={}", own_path.map_or(PATH, |(_, value)| value)),
         format!("USER={}", unit.user.name),
         format!("NOTIFY_SOCKET={notify}"),
         format!("LISTEN_FDS={}", names.len()),
@@ -158,7 +162,8 @@ fn environment(unit: &Unit, names: &[&str], notify: &str) -> Vec<String> {
         variables.extend(directory.as_ref().map(|path| format!("{name}={}", path.display())));
     }
     variables.extend(unit.watchdog.map(|limit| format!("WATCHDOG_USEC={}", limit.as_micros())));
-    variables.extend(unit.environment.iter().map(|(name, value)| format!("{name}={value}")));
+    let others = unit.environment.iter().filter(|(name, _)| name != "PATH");
+    variables.extend(others.map(|(name, value)| format!("{name}={value}")));
     variables
 }
 

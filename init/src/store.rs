@@ -34,6 +34,7 @@ pub(crate) fn service_file(program: &Path) -> String {
 exec = ["{}", "--store-logs", "/data/log"]
 user = "root"
 state_directory = "/data/log"
+reload_signal = "SIGHUP"
 [resources]
 memory_max = "32M"
 pids_max = 4
@@ -46,9 +47,9 @@ network = false
     )
 }
 
-/// Follow the logs until SIGTERM, or until init goes away or the disk fails.
+/// Follow the logs until SIGTERM, or until init goes away or the disk fails. At SIGHUP a new file is begun.
 pub(crate) fn run(directory: &Path) -> Result<(), CallError> {
-    let signals = Signals::open(&[libc::SIGTERM])?;
+    let signals = Signals::open(&[libc::SIGTERM, libc::SIGHUP])?;
     let mut keeper = Keeper { store: Store::open(directory, FILE_BYTES)?, early: None };
     while keeper.follow(&signals)? == End::Init {}
     // What was sent before is stored now.
@@ -98,7 +99,7 @@ impl Keeper {
         loop {
             let mut fds = [PollFd::new(&socket, PollFlags::IN), PollFd::new(signals.fd(), PollFlags::IN)];
             poll(&mut fds, None).map_err(std::io::Error::from)?;
-            let told_to_end = !fds[1].revents().is_empty();
+            let told = !fds[1].revents().is_empty();
             loop {
                 match self.receive(&socket) {
                     Ok(true) => heard = true,
@@ -108,8 +109,11 @@ impl Keeper {
                     Err(error) => return Err(error),
                 }
             }
-            if told_to_end {
-                return Ok(End::Own);
+            // Not before: what was sent first is stored first.
+            match if told { signals.next() } else { None } {
+                Some(libc::SIGHUP) => self.store.rotate()?,
+                Some(_) => return Ok(End::Own),
+                None => {}
             }
         }
     }
@@ -211,9 +215,11 @@ impl Store {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.file.write_all(bytes)?;
         self.bytes += bytes.len() as u64;
-        if self.bytes < self.limit {
-            return Ok(());
-        }
+        if self.bytes < self.limit { Ok(()) } else { self.rotate() }
+    }
+
+    /// Begin a new file; the oldest goes.
+    fn rotate(&mut self) -> std::io::Result<()> {
         self.file.sync_data()?;
         let name = |n: u32| self.directory.join(format!("{n}.log"));
         for n in (1..FILES - 1).rev() {
@@ -298,6 +304,19 @@ mod tests {
             .collect();
         assert_eq!(sizes.len(), FILES as usize);
         assert!(sizes.iter().all(|bytes| *bytes < 2200), "{sizes:?}");
+    }
+
+    #[test]
+    fn a_new_file_is_begun_when_somebody_asks_for_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut store = Store::open(directory.path(), 1 << 20).expect("opens");
+        for seq in 1..=20 {
+            store.append(&line(seq, "text")).expect("written");
+            store.rotate().expect("rotates");
+        }
+        let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).expect("reads");
+        assert!(read("1.log").contains(" 20 alpha") && read("7.log").contains(" 14 alpha"));
+        assert!(read("current.log").starts_with("--- boot ") && !directory.path().join("8.log").exists());
     }
 
     #[test]

@@ -3,16 +3,20 @@
 //! judge, a service that asks init what became of the others and switches it off.
 
 use aios_abi::call::{ClientFrame, Meta, Request, ServerFrame};
+use aios_abi::run::{MAX_OUTPUT, RunEnd, RunHow, RunOutcome, RunRequest};
 use aios_abi::service::{InitEvent, InitReply, InitRequest};
 use aios_abi::{CallError, frame, paths};
 use aios_extension::{Seal, private_line, public_line};
 use ed25519_dalek::SigningKey;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType, connect, recv, send, socket,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
+    SocketType, connect, recvmsg, send, socket,
 };
 use std::fmt::Write as _;
 use std::fs;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -23,12 +27,35 @@ const MANIFEST: &str = "name = \"probe\"\nversion = \"1\"\ndescription = \"d\"\n
 const NAMES: [&str; 6] = ["good", "altered", "cut", "stranger", "missing", "link"];
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
+/// What may be run beside each of them.
+const COMMANDS: &str = r#"
+[commands.say]
+description = "d"
+exec = ["/usr/bin/probe", "say", "words"]
+arguments = "any"
+changes = false
+[commands.flood]
+description = "d"
+exec = ["/usr/bin/probe", "say", "flood"]
+[commands.stay]
+description = "d"
+exec = ["/usr/bin/probe", "say", "stay"]
+time_limit = "300ms"
+[commands.leave]
+description = "d"
+exec = ["/usr/bin/probe", "say", "leave"]
+[commands.none]
+description = "d"
+exec = ["/usr/bin/none"]
+"#;
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
     match words.get(1).map(String::as_str) {
         Some("enter") => enter(Path::new(&words[2])),
         Some("become") => become_init(Path::new(&words[2])),
         Some("probe") => probe(),
+        Some("say") => say(&words[2..]),
         Some("judge") => judge(),
         _ => test(),
     }
@@ -75,7 +102,17 @@ fn test() {
         let said = state(name);
         assert!(said.contains("failed while checking its image") && said.contains(why), "{name}: {said}");
     }
-    println!("test result: ok. one image was started, five were refused");
+    let commands = "say: Exited(3): 2001 /data/good gid 2001 /data/good /opt: a b|c, read 0 bytes\n\
+         flood: Exited(0): all of 262144 bytes, the rest is counted\n\
+         stay: TimedOut: it stays\n\
+         leave: Exited(0): it left one behind\n\
+         none: Failed: good: none failed while executing its program: No such file or directory (os error 2)\n\
+         altered: Failed: altered: say failed while checking its image (signature and content): Bad message (os error 74)\n\
+         spawn: Exited(0)\n\
+         still running: []\n\
+         the service: stopped\n";
+    assert_eq!(read("commands"), commands);
+    println!("test result: ok. one image was started, five were refused; its commands ran as it did");
 }
 
 fn run(command: &mut Command) {
@@ -111,6 +148,7 @@ fn enter(folder: &Path) {
     let keep = |from: String, to: &str| drop(fs::copy(root.join("data").join(from), out.join(to)));
     keep("console".into(), "console");
     keep("judge/verdict".into(), "verdict");
+    keep("judge/commands".into(), "commands");
     for name in NAMES {
         keep(format!("{name}/seen"), &format!("seen-{name}"));
     }
@@ -162,8 +200,9 @@ fn prepare(root: &Path, own: &Path) {
         let text = format!(
             "description = \"d\"\nkind = \"oneshot\"\nexec = [\"/usr/bin/probe\", \"probe\"]\nuser = \"2001\"\n\
              root_image = \"/data/extensions/{name}.aiosx\"\nstate_directory = \"/data/{name}\"\n\
-             runtime_directory = \"/run/{name}\"\n[sandbox]\nnetwork = false\n"
-        );
+             runtime_directory = \"/run/{name}\"\nworking_directory = \"/data/{name}\"\n\
+             [environment]\nPATH = \"/opt\"\n[sandbox]\nnetwork = false\n"
+        ) + COMMANDS;
         fs::write(root.join(format!("etc/aios/services/{name}.toml")), text).expect("written");
     }
     let judge = format!(
@@ -284,7 +323,107 @@ fn judge() {
         let _ = writeln!(verdict, "{} {} {:?}", service.name, service.state.as_str(), service.last_exit);
     }
     fs::write("/data/judge/verdict", verdict).expect("written");
+    // The machine goes down whatever became of it.
+    let commands = std::panic::catch_unwind(judge_commands).unwrap_or_else(|_| "the judge panicked".into());
+    fs::write("/data/judge/commands", commands).expect("written");
     drop(ask(InitRequest::PowerOff));
+}
+
+/// A command inside its image.
+#[expect(clippy::zombie_processes, reason = "one is left behind on purpose")]
+fn say(words: &[String]) {
+    match words[0].as_str() {
+        "words" => {
+            let mut input = String::new();
+            let read = std::io::Read::read_to_string(&mut std::io::stdin(), &mut input).expect("can be read");
+            let own = std::env::var("STATE_DIRECTORY").expect("is set");
+            let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+            fs::write("/data/good/said", "").expect("its service's directory is its own");
+            let here = std::env::current_dir().expect("is somewhere");
+            let path = std::env::var("PATH").expect("is set");
+            print!("{uid} {own} gid {gid} {} {path}: {}", here.display(), words[1..].join("|"));
+            // Standard output has no line end yet, and is written at the latest here.
+            std::io::Write::flush(&mut std::io::stdout()).expect("written");
+            eprint!(", read {read} bytes");
+            std::process::exit(3);
+        }
+        "flood" => (0..1000).for_each(|_| print!("{}", "x".repeat(1024))),
+        "stay" | "stay-on" => {
+            println!("it stays");
+            loop {
+                std::thread::park();
+            }
+        }
+        "leave" => {
+            let mut left = Command::new("/usr/bin/probe");
+            left.args(["say", "stay-on"]).stdout(std::process::Stdio::null()).spawn().expect("started");
+            println!("it left one behind");
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// What becomes of commands.
+fn judge_commands() -> String {
+    let run = |service: &str, command: &str, arguments: &[&str], how| {
+        let arguments = arguments.iter().map(|&word| word.to_owned()).collect();
+        ask(InitRequest::Run(RunRequest { service: service.into(), command: command.into(), arguments, how }))
+    };
+    let outcome = |service: &str, command: &str, arguments: &[&str]| match run(
+        service,
+        command,
+        arguments,
+        RunHow::Wait,
+    ) {
+        Ok(InitReply::Ran(RunOutcome { end, output, omitted_bytes, .. })) => match omitted_bytes {
+            0 => format!("{end:?}: {}", output.trim_end()),
+            _ => {
+                assert_eq!(output.len() as u64 + omitted_bytes, 1000 * 1024);
+                assert_eq!(output.len(), MAX_OUTPUT);
+                format!("{end:?}: all of {} bytes, the rest is counted", output.len())
+            }
+        },
+        Ok(other) => panic!("not expected: {other:?}"),
+        Err(e) => format!("{:?}: {}", e.code, e.message),
+    };
+    let mut said = String::new();
+    let _ = writeln!(said, "say: {}", outcome("good", "say", &["a b", "c"]));
+    for command in ["flood", "stay", "leave", "none"] {
+        let _ = writeln!(said, "{command}: {}", outcome("good", command, &[]));
+    }
+    let _ = writeln!(said, "altered: {}", outcome("altered", "say", &[]));
+    for (command, how) in [("stay", RunHow::Look), ("sh", RunHow::Wait)] {
+        run("good", command, &[], how).expect_err("is refused");
+    }
+    // In the background its lines are in the service's log.
+    let Ok(InitReply::Running(info)) = run("good", "flood", &[], RunHow::Background) else {
+        panic!("is not in the background")
+    };
+    let mut seen = Vec::new();
+    while seen.is_empty() {
+        let wanted = InitRequest::Logs {
+            unit: Some("init".into()),
+            contains: Some(format!("flood {} exited", info.number)),
+            limit: 1,
+            follow: false,
+        };
+        let Ok(InitReply::Logs { lines, .. }) = ask(wanted) else { panic!("no lines") };
+        seen = lines;
+        std::thread::yield_now();
+    }
+    let _ = writeln!(said, "spawn: {:?}", RunEnd::Exited(0));
+    let Ok(InitReply::Commands { running, commands }) = ask(InitRequest::Commands) else { panic!("no list") };
+    assert_eq!(commands.iter().filter(|command| command.service == "good").count(), 5);
+    let _ = writeln!(said, "still running: {running:?}");
+    let Ok(InitReply::Status(status)) = ask(InitRequest::Status { name: "good".into() }) else {
+        panic!("no status")
+    };
+    let _ = writeln!(said, "the service: {}", status.state.as_str());
+    let groups = fs::read_dir("/sys/fs/cgroup/aios").expect("is there").flatten();
+    let groups = groups.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let left: Vec<_> = groups.map(|e| e.file_name()).filter(|n| n.to_string_lossy().contains('.')).collect();
+    assert!(left.is_empty(), "cgroups of commands: {left:?}");
+    said
 }
 
 fn ask(body: InitRequest) -> Result<InitReply, CallError> {
@@ -293,9 +432,24 @@ fn ask(body: InitRequest) -> Result<InitReply, CallError> {
     let request = ClientFrame::Request(Request { id: 1, meta: Meta::why("test"), body });
     send(&fd, &frame::encode(&request).expect("encodes"), SendFlags::empty()).expect("sent");
     let mut buffer = vec![0; frame::MAX_PACKET];
-    let (length, _) = recv(&fd, &mut buffer[..], RecvFlags::empty()).expect("an answer");
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = recvmsg(&fd, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::empty());
+    let length = received.expect("an answer").bytes;
     match frame::decode::<ServerFrame<InitEvent, InitReply>>(&buffer[..length])? {
         ServerFrame::Reply { result, .. } => result,
+        // A long one comes in a memory file.
+        ServerFrame::Large { len, .. } => {
+            let files = control.drain().filter_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(files) => Some(files),
+                _ => None,
+            });
+            let file = files.flatten().next().expect("a file");
+            match frame::decode(&aios_abi::sys::read_sealed(file, len)?)? {
+                ServerFrame::<InitEvent, InitReply>::Reply { result, .. } => result,
+                other => panic!("not expected: {other:?}"),
+            }
+        }
         ServerFrame::Refused { error } => Err(error),
         other => panic!("not expected: {other:?}"),
     }

@@ -132,6 +132,18 @@ try {
   step(`audit: ${(await page.locator(id("audit-verified")).innerText()).trim().split("\n")[0]}`);
   await shot("audit");
 
+  await page.locator(id("nav-people")).first().click();
+  await page.locator(id("person-row")).first().waitFor();
+  await page.fill(id("add-name"), "bob");
+  await page.click(id("add-submit"));
+  await page.fill(id("dialog-reason"), "a colleague");
+  await page.click(id("dialog-confirm"));
+  await page.locator(id("people-password")).waitFor();
+  const made = (await page.locator(id("people-password")).innerText()).trim();
+  await page.locator(id("person-row")).nth(1).waitFor();
+  await shot("people");
+  step("people: an account was made, with a password for one login");
+
   // A second visit: the session is known; after the cookie is gone the login page asks.
   await context.clearCookies();
   await page.goto(url);
@@ -145,6 +157,20 @@ try {
   await page.click(id("login-submit"));
   await page.locator(id("service-row")).first().waitFor();
   step("a wrong password is refused, the right one lets in");
+
+  await context.clearCookies();
+  await page.goto(url);
+  await page.locator(id("login-name")).waitFor();
+  await page.fill(id("login-name"), "bob");
+  await page.fill(id("login-password"), made);
+  await page.click(id("login-submit"));
+  await page.locator(id("password-new")).waitFor();
+  await shot("choose");
+  await page.fill(id("password-new"), "a password of bob");
+  await page.fill(id("password-again"), "a password of bob");
+  await page.click(id("password-submit"));
+  await page.locator(id("nav-overview")).first().waitFor();
+  step("who was given a password chooses one before anything else");
 
   check(foreign.length === 0, `the pages asked other hosts: ${foreign.join(", ")}`);
   check(complaints.length === 0, `the browser complained: ${complaints.join(" | ")}`);

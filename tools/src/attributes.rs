@@ -83,6 +83,26 @@ impl Attributes {
         Ok(())
     }
 
+    /// Names and values.
+    pub(crate) fn all(&self) -> Result<Vec<(&str, Vec<u8>)>, CallError> {
+        self.0.iter().map(|(name, value)| Ok((name.as_str(), unbase64(value)?))).collect()
+    }
+
+    /// Attributes of elsewhere. Power that whoever starts a file would get by them is refused, and so is too much.
+    pub(crate) fn from_all<'a>(
+        all: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Self, CallError> {
+        let (mut own, mut bytes) = (BTreeMap::new(), 0_usize);
+        for (name, value) in all {
+            bytes = bytes.saturating_add(value.len());
+            if name == POWER || bytes > MAX {
+                return Err(CallError::denied(format!("the extended attribute {name} is not restored")));
+            }
+            own.insert(name.to_owned(), base64(value));
+        }
+        Ok(Self(own))
+    }
+
     /// Whether these differ in more than what follows from the mode.
     pub fn differ(&self, other: &Self) -> bool {
         let own = |all: &Self| -> BTreeMap<String, String> {

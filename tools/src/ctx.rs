@@ -5,7 +5,9 @@ use crate::caller::Caller;
 use crate::judge::{PolicyAnswer, PolicyQuestion};
 use crate::policy::{Policy, Readable};
 use crate::reach::Question;
+use crate::schedule::{ScheduleAnswer, ScheduleQuestion};
 use crate::worker::Answer;
+use aios_abi::accounts::{AccountsReply, AccountsRequest};
 use aios_abi::audit::{Head, Record};
 use aios_abi::net::{NetReply, NetRequest};
 use aios_abi::service::{InitReply, InitRequest, LogLine};
@@ -113,6 +115,30 @@ impl Ctx {
         }
     }
 
+    /// Ask the console about accounts.
+    pub fn accounts(&self, request: AccountsRequest) -> Result<AccountsReply, CallError> {
+        match self.house.ask(Question::Accounts(request))? {
+            Answer::Accounts(reply) => Ok(reply),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The baseline of files that is kept, if one is.
+    pub fn baseline(&self) -> Result<Option<String>, CallError> {
+        match self.house.ask(Question::Baseline)? {
+            Answer::Baseline(text) => Ok(text),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Keep this as the baseline of files; none removes it.
+    pub fn set_baseline(&self, text: Option<String>) -> Result<(), CallError> {
+        match self.house.ask(Question::SetBaseline(text))? {
+            Answer::Baseline(_) => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
     /// A record of the audit chain.
     pub fn record(&self, seq: u64) -> Result<Option<Record>, CallError> {
         match self.house.ask(Question::Record(seq))? {
@@ -133,6 +159,14 @@ impl Ctx {
     pub fn policy(&self, question: PolicyQuestion) -> Result<PolicyAnswer, CallError> {
         match self.house.ask(Question::Policy(question))? {
             Answer::Policy(answer) => Ok(*answer),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Ask about what is planned.
+    pub fn schedule(&self, question: ScheduleQuestion) -> Result<ScheduleAnswer, CallError> {
+        match self.house.ask(Question::Schedule(question))? {
+            Answer::Schedule(answer) => Ok(*answer),
             _ => Err(unexpected()),
         }
     }
@@ -167,4 +201,25 @@ impl Ctx {
 
 fn unexpected() -> CallError {
     CallError::failed("the broker answered something else than was asked; use programs of one release")
+}
+
+/// The surroundings of a call in a test of one tool: nobody answers.
+#[cfg(test)]
+pub(crate) fn alone() -> Ctx {
+    struct Alone;
+    impl House for Alone {
+        fn ask(&self, _question: Question) -> Result<Answer, CallError> {
+            Err(CallError::unavailable("nobody is there"))
+        }
+        fn progress(&self, _progress: Progress) {}
+    }
+    within(Alone)
+}
+
+/// The surroundings of a call in a test of one tool, whose questions this house answers.
+#[cfg(test)]
+pub(crate) fn within(house: impl House + 'static) -> Ctx {
+    let caller = Caller { by: "test".into(), person: None, role: aios_abi::who::Role::Admin };
+    let policy = Policy::appliance(Path::new("/data/toold"), 1);
+    Ctx::new(caller, policy.into(), Instant::now() + Duration::from_secs(60), Box::new(house))
 }

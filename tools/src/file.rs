@@ -49,7 +49,7 @@ fn own_fd(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-fn error(path: &Path, errno: Errno) -> CallError {
+pub(crate) fn error(path: &Path, errno: Errno) -> CallError {
     let base = CallError::from(std::io::Error::from(errno));
     let text = match errno {
         Errno::NOENT => format!("{} does not exist", path.display()),
@@ -137,11 +137,13 @@ pub fn open_for_reading(ctx: &Ctx, path: &str) -> Result<(File, Found), CallErro
 }
 
 /// Whether a file with several names has one of them among the secrets. Where that cannot be found out it has.
-fn is_secret(ctx: &Ctx, stat: &Stat) -> bool {
+pub(crate) fn is_secret(ctx: &Ctx, stat: &Stat) -> bool {
     let same = |path: &Path| {
         rustix::fs::lstat(path).is_ok_and(|other| (other.st_dev, other.st_ino) == (stat.st_dev, stat.st_ino))
     };
-    ctx.policy.secret.iter().any(|place| {
+    // Two names of a file are on one file system.
+    let beside = |place: &Path| rustix::fs::lstat(place).is_ok_and(|other| other.st_dev == stat.st_dev);
+    ctx.policy.secret.iter().filter(|place| beside(place)).any(|place| {
         same(place)
             || match std::fs::read_dir(place) {
                 Ok(entries) => entries.flatten().take(10_000).any(|entry| same(&entry.path())),
@@ -201,7 +203,7 @@ impl Facts {
     }
 
     /// Give them to an open file or directory; its times only if they are asked for.
-    fn give(&self, file: impl AsFd, times: bool, path: &Path) -> Result<(), CallError> {
+    pub(crate) fn give(&self, file: impl AsFd, times: bool, path: &Path) -> Result<(), CallError> {
         let at = |e: Errno| error(path, e);
         let made = rustix::fs::fstat(&file).map_err(at)?;
         if (made.st_uid, made.st_gid) != (self.uid, self.gid) {
@@ -488,7 +490,7 @@ fn identity(stat: &Stat) -> (u64, u64, i64, i64) {
     (stat.st_ino, stat.st_size.cast_unsigned(), stat.st_mtime, stat.st_mtime_nsec.cast_signed())
 }
 
-fn named(path: &Path, e: &std::io::Error) -> CallError {
+pub(crate) fn named(path: &Path, e: &std::io::Error) -> CallError {
     match Errno::from_io_error(e) {
         Some(errno) => error(path, errno),
         None => CallError::failed(format!("{}: {e}", path.display())),

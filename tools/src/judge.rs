@@ -25,6 +25,8 @@ const REMEMBERED: usize = 1024;
 const MOST: usize = 64 << 10;
 /// What counts while the document on disk cannot be used: the agent asks before each change.
 const CAREFUL: &str = "autonomy = \"confirm\"";
+/// What stands for the looks of tools that change something.
+const LOOK: &str = "fs.read";
 /// Where rules speak of the policy itself.
 const OWN: &str = "own";
 
@@ -196,11 +198,12 @@ impl Judge {
         self.explain(caller, action, &Object::Any, &self.present().engine.might(&request))
     }
 
-    /// Whether this caller may look at this.
+    /// Whether this caller may look at this. What a change looks at before it is made is judged as a look: whether it may be
+    /// changed is asked when its target is known.
     pub fn may_look(&self, case: &Case<'_>, object: &Object) -> Result<(), CallError> {
         let question = Question {
             subject: case.caller.subject(),
-            action: case.tool.name,
+            action: if case.tool.effect == Effect::Read { case.tool.name } else { LOOK },
             object: object.clone(),
             moment: now(),
             reason: case.reason,
@@ -416,7 +419,14 @@ fn object(policy: &Policy, target: &Target) -> Object {
             Object::File { area: policy.area(&path), path, private: false }
         }
         Target::Machine => Object::Named(Kind::Machine, "this".into()),
+        Target::Network(name) => Object::Named(Kind::Network, name.clone()),
+        Target::Firewall(name) => Object::Named(Kind::Firewall, name.clone()),
+        Target::Backup(name) => Object::Named(Kind::Backup, name.clone()),
+        Target::Schedule(name) => Object::Named(Kind::Schedule, name.clone()),
+        Target::Account(name) => Object::Named(Kind::Account, name.clone()),
+        Target::Console => Object::Named(Kind::Account, "*".into()),
         Target::Policy => Object::Named(Kind::Policy, OWN.into()),
+        Target::Baseline => Object::Named(Kind::Machine, "baseline".into()),
         Target::Several => Object::Any,
     }
 }

@@ -1,4 +1,4 @@
-//! `aios-toold [--socket PATH] [--data DIR] [--workshop PATH]`: serves the tools.
+//! `aios-toold [--socket PATH] [--data DIR] [--workshop PATH] [--console PATH]`: serves the tools.
 //! `aios-toold --be-workshop [--socket PATH]`: makes the processes in which they run.
 //! `aios-toold --reference`: prints what they are.
 
@@ -8,7 +8,7 @@ use aios_abi::{call::Meta, client::Client, paths, who::Peer};
 use aios_toold::broker::{Broker, Setup};
 use aios_toold::policy::Policy;
 use aios_toold::worker::{self, hire::Workshop};
-use aios_toold::{caller, serve::Server};
+use aios_toold::{caller, schedule, serve::Server};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ struct Options {
     socket: Option<PathBuf>,
     data: PathBuf,
     workshop: PathBuf,
+    console: PathBuf,
     /// Be the workshop, not the broker.
     is_workshop: bool,
     /// Print the reference page and end.
@@ -33,6 +34,7 @@ fn options(mut args: impl Iterator<Item = std::ffi::OsString>) -> Result<Options
         socket: None,
         data: PathBuf::from(paths::DATA).join("toold"),
         workshop: paths::WORKSHOP_SOCKET.into(),
+        console: paths::CONSOLE_SOCKET.into(),
         is_workshop: false,
         is_reference: false,
     };
@@ -42,11 +44,12 @@ fn options(mut args: impl Iterator<Item = std::ffi::OsString>) -> Result<Options
             Some("--socket") => options.socket = Some(value()?.into()),
             Some("--data") => options.data = value()?.into(),
             Some("--workshop") => options.workshop = value()?.into(),
+            Some("--console") => options.console = value()?.into(),
             Some("--be-workshop") => options.is_workshop = true,
             Some("--reference") => options.is_reference = true,
             _ => {
                 return Err(format!(
-                    "{} is no option; there are --socket PATH, --data DIR, --workshop PATH, --be-workshop and --reference",
+                    "{} is no option; there are --socket PATH, --data DIR, --workshop PATH, --console PATH, --be-workshop and --reference",
                     arg.display()
                 ));
             }
@@ -101,6 +104,7 @@ async fn run(options: Options) -> Result<(), String> {
         policy: Policy::appliance(&options.data, std::process::id()),
         init: Client::default(),
         net: Client::default(),
+        accounts: Client::at(&options.console),
         workshop: Workshop::at(&options.workshop),
         version: &aios_toold::tool::image_version(),
         boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim(),
@@ -114,6 +118,7 @@ async fn run(options: Options) -> Result<(), String> {
     tracing::info!("{} tools are served", aios_toold::tool::all().len());
     aios_abi::daemon::ready();
     tokio::spawn(broker.tidy());
+    schedule::run::keep(&broker).map_err(|e| format!("no schedule: {e}"))?;
     tokio::select! {
         ended = aios_abi::server::serve(listener, server) => ended.map_err(|e| format!("the socket failed: {e}")),
         _ = terminate.recv() => {

@@ -47,6 +47,20 @@ pub enum Target {
     Below(PathBuf),
     /// The machine as a whole.
     Machine,
+    /// A part of the network's set-up, by name: an interface, a route, what is on trial.
+    Network(String),
+    /// A part of the firewall, by name: a rule, a ban.
+    Firewall(String),
+    /// A snapshot, by name.
+    Backup(String),
+    /// An entry of the schedule, by name.
+    Schedule(String),
+    /// A person's account, by login name.
+    Account(String),
+    /// The logins of everybody, or what they know the machine by.
+    Console,
+    /// The baseline of files.
+    Baseline,
 }
 
 impl std::fmt::Display for Target {
@@ -60,6 +74,13 @@ impl std::fmt::Display for Target {
             Self::Package(name) => write!(f, "package {name}"),
             Self::Below(path) => write!(f, "all below {}", path.display()),
             Self::Machine => write!(f, "the machine"),
+            Self::Network(name) => write!(f, "network {name}"),
+            Self::Firewall(name) => write!(f, "firewall {name}"),
+            Self::Backup(name) => write!(f, "backup {name}"),
+            Self::Schedule(name) => write!(f, "schedule {name}"),
+            Self::Account(name) => write!(f, "account {name}"),
+            Self::Console => f.write_str("the console"),
+            Self::Baseline => f.write_str("the baseline"),
         }
     }
 }
@@ -95,7 +116,7 @@ impl Policy {
     pub fn appliance(data: &Path, own_pid: u32) -> Self {
         let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
         let mut secret = paths(&["/etc/shadow", "/etc/gshadow", "/data/random-seed"]);
-        secret.extend(paths(&["/data/toold", "/data/console", "/data/agentd"]));
+        secret.extend(paths(&["/data/toold", "/data/console", "/data/agentd", "/data/netd/keys"]));
         secret.extend(paths(&KERNEL_SECRET));
         secret.push(data.into());
         Self {
@@ -113,8 +134,8 @@ impl Policy {
                 "/run/aios",
                 "/run/aios-netd",
             ]),
-            // A service file says as whom a program runs.
-            guarded: paths(&["/data/config", "/data/hostname"]),
+            // A service file says as whom a program runs, and what a snapshot holds comes back from it.
+            guarded: paths(&["/data/config", "/data/hostname", aios_abi::paths::BACKUP]),
             own_pid,
         }
     }

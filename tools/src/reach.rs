@@ -4,7 +4,11 @@
 //! started, no power of root is there. What it needs it names, and a test tries what it did not name.
 
 use crate::judge::PolicyQuestion;
+use crate::schedule::ScheduleQuestion;
+use aios_abi::accounts::AccountsRequest;
+use aios_abi::firewall::FirewallRequest;
 use aios_abi::net::NetRequest;
+use aios_abi::run::{RunHow, RunRequest};
 use aios_abi::service::InitRequest;
 use aios_unit::{Family, SyscallGroup};
 use rustix::thread::CapabilitySet;
@@ -40,16 +44,34 @@ pub struct Needs {
 pub enum Asks {
     /// init, for what is; nothing changes.
     InitToLook,
-    /// init, to start, stop, reload and read again.
+    /// init, to start, stop, reload and read again, and to run commands.
     InitToAct,
+    /// init, to run commands that change nothing.
+    InitToRunLooks,
     /// netd, for what other machines say.
     Net,
+    /// netd, for how the network is set up; nobody outside hears of it.
+    NetToLook,
+    /// netd, to change how the network is set up.
+    NetToAct,
     /// The broker's own chain of records.
     Audit,
     /// The policy: what counts, and what would be decided.
     Policy,
     /// The policy, to set it.
     PolicyToSet,
+    /// What is planned.
+    Schedule,
+    /// The same, to change it.
+    ScheduleToSet,
+    /// The console, for accounts as they are and for its certificate; nothing changes.
+    AccountsToLook,
+    /// The console, to change accounts, end logins and renew its certificate.
+    AccountsToAct,
+    /// The broker's baseline of files.
+    Baseline,
+    /// The broker's baseline of files, to set it.
+    BaselineToSet,
 }
 
 /// What a call of a tool that says nothing may take.
@@ -116,17 +138,47 @@ impl Needs {
     /// Whether the broker passes on this question.
     pub fn may_ask(&self, question: &Question) -> bool {
         let looks = |request: &InitRequest| {
-            use InitRequest::{List, Logs, Machine, Planned, Status};
-            matches!(request, List | Status { .. } | Logs { follow: false, .. } | Machine | Planned)
+            use InitRequest::{Commands, List, Logs, Machine, Planned, Status};
+            matches!(
+                request,
+                List | Status { .. } | Logs { follow: false, .. } | Machine | Planned | Commands
+            )
         };
         let needed = match question {
             Question::Init(request) if looks(request) => &[Asks::InitToLook, Asks::InitToAct][..],
+            Question::Init(InitRequest::Run(RunRequest { how: RunHow::Look, .. })) => {
+                &[Asks::InitToRunLooks, Asks::InitToAct]
+            }
             Question::NewLines { .. } => &[Asks::InitToLook],
             Question::Init(_) | Question::InitLater(_) => &[Asks::InitToAct],
-            Question::Net(_) => &[Asks::Net],
+            Question::Net(request) => match request {
+                NetRequest::Resolve { .. }
+                | NetRequest::Connect { .. }
+                | NetRequest::Ping { .. }
+                | NetRequest::Trace { .. } => &[Asks::Net][..],
+                NetRequest::Trial | NetRequest::Setup | NetRequest::Vpns => {
+                    &[Asks::NetToLook, Asks::NetToAct]
+                }
+                NetRequest::Firewall(FirewallRequest::List) => &[Asks::NetToLook, Asks::NetToAct],
+                // The console alone tells who logs in.
+                NetRequest::Firewall(FirewallRequest::Login { .. }) => &[],
+                NetRequest::Confirm
+                | NetRequest::TakeBack
+                | NetRequest::Try { .. }
+                | NetRequest::KeepSecret { .. }
+                | NetRequest::Firewall(_) => &[Asks::NetToAct],
+            },
             Question::Record(_) | Question::Records { .. } | Question::Verify => &[Asks::Audit],
             Question::Policy(PolicyQuestion::Set(_)) => &[Asks::PolicyToSet],
             Question::Policy(_) => &[Asks::Policy, Asks::PolicyToSet],
+            Question::Schedule(ScheduleQuestion::Show) => &[Asks::Schedule, Asks::ScheduleToSet],
+            Question::Schedule(_) => &[Asks::ScheduleToSet],
+            Question::Accounts(AccountsRequest::List | AccountsRequest::Certificate) => {
+                &[Asks::AccountsToLook, Asks::AccountsToAct]
+            }
+            Question::Accounts(_) => &[Asks::AccountsToAct],
+            Question::Baseline => &[Asks::Baseline, Asks::BaselineToSet],
+            Question::SetBaseline(_) => &[Asks::BaselineToSet],
             // It asks for a refusal.
             Question::MayLook { .. } => return true,
         };
@@ -193,6 +245,14 @@ pub enum Question {
         /// Its content is to be read, and not everybody may.
         private: bool,
     },
+    /// About what is planned.
+    Schedule(ScheduleQuestion),
+    /// To the console.
+    Accounts(AccountsRequest),
+    /// The baseline of files.
+    Baseline,
+    /// Keep this as the baseline of files; none removes it.
+    SetBaseline(Option<String>),
 }
 
 #[cfg(test)]
@@ -210,8 +270,29 @@ mod tests {
         assert!(!look.may_ask(&Question::InitLater(InitRequest::PowerOff)));
         let act = Needs::NOTHING.asks(&[Asks::InitToAct]);
         assert!(act.may_ask(&stop()) && !act.may_ask(&Question::Verify));
+        let ask = |asks, request| Needs::NOTHING.asks(asks).may_ask(&Question::Net(request));
+        let ping = NetRequest::Ping { address: [192, 0, 2, 1].into(), count: 1, wait_ms: 1 };
+        assert!(ask(&[Asks::Net], ping.clone()) && !ask(&[Asks::NetToLook, Asks::NetToAct], ping));
+        assert!(ask(&[Asks::NetToLook], NetRequest::Trial) && !ask(&[Asks::Net], NetRequest::Trial));
+        assert!(ask(&[Asks::NetToAct], NetRequest::Confirm));
+        let list = || NetRequest::Firewall(FirewallRequest::List);
+        assert!(ask(&[Asks::NetToLook], list()) && !ask(&[Asks::Net], list()));
+        let login = FirewallRequest::Login { address: [192, 0, 2, 1].into(), good: true };
+        assert!(!ask(&[Asks::Net, Asks::NetToAct], NetRequest::Firewall(login)));
+        assert!(!ask(&[Asks::Net, Asks::NetToLook], NetRequest::Confirm));
         assert!(Needs::NOTHING.asks(&[Asks::Audit]).may_ask(&Question::Record(1)));
         let (show, set) = (PolicyQuestion::Show, PolicyQuestion::Set(String::new()));
+        let run = |how| {
+            let (service, command) = ("web".into(), "test".into());
+            Question::Init(InitRequest::Run(RunRequest { service, command, arguments: Vec::new(), how }))
+        };
+        let runs_looks = Needs::NOTHING.asks(&[Asks::InitToRunLooks]);
+        assert!(runs_looks.may_ask(&run(RunHow::Look)) && !runs_looks.may_ask(&run(RunHow::Wait)));
+        assert!(!look.may_ask(&run(RunHow::Look)) && !runs_looks.may_ask(&run(RunHow::Background)));
+        assert!(act.may_ask(&run(RunHow::Wait)) && !runs_looks.may_ask(&stop()));
+        let (list, end) = (AccountsRequest::List, AccountsRequest::EndLogins { name: None });
+        let accounts = Needs::NOTHING.asks(&[Asks::AccountsToLook]);
+        assert!(accounts.may_ask(&Question::Accounts(list)) && !accounts.may_ask(&Question::Accounts(end)));
         let policy = Needs::NOTHING.asks(&[Asks::Policy]);
         assert!(policy.may_ask(&Question::Policy(show)) && !policy.may_ask(&Question::Policy(set)));
     }

@@ -25,6 +25,18 @@ pub fn for_audit(args: &str, tool: &Declaration) -> String {
     redacted(args, SCHEMAS.get(&tool.number).unwrap_or(&Value::Null))
 }
 
+/// Whether a tool takes a secret.
+pub(crate) fn has_secrets(tool: &Declaration) -> bool {
+    fn any(schema: &Value) -> bool {
+        match schema {
+            Value::Object(fields) => fields.get(MARK) == Some(&Value::Bool(true)) || fields.values().any(any),
+            Value::Array(items) => items.iter().any(any),
+            _ => false,
+        }
+    }
+    SCHEMAS.get(&tool.number).is_some_and(any)
+}
+
 fn redacted(args: &str, schema: &Value) -> String {
     let Ok(mut value) = serde_json::from_str::<Value>(args) else {
         // It may hold a secret in a place that cannot be known, so only its size and hash are kept.

@@ -63,8 +63,7 @@ impl Handler<Tools> for Server {
         let (sender, mut progress) = mpsc::channel(PROGRESS);
         // Set when this future is dropped: the caller cancelled, has gone, or its deadline passed.
         let gone = Gone(Arc::default());
-        let way =
-            Way { caller, meta: context.meta.clone(), progress: Some(sender), cancelled: gone.0.clone() };
+        let way = Way::new(caller, context.meta.clone()).watched(sender, gone.0.clone());
         let mut answer = Box::pin(self.broker.clone().answer(way, request));
         // What the broker knows itself is answered without another task.
         let first = std::future::poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;

@@ -280,7 +280,8 @@ impl Shelf {
         Ok(())
     }
 
-    fn unused(&self) -> Result<Vec<String>, CallError> {
+    /// Files of images that no record names: neither used nor there for a rollback.
+    pub(crate) fn unused(&self) -> Result<Vec<String>, CallError> {
         let mut used = BTreeSet::new();
         for name in self.names()? {
             let Record { current, previous } = self.state(&name)?.record;

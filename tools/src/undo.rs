@@ -37,6 +37,9 @@ pub struct Saved {
     pub part_of: Option<u64>,
 }
 
+/// A change that was made with others: the number of its record, and what was saved.
+pub type Part = (u64, Saved);
+
 /// What a tool saved. Only the tool itself understands it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
@@ -167,7 +170,7 @@ impl Store {
     }
 
     /// The changes that were made together under this record, the last first.
-    pub fn parts(&self, of: u64) -> Vec<(u64, Saved)> {
+    pub fn parts(&self, of: u64) -> Vec<Part> {
         let later: Vec<u64> = self.kept().range(of + 1..).map(|(seq, _)| *seq).collect();
         let load = |seq: u64| self.load(seq).ok().map(|saved| (seq, saved));
         later.into_iter().rev().filter_map(load).filter(|(_, saved)| saved.part_of == Some(of)).collect()

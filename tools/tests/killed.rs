@@ -47,6 +47,11 @@ async fn a_broker_that_is_killed_loses_nothing_it_has_answered_and_leaves_no_lit
     let path = files.join("note");
     let tool = aios_toold::tool::by_name("fs.write").expect("a tool").number;
     let _workshop = house::Workshop::start(&dir.path().join("workshop.sock"));
+    let write = |content: &str| {
+        let args = json!({ "path": path, "content": content }).to_string();
+        ToolRequest::Call { tool, args, dry_run: false }
+    };
+    let keyed = |key: &str| Meta { key: Some(key.into()), ..Meta::why("a test") };
     for round in 0..8_u32 {
         let (mut running, client) = start(dir.path()).await;
         let killer = std::thread::spawn({
@@ -59,9 +64,7 @@ async fn a_broker_that_is_killed_loses_nothing_it_has_answered_and_leaves_no_lit
         let (mut answered, mut tried) = (None, String::new());
         for n in 0.. {
             tried = format!("{round}-{n}");
-            let args = json!({ "path": path, "content": tried }).to_string();
-            let call = ToolRequest::Call { tool, args, dry_run: false };
-            if client.call(Meta::why("a test"), call).await.is_err() {
+            if client.call(keyed(&tried), write(&tried)).await.is_err() {
                 break;
             }
             answered = Some(tried.clone());
@@ -70,7 +73,28 @@ async fn a_broker_that_is_killed_loses_nothing_it_has_answered_and_leaves_no_lit
         assert_eq!(running.0.wait().expect("has ended").signal(), Some(9));
         let (mut running, client) = start(dir.path()).await;
         let now = std::fs::read_to_string(&path).ok();
-        assert!(answered.is_none() || now == answered || now == Some(tried), "{now:?} after {answered:?}");
+        assert!(
+            answered.is_none() || now == answered || now.as_ref() == Some(&tried),
+            "{now:?} after {answered:?}"
+        );
+        // Asked for again: answered as before, begun now if it had not been, or said to be cut off. While it is tidied up
+        // after the change nobody else makes it.
+        let again = loop {
+            match client.call(keyed(&tried), write(&tried)).await {
+                Err(error) if error.message.contains("is being changed") => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                again => break again,
+            }
+        };
+        match again {
+            Ok(_) => assert_eq!(std::fs::read_to_string(&path).ok(), Some(tried.clone())),
+            Err(error) => assert!(error.message.contains("was interrupted"), "{error}"),
+        }
+        if let Some(answered) = &answered {
+            let again = client.call(keyed(answered), write(answered)).await;
+            assert!(matches!(&again, Ok(ToolReply::Done(done)) if done.repeated), "{again:?}");
+        }
         let litter = || -> Vec<_> {
             let names = std::fs::read_dir(&files).expect("lists").flatten().map(|entry| entry.file_name());
             names.filter(|name| name != "note").collect()

@@ -35,7 +35,7 @@ fn no_argument_takes_a_word_that_accompanies_every_call() {
     // `why` and `dry_run` stand beside the arguments over MCP, and they and the others are flags of `aiosctl`.
     for tool in aios_toold::tool::all() {
         let schema: Value = serde_json::from_str(&tool.code.args_schema()).expect("a schema");
-        for word in ["why", "dry_run", "json", "context", "help"] {
+        for word in ["why", "dry_run", "idempotency_key", "json", "context", "help"] {
             assert!(schema["properties"].get(word).is_none(), "{} has an argument {word}", tool.name);
         }
     }

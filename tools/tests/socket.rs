@@ -4,6 +4,7 @@ mod house;
 
 use aios_abi::call::{ClientFrame, Meta, Request, ServerFrame};
 use aios_abi::client::Client;
+use aios_abi::run::{CommandInfo, RunEnd, RunHow, RunInfo, RunOutcome, RunRequest};
 use aios_abi::server::{Context, Handler};
 use aios_abi::service::{
     Init, InitEvent, InitReply, InitRequest, LogLine, PlannedPower, ServiceState, ServiceStatus,
@@ -24,6 +25,17 @@ use tokio_seqpacket::{UnixSeqpacket, UnixSeqpacketListener};
 struct PlayedInit {
     restarts: AtomicU32,
     planned: std::sync::Mutex<Option<PlannedPower>>,
+    /// Commands that were taken back.
+    taken_back: Arc<AtomicU32>,
+}
+
+/// A command that somebody waits for.
+struct Waited(Arc<AtomicU32>);
+
+impl Drop for Waited {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl PlayedInit {
@@ -116,17 +128,64 @@ impl Handler<Init> for PlayedInit {
             }
             InitRequest::Planned => Ok(InitReply::Planned(self.planned.lock().expect("whole").clone())),
             InitRequest::CallOff => Ok(InitReply::Planned(self.planned.lock().expect("whole").take())),
+            InitRequest::Commands => {
+                let command = |command: &str, arguments, changes| CommandInfo {
+                    service: "netd".into(),
+                    command: command.into(),
+                    description: "d".into(),
+                    exec: vec!["/usr/bin/netd".into(), command.into()],
+                    arguments,
+                    changes,
+                    time_limit_ms: 60_000,
+                };
+                let running = vec![running(7)];
+                let commands = vec![command("say", true, false), command("wait", false, true)];
+                Ok(InitReply::Commands { commands, running })
+            }
+            InitRequest::Run(RunRequest { how: RunHow::Background, .. }) => {
+                Ok(InitReply::Running(running(8)))
+            }
+            InitRequest::Run(RunRequest { how: RunHow::Look, command, .. }) if command == "never" => {
+                let _waited = Waited(self.taken_back.clone());
+                std::future::pending().await
+            }
+            InitRequest::Run(RunRequest { how: RunHow::Look, command, .. }) if command != "say" => {
+                Err(CallError::denied("it may change something"))
+            }
+            InitRequest::Run(RunRequest { arguments, .. }) => Ok(InitReply::Ran(RunOutcome {
+                end: RunEnd::Exited(3),
+                output: format!("one\n{}\n", arguments.join("|")),
+                omitted_bytes: 5,
+                duration_ms: 12,
+            })),
+            InitRequest::EndRun { number } => Ok(InitReply::Running(running(number))),
             other => panic!("not played: {other:?}"),
         }
     }
 }
 
+fn running(number: u32) -> RunInfo {
+    RunInfo {
+        number,
+        service: "netd".into(),
+        command: "wait".into(),
+        arguments: Vec::new(),
+        pid: Some(4_000_009),
+        running_ms: 2_000,
+        background: true,
+    }
+}
+
 /// The house with both sockets served; the caller's role is that of the person whom it names.
 async fn served() -> (House, Client<Tools>) {
+    served_by(PlayedInit::default()).await
+}
+
+async fn served_by(played: PlayedInit) -> (House, Client<Tools>) {
     let house = House::new();
     let folder = house.state().join("..");
     let init = UnixSeqpacketListener::bind(folder.join("init.sock")).expect("binds");
-    tokio::spawn(aios_abi::server::serve::<Init, _>(init, Arc::new(PlayedInit::default())));
+    tokio::spawn(aios_abi::server::serve::<Init, _>(init, Arc::new(played)));
     let identify = |_: &_, meta: &Meta| match &meta.person {
         Some(person) => Ok(Caller { by: "test".into(), role: person.role, person: Some(person.clone()) }),
         None => Err(CallError::denied("strangers may not call tools")),
@@ -286,9 +345,57 @@ async fn services_and_their_files_are_read_again_by_operators() {
     assert_eq!(done.summary, "new: web; gone: old");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_are_run_by_init_and_taken_back_with_those_who_asked() {
+    let played = PlayedInit::default();
+    let taken_back = played.taken_back.clone();
+    let (_house, client) = served_by(played).await;
+    let admin = |tool, args| call(&client, Role::Admin, tool, args);
+    let listed = call(&client, Role::Viewer, "run.list", json!({ "service": "netd" })).await.expect("lists");
+    assert_eq!(listed.summary, "say of netd, wait of netd; 1 run now");
+    let none = call(&client, Role::Viewer, "run.list", json!({ "service": "x" })).await.expect("lists");
+    assert_eq!(result(&none)["commands"], json!([]));
+    let say = json!({ "service": "netd", "command": "say", "arguments": ["a b", "c"] });
+    let less =
+        [("run.look", Role::Viewer), ("run.command", Role::Operator), ("process.spawn", Role::Operator)];
+    for (tool, role) in less {
+        let refused = call(&client, role, tool, say.clone()).await.expect_err("needs a higher role");
+        assert_eq!(refused.code, ErrorCode::Denied);
+    }
+    for tool in ["run.look", "run.command"] {
+        let done = admin(tool, say.clone()).await.expect("runs");
+        assert_eq!((&result(&done)["exit"], &result(&done)["output"]), (&json!(3), &json!("one\na b|c\n")));
+        let said = "it exited with status 3 after 12 ms: a b|c; 5 bytes of its output are left out";
+        assert!(done.summary == said && !done.undoable, "{}", done.summary);
+    }
+    let wait = json!({ "service": "netd", "command": "wait" });
+    assert_eq!(admin("run.look", wait.clone()).await.expect_err("may change").code, ErrorCode::Denied);
+    let more = json!({ "service": "netd", "command": "wait", "arguments": ["x"] });
+    assert_eq!(admin("run.command", more).await.expect_err("takes none").code, ErrorCode::Invalid);
+    let unknown = json!({ "service": "netd", "command": "sh" });
+    let unknown = admin("process.spawn", unknown).await.expect_err("there is none");
+    assert!(unknown.message.contains("it has: say, wait"), "{unknown}");
+    let spawned = admin("process.spawn", wait).await.expect("is begun");
+    assert_eq!(spawned.summary, "wait of netd runs as process 4000009 with the number 8");
+    admin("run.stop", json!({ "number": 7 })).await.expect("is ended");
+    let none = admin("run.stop", json!({ "number": 9 })).await.expect_err("does not run");
+    assert_eq!(none.code, ErrorCode::NotFound);
+
+    let never = request("run.look", r#"{"service":"netd","command":"never"}"#);
+    let mut under_way = client.start(as_person(Role::Operator), never).await.expect("starts");
+    let soon = std::time::Duration::from_millis(500);
+    assert!(tokio::time::timeout(soon, under_way.next()).await.is_err(), "it is waited for");
+    drop(under_way);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while taken_back.load(Ordering::Relaxed) == 0 {
+        assert!(std::time::Instant::now() < until, "nobody took it back");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
 /// Other machines are asked elsewhere.
 fn asks_others(tool: &str) -> bool {
-    ["net.resolve", "net.check_port", "net.ping"].contains(&tool)
+    ["net.resolve", "net.check_port", "net.ping", "net.trace"].contains(&tool)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 mod house;
 
 use aios_abi::ErrorCode;
+use aios_abi::who::Role;
 use house::House;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -251,4 +252,250 @@ async fn times_come_back_and_what_could_not_come_back_is_refused() {
 fn times_of(path: &Path) -> [(i64, i64); 2] {
     let facts = std::fs::metadata(path).expect("is there");
     [(facts.atime(), facts.atime_nsec()), (facts.mtime(), facts.mtime_nsec())]
+}
+
+/// What can be seen outside of the directory of snapshots.
+fn seen_beside(house: &House) -> BTreeMap<String, Seen> {
+    let aside = house.path("backup").display().to_string();
+    seen(&house.path("")).into_iter().filter(|(path, _)| !path.starts_with(&aside)).collect()
+}
+
+/// A snapshot of what [`furnish`] made, by an administrator, whom nothing is hidden from.
+async fn save(house: &House, name: &str) -> aios_abi::tool::CallDone {
+    let _ = std::fs::create_dir(house.path("backup"));
+    let paths: Vec<_> = ["a", "b", "folder", "empty"].map(|name| house.path(name)).into();
+    let args = json!({ "paths": paths, "name": name, "folder": house.path("backup") });
+    house.call(Role::Admin, "a test", "backup.snapshot", args).await.expect("is saved")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #[test]
+    fn a_snapshot_brings_back_everything_and_its_undo_what_was_there(
+        content in proptest::collection::vec(any::<u8>(), 0..2000),
+        mode in 0..=0o777_u32,
+        steps in proptest::collection::vec(step(), 0..4),
+    ) {
+        let mode = mode | 0o600;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
+        runtime.block_on(async {
+            let house = House::new();
+            furnish(&house, &content, mode);
+            let link = house.path("folder/link");
+            std::os::unix::fs::symlink("/nowhere/at all", &link).expect("made");
+            let long = house.path(&format!("folder/{}", "long ".repeat(40)));
+            std::fs::write(&long, "\n").expect("written");
+            std::fs::create_dir(house.path("backup")).expect("made");
+            let first = seen_beside(&house);
+            save(&house, "all").await;
+            for step in &steps {
+                let (tool, args) = step.call(&house);
+                let _ = house.change(tool, args).await;
+            }
+            let before = seen_beside(&house);
+            let args = json!({ "name": "all", "folder": house.path("backup") });
+            let restored = house.change("backup.restore", args).await.expect("is restored");
+            let then = seen_beside(&house);
+            for (path, seen) in &first {
+                assert_eq!(then.get(path), Some(seen), "{path}");
+            }
+            assert_eq!(std::fs::read_link(&link).expect("a link"), Path::new("/nowhere/at all"));
+            house.undo(restored.audit).await.expect("is taken back");
+            assert_eq!(seen_beside(&house), before);
+            assert_eq!(std::fs::read_dir(house.path("backup/undo")).expect("lists").count(), 0);
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_listed_proved_and_read_by_others_and_a_damaged_one_changes_nothing() {
+    let house = House::new();
+    let content: Vec<u8> = (0..100_000_u64).map(|n| (n * n % 251) as u8).collect();
+    furnish(&house, &content, 0o644);
+    std::fs::create_dir(house.path("secret")).expect("made");
+    std::fs::write(house.path("secret/key"), "k").expect("written");
+    let saved = save(&house, "one").await;
+    let saved: Value = serde_json::from_str(&saved.result).expect("JSON");
+    assert_eq!((&saved["files"], &saved["left_out"]), (&json!(3), &json!(0)), "{saved}");
+    let folder = house.path("backup");
+    let look = |tool: &'static str, args: Value| house.call(Role::Viewer, "", tool, args);
+    let listed = look("backup.list", json!({ "folder": folder })).await.expect("lists");
+    assert!(listed.summary.starts_with("1 snapshots"), "{}", listed.summary);
+    let whole = look("backup.verify", json!({ "name": "one", "folder": folder })).await.expect("is whole");
+    assert!(whole.summary.contains(saved["blake3"].as_str().expect("a hash")), "{}", whole.summary);
+    // Another program reads it.
+    std::fs::create_dir(house.path("elsewhere")).expect("made");
+    let tar = std::process::Command::new("tar")
+        .arg("-xzf")
+        .arg(folder.join("one.tar.gz"))
+        .arg("-C")
+        .arg(house.path("elsewhere"))
+        .status();
+    assert!(tar.expect("tar is there").success());
+    let there = house.path("folder/c");
+    let copy = house.path("elsewhere").join(there.strip_prefix("/").expect("absolute"));
+    assert_eq!(std::fs::read(&copy).expect("reads"), content);
+    let sums = std::fs::read_to_string(house.path("elsewhere/aios-backup.b3sums")).expect("reads");
+    let hash = blake3::hash(&content).to_hex().to_string();
+    let sums_of = sums.lines().filter(|line| line.starts_with(&format!("{hash}  "))).count();
+    assert_eq!((sums_of, sums.lines().count()), (3, 3), "{sums}");
+    // One file of it, and of that no neighbour.
+    std::fs::write(&there, "new").expect("written");
+    std::fs::write(house.path("a"), "new").expect("written");
+    let args = json!({ "name": "one", "path": there, "folder": folder });
+    let restored = house.change("backup.restore", args).await.expect("is restored");
+    assert_eq!(std::fs::read(&there).expect("reads").len(), 100_000);
+    assert_eq!(std::fs::read(house.path("a")).expect("reads"), b"new");
+    // What somebody did since is not destroyed.
+    std::fs::write(&there, "newer").expect("written");
+    assert_eq!(house.undo(restored.audit).await.expect_err("is new").code, ErrorCode::Conflict);
+    // A flipped bit is found before anything changes.
+    let path = folder.join("one.tar.gz");
+    let mut bytes = std::fs::read(&path).expect("reads");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&path, bytes).expect("written");
+    let before = seen_beside(&house);
+    let error = look("backup.verify", json!({ "name": "one", "folder": folder })).await.expect_err("damaged");
+    assert!(error.message.contains("damaged"), "{error}");
+    let error = house.change("backup.restore", json!({ "name": "one", "folder": folder })).await;
+    assert!(error.expect_err("damaged").message.contains("damaged"));
+    assert_eq!(seen_beside(&house), before);
+    // What is not to come back does not, whoever wrote the snapshot.
+    for (path, role) in [("secret", Role::Admin), ("kept", Role::Admin), ("config/x", Role::Operator)] {
+        let args = json!({ "name": "one", "path": house.path(path), "folder": folder });
+        let error = house.call(role, "a test", "backup.restore", args).await.expect_err(path);
+        assert_eq!(error.code, ErrorCode::Denied, "{path}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_was_taken_back_or_removed_is_gone_and_none_is_replaced() {
+    let house = House::new();
+    furnish(&house, b"x", 0o644);
+    let saved = save(&house, "one").await;
+    let folder = house.path("backup");
+    let again = json!({ "paths": [house.path("a")], "name": "one", "folder": folder });
+    assert_eq!(house.change("backup.snapshot", again).await.expect_err("is there").code, ErrorCode::Conflict);
+    house.undo(saved.audit).await.expect("is taken back");
+    assert_eq!(std::fs::read_dir(&folder).expect("lists").count(), 0);
+    save(&house, "two").await;
+    let remove = json!({ "name": "two", "folder": folder });
+    assert_eq!(
+        house.change("backup.remove", remove.clone()).await.expect_err("admin").code,
+        ErrorCode::Denied
+    );
+    house.call(Role::Admin, "a test", "backup.remove", remove).await.expect("is removed");
+    assert_eq!(std::fs::read_dir(&folder).expect("lists").count(), 0);
+    for name in ["n-1", "other", "n-2", "n-3"] {
+        save(&house, name).await;
+    }
+    let prune = json!({ "keep": 1, "prefix": "n-", "folder": folder });
+    let pruned = house.call(Role::Admin, "a test", "backup.prune", prune).await.expect("is pruned");
+    assert!(pruned.result.contains(r#"["n-1","n-2"]"#), "{}", pruned.result);
+    assert_eq!(std::fs::read_dir(&folder).expect("lists").count(), 2);
+    let outside = json!({ "paths": ["/etc"], "folder": folder });
+    assert_eq!(
+        house.change("backup.snapshot", outside).await.expect_err("the image").code,
+        ErrorCode::Invalid
+    );
+    std::fs::create_dir(house.path("secret")).expect("made");
+    let secret = json!({ "paths": [house.path("secret")], "folder": folder });
+    assert_eq!(house.change("backup.snapshot", secret).await.expect_err("secret").code, ErrorCode::Denied);
+}
+
+/// The schedule as it is on the disk, without what changes with the time.
+fn planned(house: &House) -> Value {
+    let text = std::fs::read(house.state().join("schedule.json")).unwrap_or_else(|_| b"{}".to_vec());
+    let mut all: Value = serde_json::from_slice(&text).expect("JSON");
+    for item in all.as_object_mut().expect("an object").values_mut() {
+        item["past"]["since"] = Value::Null;
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #[test]
+    fn changes_of_the_schedule_that_are_taken_back_in_turn_leave_it_as_it_was(
+        steps in proptest::collection::vec((0..4_usize, 0..2_usize, 0..24_u8), 1..6),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
+        runtime.block_on(async {
+            let house = House::new();
+            let entry = |name: &str, hour| json!({
+                "name": name, "at": format!("0 {hour} * * *"), "tool": "fs.stat",
+                "arguments": json!({ "path": "/tmp" }).to_string(), "purpose": "a test",
+            });
+            house.change("schedule.add", entry("zero", 3)).await.expect("is added");
+            let mut done = Vec::new();
+            for (verb, which, hour) in steps {
+                let before = planned(&house);
+                let name = ["zero", "one"][which];
+                let args = if verb == 0 { entry(name, hour) } else { json!({ "name": name }) };
+                let tool = ["schedule.add", "schedule.remove", "schedule.enable", "schedule.disable"][verb];
+                match house.change(tool, args).await {
+                    Ok(change) => done.push((before, change.audit)),
+                    // What is there is not added, what is not there not removed.
+                    Err(error) => {
+                        assert!(matches!(error.code, ErrorCode::Conflict | ErrorCode::NotFound), "{error}");
+                        assert_eq!(planned(&house), before);
+                    }
+                }
+            }
+            for (before, audit) in done.into_iter().rev() {
+                house.undo(audit).await.expect("is taken back");
+                assert_eq!(planned(&house), before);
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_missed_is_done_as_who_planned_it_once_and_a_stricter_role_is_heeded() {
+    let house = House::new();
+    let write = |name: &str, to: &str| {
+        json!({
+            "name": name, "at": "0 3 * * *", "tool": "fs.write", "purpose": "a test", "catch_up": true,
+            "arguments": json!({ "path": house.path(to), "content": "planned", "how": "append" }).to_string(),
+        })
+    };
+    let add = house.change("schedule.add", write("one", "done")).await.expect("is added");
+    assert!(add.undoable && add.summary.starts_with("one runs, next in "), "{}", add.summary);
+    house.change("schedule.add", write("two", "config/done")).await.expect("is added");
+    let not_for_operators = json!({ "name": "three", "at": "0 3 * * *", "tool": "policy.set", "arguments": "{\"document\":\"\"}", "purpose": "x" });
+    let refused = house.change("schedule.add", not_for_operators).await.expect_err("is refused");
+    assert_eq!(refused.code, ErrorCode::Denied);
+    let result = house.path("done");
+    // Three days ago it was switched off.
+    let house = house.restart(|dir| {
+        let path = dir.join("state/schedule.json");
+        let mut all: Value = serde_json::from_slice(&std::fs::read(&path).expect("reads")).expect("JSON");
+        for item in all.as_object_mut().expect("an object").values_mut() {
+            item["past"]["since"] = json!(item["past"]["since"].as_u64().expect("a time") - 3 * 86_400);
+        }
+        std::fs::write(&path, all.to_string()).expect("written");
+    });
+    let begun = std::time::Instant::now();
+    aios_toold::schedule::run::keep(&house.broker).expect("starts");
+    let ended = loop {
+        let all = planned(&house);
+        let ended = |name: &str| all[name]["past"]["ended"].is_u64();
+        if ended("one") && ended("two") {
+            break all;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{all}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert_eq!(std::fs::read_to_string(&result).expect("was written"), "planned", "once");
+    let (one, two) = (&ended["one"]["past"], &ended["two"]["past"]);
+    assert_eq!((&one["runs"], &one["error"], &one["failed"]), (&json!(1), &Value::Null, &json!(0)));
+    assert!(two["error"].as_str().expect("failed").contains("config"), "{two}");
+    // The chain knows why, and as whom.
+    let records = house.records().await;
+    let why = |record: &aios_abi::audit::Record| match &record.entry {
+        aios_abi::audit::Entry::Begin { call, .. } if call.tool == "fs.write" => Some(call.why.clone()),
+        _ => None,
+    };
+    assert_eq!(records.iter().find_map(why).as_deref(), Some("schedule one: a test"));
 }

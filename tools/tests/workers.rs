@@ -31,7 +31,8 @@ impl Long {
     async fn begin(house: &House, tool: &str, args: Value) -> Self {
         let cancelled = Arc::new(Notify::new());
         let caller = Caller { by: "test".into(), person: None, role: Role::Viewer };
-        let way = Way { cancelled: cancelled.clone(), ..Way::new(caller, Meta::why("a test")) };
+        let (progress, _) = tokio::sync::mpsc::channel(1);
+        let way = Way::new(caller, Meta::why("a test")).watched(progress, cancelled.clone());
         let tool = aios_toold::tool::by_name(tool).expect("a tool").number;
         let request = ToolRequest::Call { tool, args: args.to_string(), dry_run: false };
         let broker = house.broker.clone();

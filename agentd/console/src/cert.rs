@@ -1,23 +1,115 @@
-//! The appliance's own certificate, made at the first boot. There is no authority behind it; people and
+//! The appliance's own certificate, made at the first boot and whenever an administrator has it renewed. There is no authority behind it; people and
 //! `aiosctl` know it by its fingerprint, which the serial console shows.
 
+use crate::store::Pem;
 use aios_abi::CallError;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use x509_parser::prelude::GeneralName;
 
 /// A certificate, ready for use.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// For the listener.
-    pub config: Arc<rustls::ServerConfig>,
+    key: Arc<CertifiedKey>,
     /// SHA-256 of the certificate, `AA:BB:…`.
     pub fingerprint: String,
+}
+
+impl Identity {
+    /// A certificate and its key.
+    pub fn from_pem(pem: &Pem) -> Result<Self, CallError> {
+        let invalid =
+            |e: &dyn std::fmt::Display| CallError::invalid(format!("the certificate cannot be used: {e}"));
+        let cert = CertificateDer::from_pem_slice(pem.certificate.as_bytes()).map_err(|e| invalid(&e))?;
+        let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes()).map_err(|e| invalid(&e))?;
+        let fingerprint = fingerprint(&cert);
+        let provider = rustls::crypto::ring::default_provider();
+        // A key that is not the certificate's is refused.
+        let key = CertifiedKey::from_der(vec![cert], key, &provider).map_err(|e| invalid(&e))?;
+        Ok(Self { key: Arc::new(key), fingerprint })
+    }
+}
+
+/// The certificate in use. It is replaced while connections go on: each new one gets the one of its moment.
+#[derive(Debug)]
+pub struct Holder {
+    present: RwLock<Identity>,
+    first: PathBuf,
+}
+
+impl Holder {
+    /// The one that is kept, or that of the first boot, which lies in this directory or is made there. One that cannot be
+    /// used is not.
+    pub fn open(directory: &Path, kept: Option<&Pem>, hostname: &str) -> Result<Arc<Self>, CallError> {
+        let kept = kept.and_then(|pem| match Identity::from_pem(pem) {
+            Ok(identity) => Some(identity),
+            Err(error) => {
+                tracing::error!("{error}; that of the first boot is used again");
+                None
+            }
+        });
+        let present = match kept {
+            Some(identity) => identity,
+            None => load_or_make(directory, hostname)?,
+        };
+        Ok(Arc::new(Self { present: RwLock::new(present), first: directory.into() }))
+    }
+
+    /// SHA-256 of the certificate, `AA:BB:…`.
+    pub fn fingerprint(&self) -> String {
+        self.present().fingerprint.clone()
+    }
+
+    /// The certificate in DER.
+    pub fn certificate(&self) -> Vec<u8> {
+        self.present().key.cert.first().map(|cert| cert.to_vec()).unwrap_or_default()
+    }
+
+    /// From now on this one counts.
+    pub fn replace(&self, identity: Identity) {
+        *self.present.write().unwrap_or_else(PoisonError::into_inner) = identity;
+    }
+
+    /// This one counts again; none is that of the first boot.
+    pub fn go_back(&self, pem: Option<&Pem>) -> Result<(), CallError> {
+        let identity = match pem {
+            Some(pem) => Identity::from_pem(pem)?,
+            None => load_or_make(&self.first, &crate::machine::hostname())?,
+        };
+        self.replace(identity);
+        Ok(())
+    }
+
+    fn present(&self) -> std::sync::RwLockReadGuard<'_, Identity> {
+        self.present.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the listener.
+    pub fn config(self: &Arc<Self>) -> Result<Arc<rustls::ServerConfig>, CallError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| CallError::failed(format!("TLS cannot be set up: {e}")))?
+            .with_no_client_auth()
+            .with_cert_resolver(self.clone());
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+impl ResolvesServerCert for Holder {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.present().key.clone())
+    }
 }
 
 /// Read the certificate from the directory, or make one. One that cannot be used is moved aside.
@@ -37,47 +129,60 @@ pub fn load_or_make(directory: &Path, hostname: &str) -> Result<Identity, CallEr
             std::fs::rename(path, path.with_extension("pem.broken"))?;
         }
     }
-    make(&cert_path, &key_path, hostname)?;
+    let mut names: Vec<String> =
+        ["localhost", "127.0.0.1", "::1", "10.0.2.15", "aios.local"].map(String::from).into();
+    if is_name(hostname) && !names.iter().any(|name| name == hostname) {
+        names.push(hostname.to_owned());
+    }
+    let pem = make(&names)?;
+    // The key first: a certificate without its key is made anew, never used.
+    write_durably(&key_path, pem.key.as_bytes(), 0o600)?;
+    write_durably(&cert_path, pem.certificate.as_bytes(), 0o644)?;
     load(&cert_path, &key_path)
 }
 
 fn load(cert_path: &Path, key_path: &Path) -> Result<Identity, CallError> {
-    let invalid =
-        |path: &Path, e: &dyn std::fmt::Display| CallError::invalid(format!("{}: {e}", path.display()));
-    let cert = CertificateDer::from_pem_file(cert_path).map_err(|e| invalid(cert_path, &e))?;
-    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|e| invalid(key_path, &e))?;
-    let fingerprint = fingerprint(&cert);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| CallError::failed(format!("TLS cannot be set up: {e}")))?
-        .with_no_client_auth()
-        .with_single_cert(vec![cert], key)
-        .map_err(|e| invalid(cert_path, &e))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Identity { config: Arc::new(config), fingerprint })
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|e| CallError::invalid(format!("{}: {e}", path.display())))
+    };
+    Identity::from_pem(&Pem { certificate: read(cert_path)?, key: read(key_path)? })
 }
 
-fn make(cert_path: &Path, key_path: &Path, hostname: &str) -> Result<(), CallError> {
+/// A new key and a certificate for it that it signs itself.
+pub fn make(names: &[String]) -> Result<Pem, CallError> {
     let failed = |e: rcgen::Error| CallError::failed(format!("no certificate can be made: {e}"));
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-    let mut names: Vec<String> =
-        ["localhost", "127.0.0.1", "::1", "10.0.2.15", "aios.local"].map(String::from).into();
-    if is_dns_name(hostname) && !names.iter().any(|name| name == hostname) {
-        names.push(hostname.to_owned());
-    }
     let mut params = CertificateParams::new(names).map_err(failed)?;
     params.distinguished_name.push(DnType::CommonName, "aiOS console");
     let cert = params.self_signed(&key).map_err(failed)?;
-    // The key first: a certificate without its key is made anew, never used.
-    write_durably(key_path, key.serialize_pem().as_bytes(), 0o600)?;
-    write_durably(cert_path, cert.pem().as_bytes(), 0o644)
+    Ok(Pem { certificate: cert.pem(), key: key.serialize_pem() })
 }
 
-fn is_dns_name(name: &str) -> bool {
-    !name.is_empty()
+/// The host names and addresses that a certificate is for.
+pub fn names(der: &[u8]) -> Result<Vec<String>, CallError> {
+    let invalid =
+        |e: &dyn std::fmt::Display| CallError::failed(format!("the present certificate cannot be read: {e}"));
+    let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|e| invalid(&e))?;
+    let Some(names) = cert.subject_alternative_name().map_err(|e| invalid(&e))? else {
+        return Ok(Vec::new());
+    };
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
+        },
+        _ => None,
+    };
+    Ok(names.value.general_names.iter().filter_map(name).collect())
+}
+
+/// Whether a certificate can be for this: a host name or an address.
+pub fn is_name(name: &str) -> bool {
+    let is_host = !name.is_empty()
         && name.len() <= 253
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
+    is_host || name.parse::<IpAddr>().is_ok()
 }
 
 /// Write a file whole or not at all, also when power goes in between.
@@ -125,6 +230,27 @@ mod tests {
         assert_ne!(first.fingerprint, second.fingerprint);
         assert!(folder.path().join("cert.pem.broken").exists());
         assert!(folder.path().join("key.pem.broken").exists());
+    }
+
+    #[test]
+    fn a_new_certificate_counts_for_new_connections_and_can_be_taken_back() {
+        let folder = tempfile::tempdir().expect("folder");
+        let holder = Holder::open(folder.path(), None, "box").expect("opens");
+        let first = holder.fingerprint();
+        assert!(names(&holder.certificate()).expect("names").contains(&"box".to_owned()));
+        let pem = make(&["box.lan".into(), "192.0.2.7".into(), "2001:db8::1".into()]).expect("makes");
+        holder.replace(Identity::from_pem(&pem).expect("fits"));
+        assert_ne!(holder.fingerprint(), first);
+        assert_eq!(names(&holder.certificate()).expect("names"), ["box.lan", "192.0.2.7", "2001:db8::1"]);
+        assert_eq!(
+            Holder::open(folder.path(), Some(&pem), "box").expect("opens").fingerprint(),
+            holder.fingerprint()
+        );
+        let other = make(&["x".into()]).expect("makes");
+        let mixed = Pem { key: other.key, ..pem };
+        assert_eq!(Holder::open(folder.path(), Some(&mixed), "box").expect("opens").fingerprint(), first);
+        holder.go_back(None).expect("goes back");
+        assert_eq!(holder.fingerprint(), first);
     }
 
     #[test]

@@ -31,6 +31,17 @@ impl ApiError {
         Self { status: StatusCode::UNAUTHORIZED, code: "unauthenticated", message: message.into() }
     }
 
+    /// 403: the password was right and only serves to choose another.
+    pub fn password_due() -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            code: "password_due",
+            message: "this password was made for you and only serves to choose one of your own: do that first (in the \
+                      console, or with `aiosctl password`)"
+                .into(),
+        }
+    }
+
     /// 413: the body is longer than what is read.
     pub fn too_large(limit: usize) -> Self {
         Self {

@@ -107,10 +107,14 @@ mod tests {
             summary: "s".into(),
             audit: 4,
             undoable: true,
+            repeated: false,
         };
         assert_eq!(
             done(&call),
-            json!({"result": {"args": "{}", "result": "[1]"}, "summary": "s", "audit": 4, "undoable": true})
+            json!({
+                "result": {"args": "{}", "result": "[1]"}, "summary": "s", "audit": 4, "undoable": true,
+                "repeated": false
+            })
         );
     }
 

@@ -7,6 +7,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`claim`], [`lockout`], [`password`] | who may come in |
+//! | [`people`], [`accounts`] | what may be done to accounts; the socket at which the broker asks for it |
 //! | [`store`] | accounts, sessions and tokens on disk |
 //! | [`cert`], [`listen`] | the certificate, connections and their limits |
 //! | [`local`] | assistants on the machine itself |
@@ -18,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod address;
 pub mod api;
 pub mod assets;
@@ -32,6 +34,7 @@ pub mod lockout;
 pub mod machine;
 pub mod overview;
 pub mod password;
+pub mod people;
 pub mod sse;
 pub mod state;
 pub mod store;

@@ -2,6 +2,9 @@
 
 use crate::state::lock;
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -58,7 +61,8 @@ pub async fn serve(
         let Some(seat) = addresses.clone().sit(peer.ip().to_canonical()) else { continue };
         let (acceptor, router) = (acceptor.clone(), router.clone());
         tokio::spawn(async move {
-            if let Err(error) = serve_connection(stream, acceptor, router).await {
+            let from = Remote(peer.ip().to_canonical());
+            if let Err(error) = serve_connection(stream, from, acceptor, router).await {
                 tracing::debug!("the connection from {peer} ended: {error}");
             }
             drop((place, seat));
@@ -68,13 +72,26 @@ pub async fn serve(
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-async fn serve_connection(stream: TcpStream, acceptor: TlsAcceptor, router: Router) -> Result<(), Failure> {
+/// Whose connection it is; each request that comes by the network brings it along.
+#[derive(Debug, Clone, Copy)]
+pub struct Remote(pub IpAddr);
+
+async fn serve_connection(
+    stream: TcpStream,
+    from: Remote,
+    acceptor: TlsAcceptor,
+    router: Router,
+) -> Result<(), Failure> {
     // Events are small and must not wait for company.
     stream.set_nodelay(true)?;
     let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await??;
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let io = TokioIo::new(Idle::new(stream, IDLE));
-    let service = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(from);
+        router.call(request)
+    });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(MAX_HEAD);
     builder

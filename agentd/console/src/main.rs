@@ -5,7 +5,7 @@
 use aios_abi::CallError;
 use aios_console::state::{App, Daemons, Screen};
 use aios_console::store::Store;
-use aios_console::{address, api, cert, listen, local, machine};
+use aios_console::{accounts, address, api, cert, listen, local, machine};
 use clap::Parser;
 use std::fs::File;
 use std::io::Write;
@@ -15,6 +15,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokio_seqpacket::UnixSeqpacketListener;
 
 /// Serve the console over HTTPS.
 #[derive(Debug, Parser)]
@@ -32,6 +33,9 @@ struct Arguments {
     /// Serve the tools at this local socket when none is inherited
     #[arg(long, value_name = "PATH")]
     mcp: Option<PathBuf>,
+    /// Answer the tool broker about accounts at this local socket when none is inherited
+    #[arg(long, value_name = "PATH")]
+    accounts: Option<PathBuf>,
     /// Directory of the daemons' sockets
     #[arg(long, value_name = "DIR", default_value = "/run/aios")]
     run: PathBuf,
@@ -50,13 +54,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), CallError> {
-    let (mut listener, mut tty, mut mcp) = (None, None, None);
+    let (mut listener, mut tty, mut mcp, mut broker) = (None, None, None, None);
     let mut inherited = false;
     for (name, fd) in aios_abi::sys::inherited_fds() {
         inherited = true;
         match name.as_str() {
             "https" => listener = Some(TcpListener::from(fd)),
             "tty" => tty = Some(fd),
+            "accounts" => broker = Some(fd),
             "mcp" => mcp = Some(UnixListener::from(fd)),
             other => tracing::warn!("the descriptor {other:?} is not known here and is closed"),
         }
@@ -81,8 +86,12 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
 
     std::fs::create_dir_all(&arguments.data)
         .map_err(|e| CallError::failed(format!("{} cannot be made: {e}", arguments.data.display())))?;
-    let identity = cert::load_or_make(&arguments.data, &machine::hostname())?;
     let store = Store::open(&arguments.data.join("console.redb"))?;
+    let identity = cert::Holder::open(&arguments.data, store.identity()?.as_ref(), &machine::hostname())?;
+    let broker = match (broker, &arguments.accounts) {
+        (None, Some(path)) => Some(aios_abi::daemon::listening("accounts", Some(path))?),
+        (inherited, _) => inherited,
+    };
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -93,12 +102,12 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
     runtime.block_on(async {
         let screen = screen(tty, inherited)?;
         let daemons = Daemons::at(&arguments.run);
-        let app = App::new(store, daemons, identity.fingerprint.clone(), screen)?;
+        let app = App::new(store, daemons, identity.clone(), screen)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         aios_abi::daemon::ready();
         let shown = address::current(port);
         app.show(format!("aios: console ready https://{shown}/"));
-        app.show(format!("aios: certificate sha256 {}", identity.fingerprint));
+        app.show(format!("aios: certificate sha256 {}", identity.fingerprint()));
         app.show(app.claim_line());
         if let Some(mcp) = mcp {
             mcp.set_nonblocking(true)?;
@@ -109,8 +118,17 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
                 }
             });
         }
+        if let Some(broker) = broker {
+            let broker = UnixSeqpacketListener::try_from(broker)?;
+            let server = Arc::new(accounts::Server::new(app.clone()));
+            tokio::spawn(async move {
+                if let Err(error) = aios_abi::server::serve(broker, server).await {
+                    tracing::error!("the local socket of the accounts failed: {error}");
+                }
+            });
+        }
         tokio::spawn(announce(app.clone(), arguments.network, port, shown));
-        let serving = listen::serve(listener, identity.config, api::router(app));
+        let serving = listen::serve(listener, identity.config()?, api::router(app));
         let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
             result = serving => Ok(result?),

@@ -12,7 +12,7 @@ const SHORTEST: usize = 10;
 const LONGEST: usize = 1024;
 
 /// What one hash costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cost {
     /// Memory in KiB.
     pub memory_kib: u32,
@@ -23,7 +23,8 @@ pub struct Cost {
 }
 
 /// A password as it is kept: with the cost in force when it was set, so that the cost can be raised.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The default fits nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Kept {
     cost: Cost,
     salt: String,

@@ -1,5 +1,6 @@
 //! What all requests share.
 
+use crate::cert;
 use crate::claim::{ClaimCode, Gate};
 use crate::lockout::Lockout;
 use crate::overview::Sampler;
@@ -8,10 +9,13 @@ use aios_abi::CallError;
 use aios_abi::agent::Agent;
 use aios_abi::call::Meta;
 use aios_abi::client::Client;
+use aios_abi::firewall::FirewallRequest;
 use aios_abi::infer::Infer;
+use aios_abi::net::{Net, NetRequest};
 use aios_abi::service::Init;
 use aios_abi::tool::{ToolInfo, ToolReply, ToolRequest, Tools};
 use aios_abi::who::Person;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -35,6 +39,8 @@ pub struct Daemons {
     pub agentd: Client<Agent>,
     /// The inference daemon.
     pub inferd: Client<Infer>,
+    /// The network daemon, which hears who logs in.
+    pub netd: Client<Net>,
 }
 
 impl Daemons {
@@ -45,6 +51,7 @@ impl Daemons {
             toold: Client::at(run.join("toold.sock")),
             agentd: Client::at(run.join("agentd.sock")),
             inferd: Client::at(run.join("inferd.sock")),
+            netd: Client::at(run.join("netd.sock")),
         }
     }
 }
@@ -58,8 +65,8 @@ pub struct App {
     pub store: Arc<Store>,
     /// The daemons.
     pub daemons: Daemons,
-    /// SHA-256 of the certificate.
-    pub fingerprint: String,
+    /// The certificate.
+    pub identity: Arc<cert::Holder>,
     /// Version of the image.
     pub version: String,
     /// Makes overviews.
@@ -92,7 +99,7 @@ impl App {
     pub fn new(
         store: Store,
         daemons: Daemons,
-        fingerprint: String,
+        identity: Arc<cert::Holder>,
         screen: Screen,
     ) -> Result<Shared, CallError> {
         let gate = if store.claimed()? { None } else { Some(Gate::new(new_code()?)) };
@@ -100,7 +107,7 @@ impl App {
             store: Arc::new(store),
             sampler: Sampler::new(daemons.clone()),
             daemons,
-            fingerprint,
+            identity,
             version: crate::machine::version(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             logins: Semaphore::new(MAX_LOGINS),
@@ -142,6 +149,19 @@ impl App {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Tell the firewall that somebody at this address logged in or tried to: it bans those who guess. The login does not wait
+    /// for that.
+    pub fn tell_of_login(&self, address: IpAddr, good: bool) {
+        let netd = self.daemons.netd.clone();
+        tokio::spawn(async move {
+            let meta = Meta::why("console: a login").deadline_ms(5_000);
+            let request = NetRequest::Firewall(FirewallRequest::Login { address, good });
+            if let Err(error) = netd.call(meta, request).await {
+                tracing::warn!("the firewall was not told of a login from {address}: {error}");
+            }
+        });
+    }
+
     /// Run work on the store that writes, away from the event loop.
     pub async fn with_store<T: Send + 'static>(
         &self,
@@ -151,6 +171,22 @@ impl App {
         tokio::task::spawn_blocking(move || work(&store))
             .await
             .map_err(|_| CallError::failed("work on the account file broke off; try once more"))?
+    }
+
+    /// Hash a password away from the event loop, few at once: each takes 19 MiB.
+    pub async fn hash<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, CallError> {
+        let broke = || CallError::failed("checking the password broke off; try once more");
+        let place = Arc::clone(&self.hashes).acquire_owned().await.map_err(|_| broke())?;
+        // The place goes along: when the client leaves, the hash still runs to its end.
+        let task = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(place);
+            done
+        });
+        task.await.map_err(|_| broke())
     }
 
     /// All tools, asked for anew.

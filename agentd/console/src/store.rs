@@ -3,12 +3,18 @@
 //! Sessions and tokens are kept as BLAKE3 hashes of 32 random bytes: whoever reads the file cannot log
 //! in with what he finds. Every write is one durable transaction.
 
+mod changes;
+
+pub use changes::{Back, Pem};
+
 use crate::password::Kept;
 use aios_abi::CallError;
 use aios_abi::who::{Person, Role};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, WriteTransaction,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -17,6 +23,8 @@ type Table = TableDefinition<'static, &'static str, &'static [u8]>;
 const USERS: Table = Table::new("users");
 const SESSIONS: Table = Table::new("sessions");
 const TOKENS: Table = Table::new("tokens");
+/// What is there once.
+const SINGLE: Table = Table::new("single");
 
 /// Milliseconds that a session lasts.
 pub const SESSION_MS: u64 = 12 * 60 * 60_000;
@@ -32,6 +40,22 @@ pub struct User {
     pub person: Person,
     /// The password.
     pub password: Kept,
+    /// Nobody can log in with it.
+    #[serde(default)]
+    pub disabled: bool,
+    /// The password was made by the console and only serves to set another.
+    #[serde(default)]
+    pub password_due: bool,
+    /// Which state this is; each change makes another, but for that of one's own password. 0 is the account that claimed.
+    #[serde(default)]
+    pub revision: u64,
+}
+
+impl User {
+    /// Whether this is an administrator who can log in.
+    pub fn is_active_admin(&self) -> bool {
+        self.person.role == Role::Admin && !self.disabled
+    }
 }
 
 /// A login.
@@ -121,9 +145,10 @@ impl Store {
             }
         };
         let write = database.begin_write().map_err(failed)?;
-        for table in [USERS, SESSIONS, TOKENS] {
+        for table in [USERS, SESSIONS, TOKENS, SINGLE] {
             write.open_table(table).map_err(failed)?;
         }
+        write.open_table(changes::CHANGES).map_err(failed)?;
         write.commit().map_err(failed)?;
         Ok(Self { database })
     }
@@ -153,11 +178,18 @@ impl Store {
         self.read(USERS, name)
     }
 
+    /// The same, if it may log in.
+    fn active(&self, name: &str) -> Result<Option<User>, CallError> {
+        Ok(self.user(name)?.filter(|user| !user.disabled))
+    }
+
     /// Begin a session.
-    pub fn begin_session(&self, person: &Person, now_ms: u64) -> Result<Secret, CallError> {
+    pub fn begin_session(&self, user: &User, now_ms: u64) -> Result<Secret, CallError> {
         let secret = Secret::random()?;
+        let person = &user.person;
         let session = Session { name: person.name.clone(), expires_ms: now_ms + SESSION_MS };
         let write = self.database.begin_write().map_err(failed)?;
+        is_still(&write, user)?;
         {
             let mut sessions = write.open_table(SESSIONS).map_err(failed)?;
             // What has expired goes with the next login; nothing else cleans up.
@@ -188,7 +220,7 @@ impl Store {
         if !live(session.expires_ms, now_ms) {
             return Ok(None);
         }
-        Ok(self.user(&session.name)?.map(|user| (user.person, session.expires_ms)))
+        Ok(self.active(&session.name)?.map(|user| (user.person, session.expires_ms)))
     }
 
     /// End a session.
@@ -199,10 +231,12 @@ impl Store {
     }
 
     /// Make a token.
-    pub fn make_token(&self, person: &Person, label: &str, now_ms: u64) -> Result<Secret, CallError> {
+    pub fn make_token(&self, user: &User, label: &str, now_ms: u64) -> Result<Secret, CallError> {
         let secret = Secret::random()?;
+        let person = &user.person;
         let token = Token { name: person.name.clone(), label: label.to_owned(), created_ms: now_ms };
         let write = self.database.begin_write().map_err(failed)?;
+        is_still(&write, user)?;
         {
             let mut tokens = write.open_table(TOKENS).map_err(failed)?;
             // A token for a label that is there already takes its place: `aiosctl login` again and
@@ -236,7 +270,7 @@ impl Store {
     /// Whose token this is.
     pub fn token(&self, secret: &Secret) -> Result<Option<Person>, CallError> {
         let Some(token) = self.read::<Token>(TOKENS, &secret.key())? else { return Ok(None) };
-        Ok(self.user(&token.name)?.map(|user| user.person))
+        Ok(self.active(&token.name)?.map(|user| user.person))
     }
 
     /// Take a token back; one that is not there is taken back already.
@@ -253,6 +287,19 @@ impl Store {
         decode(bytes.value())
             .map(Some)
             .ok_or_else(|| CallError::failed("a record of the account file cannot be read"))
+    }
+}
+
+/// A login that was proved a moment ago must not begin when the account has been changed since.
+fn is_still(write: &WriteTransaction, user: &User) -> Result<(), CallError> {
+    let users = write.open_table(USERS).map_err(failed)?;
+    let now = users.get(user.person.name.as_str()).map_err(failed)?;
+    match now.and_then(|bytes| decode::<User>(bytes.value())) {
+        Some(now) if now == *user && !now.disabled => Ok(()),
+        _ => Err(CallError::new(
+            aios_abi::ErrorCode::Conflict,
+            format!("the account of {} was changed at this moment; log in again", user.person.name),
+        )),
     }
 }
 
@@ -289,7 +336,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let store = Store::open(&folder.path().join("console.redb")).expect("opens");
         let person = Person { name: "ada".into(), role: FIRST_ROLE };
-        let user = User { person, password: Kept::new("0123456789", [0; 16]).expect("hash") };
+        let password = Kept::new("0123456789", [0; 16]).expect("hash");
+        let user = User { person, password, disabled: false, password_due: false, revision: 0 };
         (folder, store, user)
     }
 
@@ -309,7 +357,7 @@ mod tests {
     fn a_session_lasts_twelve_hours_or_until_it_is_ended() {
         let (_folder, store, user) = store();
         store.claim(&user).expect("claims");
-        let secret = store.begin_session(&user.person, 1000).expect("begins");
+        let secret = store.begin_session(&user, 1000).expect("begins");
         let whose = |now| store.session(&secret, now).expect("reads").map(|(person, _)| person.name);
         assert_eq!(whose(1000), Some("ada".into()));
         assert_eq!(whose(1000 + SESSION_MS), None);
@@ -324,7 +372,7 @@ mod tests {
         let (_folder, store, user) = store();
         store.claim(&user).expect("claims");
         let secrets: Vec<_> = (0..MAX_SESSIONS as u64 + 1)
-            .map(|n| store.begin_session(&user.person, 1000 + n).expect("begins"))
+            .map(|n| store.begin_session(&user, 1000 + n).expect("begins"))
             .collect();
         assert!(store.session(&secrets[0], 2000).expect("reads").is_none());
         assert!(secrets[1..].iter().all(|s| store.session(s, 2000).expect("reads").is_some()));
@@ -334,9 +382,9 @@ mod tests {
     fn a_token_is_replaced_by_the_next_one_with_its_label() {
         let (_folder, store, user) = store();
         store.claim(&user).expect("claims");
-        let first = store.make_token(&user.person, "laptop", 1).expect("makes");
+        let first = store.make_token(&user, "laptop", 1).expect("makes");
         assert_eq!(store.token(&first).expect("reads"), Some(user.person.clone()));
-        let second = store.make_token(&user.person, "laptop", 2).expect("makes");
+        let second = store.make_token(&user, "laptop", 2).expect("makes");
         assert_eq!(store.token(&first).expect("reads"), None);
         assert!(store.token(&second).expect("reads").is_some());
         store.end_token(&second).expect("ends");
@@ -357,8 +405,8 @@ mod tests {
     fn the_file_holds_no_secret_in_the_clear() {
         let (folder, store, user) = store();
         store.claim(&user).expect("claims");
-        let session = store.begin_session(&user.person, 1).expect("begins");
-        let token = store.make_token(&user.person, "l", 1).expect("makes");
+        let session = store.begin_session(&user, 1).expect("begins");
+        let token = store.make_token(&user, "l", 1).expect("makes");
         drop(store);
         let bytes = std::fs::read(folder.path().join("console.redb")).expect("reads");
         for secret in [session.expose(), token.expose(), "0123456789"] {

@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Claim(Claim),
     /// Give the token back and forget the machine
     Logout,
+    /// Choose a password of your own; your other logins end
+    Password(Password),
     /// Ask a question or give a command in plain words
     Ask {
         /// The words
@@ -108,6 +110,23 @@ pub(crate) struct Login {
     pub user: Option<String>,
 }
 
+/// `password`
+#[derive(Debug, Args)]
+pub(crate) struct Password {
+    /// The console's address, for a first login with a password that was made for you; without it, the machine that
+    /// you are logged in to
+    pub url: Option<String>,
+    /// SHA-256 of the machine's certificate, as the machine shows it when it starts; without it you are asked
+    #[arg(long, value_name = "SHA256", requires = "url")]
+    pub fingerprint: Option<String>,
+    /// Login name
+    #[arg(long, requires = "url")]
+    pub user: Option<String>,
+    /// Read the present password from standard input, and the new one from its next line
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
 /// `claim`
 #[derive(Debug, Args)]
 pub(crate) struct Claim {
@@ -140,6 +159,9 @@ pub(crate) enum Tools {
         /// The reason, for the audit log
         #[arg(long)]
         why: Option<String>,
+        /// A name of your own for this request: sent again under it, nothing is changed again
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
     },
 }
 
@@ -160,6 +182,9 @@ pub(crate) struct Call {
     /// Only say what would change
     #[arg(long)]
     pub dry_run: bool,
+    /// A name of your own for this request, such as a UUID: sent again under it, the change is not made again
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
 }
 
 /// `service`; what else a machine can do with its services, its tools say.

@@ -77,6 +77,7 @@ impl Failure {
             "invalid" => (Exit::Usage, "invalid"),
             "unauthenticated" => (Exit::Denied, "unauthenticated"),
             "denied" => (Exit::Denied, "denied"),
+            "password_due" => (Exit::Denied, "password_due"),
             "not_found" => (Exit::NotFound, "not_found"),
             "timeout" => (Exit::Unavailable, "timeout"),
             "unavailable" => (Exit::Unavailable, "unavailable"),
@@ -111,7 +112,7 @@ mod tests {
         let exit = |code| Failure::api(code, "m").exit as u8;
         assert_eq!(["failed", "what?", "conflict", "cancelled"].map(exit), [1; 4]);
         assert_eq!(["invalid"].map(exit), [2]);
-        assert_eq!(["denied", "unauthenticated"].map(exit), [3, 3]);
+        assert_eq!(["denied", "unauthenticated", "password_due"].map(exit), [3, 3, 3]);
         assert_eq!(["unavailable", "timeout", "busy"].map(exit), [4, 4, 4]);
         assert_eq!(["not_found"].map(exit), [5]);
     }

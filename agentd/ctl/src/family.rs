@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 const WHY: &str = "why";
+const KEY: &str = "idempotency_key";
 const DRY_RUN: &str = "dry_run";
 
 /// The whole grammar: our own commands, and those of these tools.
@@ -77,7 +78,10 @@ fn verb(name: &str, tool: &Value) -> Command {
                     .long("dry-run")
                     .action(ArgAction::SetTrue)
                     .help("Only say what would change"),
-            );
+            )
+            .arg(Arg::new(KEY).long("idempotency-key").value_name("KEY").help(
+                "A name of your own for this request: sent again under it, the change is not made again",
+            ));
     }
     command
 }
@@ -187,11 +191,13 @@ fn call(name: String, tool: &Value, matches: &ArgMatches) -> Call {
         words.extend(values.map(|value| format!("{}={value}", argument.name)));
     }
     let changes = tool["effect"] != "read";
+    let text = |name| if changes { matches.get_one::<String>(name).cloned() } else { None };
     Call {
         name,
         args: words,
         object: None,
-        why: if changes { matches.get_one::<String>(WHY).cloned() } else { None },
+        why: text(WHY),
+        idempotency_key: text(KEY),
         dry_run: changes && matches.get_flag(DRY_RUN),
     }
 }

@@ -31,13 +31,34 @@ pub(crate) fn yes(question: &str, missing: &str) -> Outcome<bool> {
 
 /// The password: from standard input, or typed unseen, twice when it is a new one.
 pub(crate) fn password(from_stdin: bool, new: bool) -> Outcome<String> {
-    if from_stdin {
-        let mut text = String::new();
-        std::io::BufReader::new(std::io::Read::take(std::io::stdin(), LONGEST)).read_line(&mut text)?;
-        // Only the line's end goes: a password may begin or end with a blank.
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        return Ok(text.strip_suffix('\r').unwrap_or(text).to_owned());
+    match from_stdin {
+        true => line_of(&mut stdin()),
+        false => typed("Password: ", new),
     }
+}
+
+/// The present password and the one that is to take its place: two lines of standard input, or typed unseen.
+pub(crate) fn change(from_stdin: bool) -> Outcome<(String, String)> {
+    if from_stdin {
+        let mut lines = stdin();
+        return Ok((line_of(&mut lines)?, line_of(&mut lines)?));
+    }
+    Ok((typed("Present password: ", false)?, typed("New password: ", true)?))
+}
+
+fn stdin() -> impl BufRead {
+    std::io::BufReader::new(std::io::Read::take(std::io::stdin(), LONGEST))
+}
+
+fn line_of(lines: &mut impl BufRead) -> Outcome<String> {
+    let mut text = String::new();
+    lines.read_line(&mut text)?;
+    // Only the line's end goes: a password may begin or end with a blank.
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+fn typed(question: &str, twice: bool) -> Outcome<String> {
     if !somebody_is_there() {
         return Err(Failure::usage(
             "the password is missing: write it to standard input and give --password-stdin",
@@ -47,8 +68,8 @@ pub(crate) fn password(from_stdin: bool, new: bool) -> Outcome<String> {
         rpassword::prompt_password(question)
             .map_err(|e| Failure::failed(format!("the password cannot be read: {e}; give --password-stdin")))
     };
-    let password = unseen("Password: ")?;
-    if new && unseen("The same again: ")? != password {
+    let password = unseen(question)?;
+    if twice && unseen("The same again: ")? != password {
         return Err(Failure::usage("the two passwords are not the same; try again"));
     }
     Ok(password)

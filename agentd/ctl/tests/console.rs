@@ -53,6 +53,14 @@ fn a_login_is_taken_given_back_and_then_worth_nothing() {
     assert!(right.status.success(), "{}", said(&right));
     let document: serde_json::Value = serde_json::from_slice(&right.stdout).expect("one document");
     assert_eq!(document["session"]["user"], json!({"name": "admin", "role": "admin"}));
+    // The firewall hears of each, so that it knows who guesses.
+    let heard = appliance.logins.lock().expect("whole");
+    let one = || heard.recv_timeout(std::time::Duration::from_secs(10)).expect("the firewall is told");
+    let here = std::net::IpAddr::from([127, 0, 0, 1]);
+    let mut both = [one(), one()];
+    both.sort();
+    assert_eq!(both, [(here, false), (here, true)]);
+    drop(heard);
 
     let kept = std::fs::read(appliance.path("home/aios/config.toml")).expect("config");
     assert!(appliance.text(&["logout"]).contains("logged out"));

@@ -74,4 +74,6 @@ pub struct Order {
     pub why: String,
     /// Only say what would change.
     pub dry_run: bool,
+    /// What the client calls the request.
+    pub key: Option<String>,
 }

@@ -27,8 +27,8 @@ static VERSIONS: &[ProtocolVersion] =
 
 const INSTRUCTIONS: &str = "\
 The tools look at one machine, an aiOS appliance, and change it. What a call may touch is decided by the machine's policy \
-and held by its kernel. A tool that changes something takes two arguments besides its own: `why`, the reason, which the \
-audit log keeps, and `dry_run`, which only says what would be changed. An answer has `result`, a `summary` for people, the \
+and held by its kernel. A tool that changes something takes arguments besides its own: `why`, the reason, which the \
+audit log keeps, `dry_run`, which only says what would be changed, and `idempotency_key`, under which it is made once. An answer has `result`, a `summary` for people, the \
 number of its record in the audit log (`audit`) and whether the change is `undoable`: then the tool `undo` takes it back. \
 The tool `audit` shows what was done, by whom and why.";
 
@@ -138,7 +138,12 @@ fn order(name: &str, mut args: JsonObject) -> Result<Order, CallError> {
         Some(Value::Bool(dry_run)) => dry_run,
         Some(_) => return Err(wrong(schema::DRY_RUN, "true or false")),
     };
-    Ok(Order { tool: name.into(), args: Value::Object(args).to_string(), why, dry_run })
+    let key = match args.remove(schema::KEY) {
+        None => None,
+        Some(Value::String(key)) => Some(key),
+        Some(_) => return Err(wrong(schema::KEY, "text")),
+    };
+    Ok(Order { tool: name.into(), args: Value::Object(args).to_string(), why, dry_run, key })
 }
 
 /// How a call went wrong.
@@ -255,10 +260,18 @@ mod tests {
 
     #[test]
     fn what_accompanies_a_call_is_taken_out_of_its_arguments() {
-        let call = order("a.b", args(json!({"path": "x", "why": "w", "dry_run": true}))).expect("taken");
+        let call =
+            order("a.b", args(json!({"path": "x", "why": "w", "dry_run": true, "idempotency_key": "k"})))
+                .expect("taken");
         assert_eq!(
             call,
-            Order { tool: "a.b".into(), args: r#"{"path":"x"}"#.into(), why: "w".into(), dry_run: true }
+            Order {
+                tool: "a.b".into(),
+                args: r#"{"path":"x"}"#.into(),
+                why: "w".into(),
+                dry_run: true,
+                key: Some("k".into())
+            }
         );
         let bare = order("a.b", JsonObject::new()).expect("taken");
         assert_eq!((bare.args.as_str(), bare.why.as_str(), bare.dry_run), ("{}", "", false));

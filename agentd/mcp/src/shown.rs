@@ -21,8 +21,7 @@ fn arguments(info: &ToolInfo) -> JsonObject {
     let mut arguments = schema::arguments(info);
     if info.effect != Effect::Read {
         if let Value::Object(properties) = arguments.entry("properties").or_insert_with(|| json!({})) {
-            properties.insert(schema::WHY.into(), schema::why());
-            properties.insert(schema::DRY_RUN.into(), schema::dry_run());
+            properties.extend(schema::of_a_change());
         }
         if let Value::Array(required) = arguments.entry("required").or_insert_with(|| json!([])) {
             required.push(schema::WHY.into());

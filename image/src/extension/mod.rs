@@ -3,7 +3,10 @@
 //! A recipe is a folder: `extension.toml` ([`Recipe`]), `services/*.toml`, and `root/`, which is copied into the image after
 //! the packages. The same inputs make the same file: times, owners and order are fixed.
 
+mod oci;
 mod packages;
+
+pub(crate) use oci::{Wishes, recipe_of};
 
 use crate::stage::Stage;
 use crate::stamp::entries;
@@ -33,6 +36,8 @@ const PRUNED: [&str; 11] = [
     "lib/systemd",
     "var",
 ];
+/// A longer `/etc/passwd` of a container is left out.
+const MAX_ACCOUNTS: u64 = 256 << 10;
 /// Every image has the same: they are told apart by their seals.
 const UUID: &str = "a1050000-0000-4000-8000-0000000000ee";
 
@@ -48,6 +53,9 @@ struct Recipe {
     architecture: String,
     least_aios: Option<String>,
     licence: String,
+    /// It is made from an OCI bundle.
+    #[serde(default)]
+    container: bool,
     #[serde(default)]
     users: BTreeMap<String, u32>,
     /// Packages of the distribution, with all that they depend on.
@@ -76,6 +84,8 @@ pub(crate) struct Order<'a> {
     pub(crate) packages: &'a [String],
     /// Another tree that is copied into the image, after `root/`.
     pub(crate) from: Option<&'a Path>,
+    /// The root file system of a container, which comes first.
+    pub(crate) rootfs: Option<&'a Path>,
     /// Another version.
     pub(crate) version: Option<&'a str>,
     /// The private half of the key that signs.
@@ -141,7 +151,8 @@ pub(crate) fn build(order: &Order<'_>, cache: &Path) -> Result<PathBuf> {
         prune(stage.path(), name)?;
     }
     prune_documents(&stage.path().join("usr/share/doc"))?;
-    fill(&stage, &recipe)?;
+    let accounts = order.rootfs.map(|rootfs| lay(&stage, rootfs)).transpose()?.unwrap_or_default();
+    fill(&stage, &recipe, &accounts)?;
     for tree in [order.recipe.join("root")].iter().map(PathBuf::as_path).chain(order.from) {
         if tree.exists() {
             stage.tree(tree, "")?;
@@ -157,8 +168,45 @@ pub(crate) fn build(order: &Order<'_>, cache: &Path) -> Result<PathBuf> {
     Ok(result)
 }
 
+/// Users and groups that a container brings, as they stand in its files.
+#[derive(Debug, Default)]
+struct Accounts {
+    passwd: String,
+    group: String,
+}
+
+/// Lay down the root file system of a container, before anything of ours is written: no link of it may stand where that goes.
+fn lay(stage: &Stage, rootfs: &Path) -> Result<Accounts> {
+    stage.tree_without(rootfs, "", &PLACES)?;
+    let etc = stage.path().join("etc");
+    ensure!(!etc.is_symlink(), "the container's /etc is a link; lay a folder in its place");
+    let text = |name: &str| -> Result<String> {
+        let path = etc.join(name);
+        match path.symlink_metadata() {
+            // Its own, and as long as such files are.
+            Ok(found) if found.is_file() && found.len() <= MAX_ACCOUNTS => {
+                Ok(std::fs::read_to_string(&path)?)
+            }
+            _ => Ok(String::new()),
+        }
+    };
+    let accounts = Accounts { passwd: text("passwd")?, group: text("group")? };
+    for name in ["passwd", "group", "nsswitch.conf", "hosts", "resolv.conf"] {
+        prune(stage.path(), &Path::new("etc").join(name))?;
+    }
+    Ok(accounts)
+}
+
+/// The lines of these accounts whose names are not taken.
+fn others(lines: &str, taken: &str) -> String {
+    let name = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
+    let taken: Vec<String> = taken.lines().map(name).collect();
+    let free = lines.lines().filter(|line| line.contains(':') && !taken.contains(&name(line)));
+    free.map(|line| format!("{line}\n")).collect()
+}
+
 /// What every image has beside its programs: places to mount on, its users, and name service by files alone.
-fn fill(stage: &Stage, recipe: &Recipe) -> Result<()> {
+fn fill(stage: &Stage, recipe: &Recipe, accounts: &Accounts) -> Result<()> {
     PLACES.iter().try_for_each(|name| stage.directory(name))?;
     let mut passwd = String::from("root:x:0:0:root:/:/sbin/nologin\n");
     let mut group = String::from("root:x:0:\n");
@@ -166,8 +214,14 @@ fn fill(stage: &Stage, recipe: &Recipe) -> Result<()> {
         passwd += &format!("{name}:x:{uid}:{uid}:{name}:/data/{}:/sbin/nologin\n", recipe.name);
         group += &format!("{name}:x:{uid}:\n");
     }
+    // A server that asks who is at its socket (unix(7), SO_PEERCRED) looks for the name of the machine's tools here.
+    let worker = aios_abi::who::uid::WORKER;
+    passwd += &format!("aios-worker:x:{worker}:{worker}:a tool call:/:/sbin/nologin\n");
+    group += &format!("aios-worker:x:{worker}:\n");
     passwd += "nobody:x:65534:65534:nobody:/:/sbin/nologin\n";
     group += "nogroup:x:65534:\n";
+    passwd += &others(&accounts.passwd, &passwd);
+    group += &others(&accounts.group, &group);
     stage.write("etc/passwd", passwd.as_bytes())?;
     stage.write("etc/group", group.as_bytes())?;
     stage.write("etc/nsswitch.conf", b"passwd: files\ngroup: files\nhosts: files dns\nservices: files\n")?;
@@ -219,9 +273,18 @@ fn manifest(folder: &Path, recipe: Recipe, version: String) -> Result<Manifest> 
         let name = path.file_stem().context("a file without a name")?.to_string_lossy().into_owned();
         services.insert(name, std::fs::read_to_string(&path)?);
     }
-    let Recipe { name, description, architecture, least_aios, licence, users, .. } = recipe;
-    let manifest =
-        Manifest { name, version, description, architecture, least_aios, licence, users, services };
+    let Recipe { name, description, architecture, least_aios, licence, container, users, .. } = recipe;
+    let manifest = Manifest {
+        name,
+        version,
+        description,
+        architecture,
+        least_aios,
+        licence,
+        container,
+        users,
+        services,
+    };
     // As the appliance will read it.
     let text = manifest.text().map_err(Error::msg)?;
     Manifest::parse(&text).map_err(Error::msg).with_context(|| format!("the recipe {}", folder.display()))

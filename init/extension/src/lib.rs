@@ -20,7 +20,7 @@ mod version;
 
 pub use check::{Flaw, check, read_manifest, read_seal};
 pub use keys::{KEY_FILES, Keys, MAX_KEYS_TEXT, parse_key, private_line, public_line, read_private};
-pub use manifest::{IMAGE, Manifest, USERS, name_is_plain};
+pub use manifest::{IMAGE, Manifest, USERS, may_have, name_is_plain};
 pub use seal::{MAX_MANIFEST, SEAL, Seal};
 pub use version::compare;
 

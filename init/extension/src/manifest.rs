@@ -23,6 +23,8 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::NET_BIND_SERVICE
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::SYS_NICE)
     .union(CapabilitySet::IPC_LOCK);
+/// What of the machine's files it may read besides its own.
+const EVERYBODYS: [&str; 2] = ["/run/aios-netd", "/data/config/ssh"];
 /// And the groups of system calls.
 const CALLS: [SyscallGroup; 2] = [SyscallGroup::Ownership, SyscallGroup::Scheduling];
 
@@ -44,6 +46,9 @@ pub struct Manifest {
     /// Licence as an SPDX expression.
     #[serde(default = "no_assertion")]
     pub licence: String,
+    /// It was made from an OCI bundle.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub container: bool,
     /// Its users: names as in the `/etc/passwd` of its image, and their numbers.
     #[serde(default)]
     pub users: BTreeMap<String, u32>,
@@ -62,6 +67,11 @@ pub fn name_is_plain(name: &str) -> bool {
     name.len() <= 32 && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(good)
 }
 
+/// Whether a service of an extension may ask for this capability (capabilities(7)).
+pub fn may_have(capability: &str) -> bool {
+    aios_unit::capability(capability).is_ok_and(|one| CAPABILITIES.contains(one))
+}
+
 impl Manifest {
     /// Read it. The error is one sentence without a line end.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -77,7 +87,8 @@ impl Manifest {
     }
 
     fn check(&self) -> Result<(), String> {
-        let Self { name, version, description, architecture, least_aios, licence, users, services } = self;
+        let Self { name, version, description, architecture, least_aios, licence, users, services, .. } =
+            self;
         if !name_is_plain(name) {
             return Err(format!("\"{name}\" is no name; use up to 32 of a-z, 0-9 and -"));
         }
@@ -162,9 +173,11 @@ impl Manifest {
                 format!("it may write below {state} and {run} alone"),
             ),
             (
-                // Name servers are everybody's.
-                sandbox.read.iter().any(|p| machines(p) && !own(p) && !p.starts_with("/run/aios-netd")),
-                format!("of the machine's files it may read those below {state} and {run}, and /run/aios-netd"),
+                // Name servers and the public halves of people's keys are everybody's.
+                sandbox.read.iter().any(|p| {
+                    machines(p) && !own(p) && !EVERYBODYS.iter().any(|place| p.starts_with(place))
+                }),
+                format!("of the machine's files it may read those below {state}, {run}, {}", EVERYBODYS.join(" and ")),
             ),
             (
                 sandbox.privileged || !CAPABILITIES.contains(sandbox.capabilities),

@@ -105,8 +105,8 @@ fn system(cmdline: &Cmdline, mut logs: Logs, started_ms: u64, watchdog: &mut Opt
     if uevents.as_ref().is_some_and(Uevents::take_skipped) {
         index.coldplug().iter().for_each(|fault| logs.push(crate::logs::INIT, 4, fault));
     }
-    // Where people put service files, and tools extensions; without a disk it is as short-lived as everything else there.
-    for place in ["/data/config/services", aios_extension::DIRECTORY] {
+    // Where people put service files, and tools extensions and snapshots; without a disk it is as short-lived as everything else there.
+    for place in ["/data/config/services", aios_extension::DIRECTORY, aios_abi::paths::BACKUP] {
         if let Err(e) = std::fs::create_dir_all(place) {
             logs.warn(&format!("{place} cannot be made: {e}"));
         }

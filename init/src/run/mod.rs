@@ -1,5 +1,6 @@
 //! The shell around the supervisor: waits, tells it what happened, does what it says.
 
+mod commands;
 mod devices;
 mod held;
 mod plan;
@@ -67,6 +68,7 @@ pub(crate) struct Machine {
     clock: Option<OwnedFd>,
     cgroups: Option<cgroup::Events>,
     tickets: HashMap<Ticket, Asked>,
+    commands: commands::Commands,
     last_ticket: u64,
     started_ms: u64,
     hostname: String,
@@ -177,6 +179,7 @@ impl Machine {
             clock: clock_that_tells().ok(),
             cgroups: cgroup::Events::open().ok(),
             tickets: HashMap::new(),
+            commands: commands::Commands::default(),
             last_ticket: 0,
             started_ms,
             hostname,
@@ -279,6 +282,7 @@ impl Machine {
                 self.logs.warn(&fault);
             }
             self.expire_tickets();
+            self.tend_commands();
             self.carry_out();
             self.serve_console();
             self.publish_changes();
@@ -298,7 +302,8 @@ impl Machine {
         let tickets = self.tickets.values().filter_map(|asked| asked.deadline);
         let watchdog = self.watchdog.as_ref().map(|w| w.due);
         let plan = self.plan.as_ref().map(|plan| plan.at);
-        let next = tickets.chain(watchdog).chain(plan).chain(self.supervisor.next_deadline()).min()?;
+        let decided = self.supervisor.next_deadline().into_iter().chain(self.commands.next_deadline());
+        let next = tickets.chain(watchdog).chain(plan).chain(decided).min()?;
         Some(next.saturating_sub(clock::now()))
     }
 
@@ -321,6 +326,7 @@ impl Machine {
             Token::Ready(index) => self.ready_line(index),
             Token::Knock(index) => self.happened(Event::Knock(Id(index as usize))),
             Token::Clock => self.clock_was_set(),
+            Token::Command(number) => self.command_output(number),
             Token::Console => self.logs.flush(),
         }
     }
@@ -364,6 +370,7 @@ impl Machine {
                 Power::Kexec => "starting another kernel",
             };
             self.logs.info(&format!("{what} ({why}): stopping {} services", self.services.len()));
+            self.commands.end_all();
             self.happened(Event::Shutdown(power));
         }
     }

@@ -27,6 +27,7 @@ impl Machine {
         let Incoming { connection, peer, id, request } = incoming;
         let Some((meta, body)) = request else {
             self.tickets.retain(|_, asked| (asked.connection, asked.request) != (connection, id));
+            self.commands.cancel(connection, id);
             let error = CallError::new(ErrorCode::Cancelled, "cancelled by the caller");
             self.control.reply(connection, id, Err(error), &self.poller);
             return;
@@ -131,6 +132,29 @@ impl Machine {
                 only_managers(peer)?;
                 Some(InitReply::Planned(self.call_off(peer)))
             }
+            InitRequest::Commands => Some(self.commands_reply()),
+            InitRequest::Run(request) => {
+                only_managers(peer)?;
+                self.run_command(peer, (connection, id), meta.deadline_ms, request)?
+            }
+            InitRequest::EndRun { number } => {
+                only_managers(peer)?;
+                Some(self.end_command(number)?)
+            }
+            InitRequest::DropCaches { what } => {
+                only_managers(peer)?;
+                if !(1..=3).contains(&what) {
+                    return Err(CallError::invalid(format!("{what} names no caches; say 1, 2 or 3")));
+                }
+                self.logs.push(
+                    crate::logs::INIT,
+                    5,
+                    &format!("caches are dropped, asked for by process {}", peer.pid),
+                );
+                std::fs::write("/proc/sys/vm/drop_caches", what.to_string())
+                    .map_err(|e| CallError::failed(format!("/proc/sys/vm/drop_caches: {e}")))?;
+                Some(InitReply::Accepted)
+            }
         })
     }
 
@@ -210,7 +234,7 @@ impl Machine {
         }
     }
 
-    fn find(&self, name: &str) -> Result<Id, CallError> {
+    pub(super) fn find(&self, name: &str) -> Result<Id, CallError> {
         self.services.iter().position(|held| !held.gone && held.unit.name == name).map(Id).ok_or_else(|| {
             let known: Vec<&str> =
                 self.services.iter().filter(|held| !held.gone).map(|held| held.unit.name.as_str()).collect();

@@ -197,7 +197,7 @@ impl Machine {
 
     fn child_changed(&mut self, pid: Pid, change: Change) {
         let Some(index) = self.services.iter().position(|held| held.is_main(pid)) else {
-            if !self.spawner.changed(pid, change) {
+            if !self.command_changed(pid, change) && !self.spawner.changed(pid, change) {
                 self.standby_changed(pid, change);
             }
             return;

@@ -32,6 +32,8 @@ pub(crate) struct Program {
     pub(crate) sandbox: Sandbox,
     /// Directories that are made for it, those above first.
     pub(crate) directories: Vec<Directory>,
+    /// Where it begins.
+    pub(crate) directory: CString,
     /// The file whose time says when a timer last ran it.
     pub(crate) stamp: Option<CString>,
     /// It stops in front of its program's first instruction, and waits for [`begin`].
@@ -298,7 +300,7 @@ fn prepare_child(
     sandbox.leave_namespaces().map_err(at(Step::Namespaces))?;
     sandbox.arrange_mounts(image).map_err(at(Step::Mounts))?;
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o022));
-    rustix::process::chdir(c"/").map_err(at(Step::Directory))?;
+    rustix::process::chdir(program.directory.as_c_str()).map_err(at(Step::Directory))?;
     let rules = sandbox.make_rules().map_err(at(Step::Files))?;
     // Not earlier: until exec the descriptors of init are open here too, and new ones come behind them.
     let limit = |n| Rlimit { current: Some(n), maximum: Some(n) };

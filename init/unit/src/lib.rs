@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod calendar;
+mod command;
 mod exposure;
+mod limits;
 mod lint;
 mod load;
 mod parse;
@@ -16,11 +18,13 @@ mod reference;
 mod values;
 
 pub use calendar::Calendar;
+pub use command::{Arguments, Command};
 pub use exposure::{Exposure, Finding, exposure};
+pub use limits::{LIMITS, limited};
 pub use lint::{Linted, Remark, Weight, lint};
 pub use load::{DISABLED, INDISPENSABLE, Loaded, load};
 pub use parse::{IMAGES_USERS, MAX_DESCRIPTORS, instances, parse, parse_instance};
-pub use values::{Users, signal_name};
+pub use values::{Users, capability, signal_name};
 
 use rustix::thread::CapabilitySet;
 use std::net::SocketAddr;
@@ -70,6 +74,8 @@ pub struct Unit {
     pub state_directory: Option<PathBuf>,
     /// A directory below `/run/` of its own.
     pub runtime_directory: Option<PathBuf>,
+    /// Where its program begins, if not at `/`.
+    pub working_directory: Option<PathBuf>,
     /// Device nodes that are given to the user when they exist.
     pub devices: Vec<PathBuf>,
     /// Variables besides those that init sets.
@@ -82,6 +88,8 @@ pub struct Unit {
     pub resources: Resources,
     /// What is taken away from it.
     pub sandbox: Sandbox,
+    /// What may be run beside it on request.
+    pub commands: Vec<Command>,
 }
 
 /// Whether a service runs for ever or does one thing.

@@ -2,7 +2,7 @@
 //! would refuse, and what is legal but unwise.
 
 use super::load::{circle, missing, read, text_of};
-use super::{Kind, Place, Readiness, Unit, Users, load};
+use super::{Arguments, Command, Kind, Place, Readiness, Unit, Users, load};
 use rustix::thread::CapabilitySet;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -193,6 +193,14 @@ fn advise(unit: &Unit, lines: &Lines, mut say: impl FnMut((&str, &str), &str)) {
             "SIGKILL leaves it no time to finish its work; use SIGTERM, after which it is killed anyhow",
         );
     }
+    let trusted = |command: &&Command| !command.changes && command.arguments == Arguments::Any;
+    if let Some(command) = unit.commands.iter().find(trusted) {
+        let what = format!(
+            "who may only look can run \"{}\" with any argument; be sure that none makes it change something, or remove changes = false",
+            command.name
+        );
+        say(("commands", &command.name), &what);
+    }
     if unit.stop_timeout > POWER_OFF {
         say(("", "stop_timeout"), "a power-off waits 30s at most, then kills it; let it end sooner");
     }
@@ -269,7 +277,8 @@ mod tests {
 
     #[test]
     fn what_is_unwise_is_said_with_its_line_and_a_cure() {
-        let careless = "description = \"d\"\nexec = [\"/x\"]\nuser = \"root\"\nstop_signal = \"SIGKILL\"\nstop_timeout = \"2m\"\n[sandbox]\nread = [\"/\"]\n";
+        let careless = "description = \"d\"\nexec = [\"/x\"]\nuser = \"root\"\nstop_signal = \"SIGKILL\"\nstop_timeout = \"2m\"\n[sandbox]\nread = [\"/\"]\n\
+                        [commands.ask]\ndescription = \"d\"\nexec = [\"/x\"]\narguments = \"any\"\nchanges = false\n";
         let limits = with("")
             .replace("pids_max = 1", "pids_max = 1\nmemory_high = \"2M\"")
             .replace("network = false", "capabilities = [\"CAP_SYS_ADMIN\"]");
@@ -283,6 +292,7 @@ mod tests {
             "a.toml:5: warning: a power-off waits 30s",
             "a.toml:6: warning: it sees the network",
             "a.toml:7: warning: \"/\" gives it every file",
+            "a.toml:8: warning: who may only look can run \"ask\" with any argument",
             "b.toml:9: warning: memory_high is above memory_max",
             "b.toml:11: warning: CAP_SYS_ADMIN",
         ] {

@@ -1,7 +1,7 @@
 //! All service files together: which one of two with the same name counts, and whether what they
 //! require of each other can be had.
 
-use super::{Start, Unit, Users, instances, parse, parse_instance};
+use super::{Resources, Start, Unit, Users, instances, parse, parse_instance};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,8 @@ pub struct Loaded {
     pub refused: Vec<String>,
     /// Services that a person has disabled: the boot does not start them.
     pub disabled: Vec<String>,
+    /// Services for which a person has set limits, with those of their own files.
+    pub own_limits: Vec<(String, Resources)>,
 }
 
 /// The file of a directory that names disabled services, one a line.
@@ -53,7 +55,8 @@ pub fn load(directories: &[&Path], users: &Users) -> Loaded {
     for unit in units.iter_mut().filter(|unit| disabled.contains(&unit.name)) {
         unit.start = Start::Manual;
     }
-    Loaded { units, refused, disabled }
+    let own_limits = super::limits::apply(directories, &mut units, &mut refused);
+    Loaded { units, refused, disabled, own_limits }
 }
 
 /// The names in the lists of disabled services. A line that cannot be followed is refused alone.

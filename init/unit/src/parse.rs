@@ -1,5 +1,6 @@
 //! From the text of a service file to a [`Unit`], or to one sentence that names file, line and cure.
 
+use super::command::commands;
 use super::raw::{Raw, RawOpen, RawReady, RawResources, RawSandbox, RawSocket, RawTimer, SocketKind};
 use super::values::{Users, capability, duration, mode, percent, signal, size};
 use super::{Account, Family, Kind, Open, Place, Readiness, Resources, Sandbox, Socket, Start, Timer, Unit};
@@ -22,12 +23,12 @@ pub const IMAGES_USERS: std::ops::RangeInclusive<u32> = 2_000..=59_999;
 const MAX_INSTANCES: usize = 4096;
 
 /// A place in the text and what is wrong there.
-type Fault = (usize, String);
+pub(super) type Fault = (usize, String);
 
 /// Check the text of a service file. `file` is its path, as people know it. The error is one sentence.
 pub fn parse(file: &Path, text: &str, users: &Users) -> Result<Unit, String> {
     let name = name_of(file, false).map_err(|what| format!("{}: {what}", file.display()))?;
-    let (raw, sentence) = read(file, text)?;
+    let (raw, sentence) = read::<Raw>(file, text)?;
     if let Some(instance) = raw.instances.first() {
         let what = "instances are for templates; name the file NAME@.toml or remove this key";
         return Err(sentence((instance.span().start, what.to_owned())));
@@ -38,7 +39,7 @@ pub fn parse(file: &Path, text: &str, users: &Users) -> Result<Unit, String> {
 /// The instances that a template asks for. `file` is `NAME@.toml`.
 pub fn instances(file: &Path, text: &str) -> Result<Vec<String>, String> {
     name_of(file, true).map_err(|what| format!("{}: {what}", file.display()))?;
-    let (raw, sentence) = read(file, text)?;
+    let (raw, sentence) = read::<Raw>(file, text)?;
     let count = raw.instances.len();
     if let Some(last) = raw.instances.last().filter(|_| count > MAX_INSTANCES) {
         return Err(sentence((
@@ -60,18 +61,27 @@ pub fn parse_instance(file: &Path, text: &str, instance: &str, users: &Users) ->
     instance_name(instance).map_err(|what| format!("{place}: {what}"))?;
     // An instance's name holds no line end and no quote, so places in the text stay right.
     let text = text.replace("{instance}", instance);
-    let (raw, sentence) = read(file, &text)?;
+    let (raw, sentence) = read::<Raw>(file, &text)?;
     check(format!("{name}@{instance}"), raw, users).map_err(sentence)
 }
 
-fn read<'a>(file: &'a Path, text: &'a str) -> Result<(Raw, impl Fn(Fault) -> String + 'a), String> {
+/// The limits that a text gives: keys of `[resources]` without the heading.
+pub(super) fn limits(file: &Path, text: &str) -> Result<Resources, String> {
+    let (raw, sentence) = read::<RawResources>(file, text)?;
+    resources(raw).map_err(sentence)
+}
+
+fn read<'a, T: serde::de::DeserializeOwned>(
+    file: &'a Path,
+    text: &'a str,
+) -> Result<(T, impl Fn(Fault) -> String + use<'a, T>), String> {
     let sentence = move |(at, what): Fault| {
         let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
         // What is quoted from the file must not begin a line of its own in the log.
         let what = what.replace(char::is_control, " ");
         format!("{}:{line}: {what}", file.display())
     };
-    let raw: Raw = toml::from_str(text).map_err(|error| {
+    let raw: T = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let what = error.message().replace('\n', ", ");
         sentence((at, format!("{what}; correct this line")))
@@ -79,7 +89,7 @@ fn read<'a>(file: &'a Path, text: &'a str) -> Result<(Raw, impl Fn(Fault) -> Str
     Ok((raw, sentence))
 }
 
-fn plain(text: &str) -> bool {
+pub(super) fn plain(text: &str) -> bool {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     !text.is_empty() && text.len() <= 48 && text.chars().all(good)
 }
@@ -163,6 +173,7 @@ fn check(name: String, raw: Raw, users: &Users) -> Result<Unit, Fault> {
             return Err((0, "user is missing; write user = \"NAME\" with a name from /etc/passwd".into()));
         }
     };
+    let commands = commands(raw.commands, milestone)?;
     Ok(Unit {
         name,
         description: raw.description,
@@ -184,12 +195,14 @@ fn check(name: String, raw: Raw, users: &Users) -> Result<Unit, Fault> {
         timer: timer(raw.timer, raw.kind)?,
         state_directory: optional(raw.state_directory, |p| below(p, "/data/"))?,
         runtime_directory: optional(raw.runtime_directory, |p| below(p, "/run/"))?,
+        working_directory: optional(raw.working_directory, absolute)?,
         devices: each(raw.devices, |p| below(p, "/dev/"))?,
         environment: raw.environment.into_iter().map(variable).collect::<Result<_, _>>()?,
         sockets,
         open,
         resources: resources(raw.resources)?,
         sandbox,
+        commands,
     })
 }
 
@@ -210,10 +223,16 @@ fn program(exec: Option<Spanned<Vec<String>>>, milestone: bool) -> Result<Vec<St
             false => Err((0, "exec is missing; write exec = [\"/path/of/program\"]".into())),
         };
     };
-    let at = exec.span().start;
     if milestone {
+        let at = exec.span().start;
         return Err((at, "a milestone has no program; remove exec or set kind to daemon or oneshot".into()));
     }
+    words(exec)
+}
+
+/// The words of a program.
+pub(super) fn words(exec: Spanned<Vec<String>>) -> Result<Vec<String>, Fault> {
+    let at = exec.span().start;
     let exec = exec.into_inner();
     if !exec.first().is_some_and(|program| program.starts_with('/')) {
         let what = "exec must begin with the absolute path of a program, as in [\"/usr/bin/aios-toold\"]";
@@ -333,7 +352,7 @@ fn value<T>(text: Spanned<String>, read: impl FnOnce(&str) -> Result<T, String>)
     read(text.get_ref()).map_err(|what| (text.span().start, what))
 }
 
-fn optional<T>(
+pub(super) fn optional<T>(
     text: Option<Spanned<String>>,
     read: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<Option<T>, Fault> {

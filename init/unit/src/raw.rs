@@ -1,6 +1,6 @@
 //! The keys of a service file as they are written; [`super::parse`] checks their values.
 
-use super::{Access, Family, Kind, Start, SyscallGroup};
+use super::{Access, Arguments, Family, Kind, Start, SyscallGroup};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -132,12 +132,16 @@ pub(crate) struct Raw {
     ///
     /// Example: `runtime_directory = "/run/web"`.
     pub(crate) runtime_directory: Option<FilePath>,
+    /// Where its program begins (chdir(2)); `/` when nothing is said.
+    ///
+    /// Example: `working_directory = "/data/web"`.
+    pub(crate) working_directory: Option<FilePath>,
     /// Device nodes below `/dev/`; given to the user when they exist.
     ///
     /// Example: `devices = ["/dev/ttyS1"]`.
     #[serde(default)]
     pub(crate) devices: Vec<FilePath>,
-    /// Variables. Besides these it gets `PATH USER NOTIFY_SOCKET LISTEN_* WATCHDOG_USEC STATE_DIRECTORY RUNTIME_DIRECTORY` alone.
+    /// Variables; `PATH` may be another than `/usr/bin:/bin:/usr/sbin:/sbin`. Besides these it gets `USER NOTIFY_SOCKET LISTEN_* WATCHDOG_USEC STATE_DIRECTORY RUNTIME_DIRECTORY` alone.
     ///
     /// Example: `LANG = "C.UTF-8"`.
     #[serde(default)]
@@ -150,6 +154,12 @@ pub(crate) struct Raw {
     pub(crate) open: Vec<RawOpen>,
     /// When a oneshot is run again.
     pub(crate) timer: Option<Spanned<RawTimer>>,
+    /// A program that may be run beside the service on request, whether that runs or not: with the same image, user,
+    /// sandbox, directories and limits, but without its sockets and opened files. Its output goes to the one who asked, its
+    /// standard input is empty. Together with its name, up to 48 of a-z, 0-9, `-` and `_`, these are all programs that
+    /// can be run.
+    #[serde(default)]
+    pub(crate) commands: BTreeMap<Spanned<String>, RawCommand>,
     /// Limits of its cgroup (cgroup-v2.rst) and its processes.
     #[serde(default)]
     pub(crate) resources: RawResources,
@@ -255,6 +265,33 @@ pub(crate) struct RawTimer {
     ///
     /// Example: `catch_up = true` with `at = "0 4 * * *"`.
     pub(crate) catch_up: Option<Spanned<bool>>,
+}
+
+/// A command.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawCommand {
+    /// One line for people.
+    ///
+    /// Example: `description = "Checks the configuration"`.
+    pub(crate) description: String,
+    /// Program (absolute path) and arguments; there is no shell.
+    ///
+    /// Example: `exec = ["/usr/bin/web", "--check"]`.
+    pub(crate) exec: Spanned<Vec<String>>,
+    /// Whether who asks may add arguments: `any` are up to 64 with 32 KiB. What they can reach is up to the sandbox alone.
+    ///
+    /// Example: `arguments = "any"`.
+    #[serde(default)]
+    pub(crate) arguments: Arguments,
+    /// Whether it may change something. `false` is a promise of the file's author: who may only look may run it then.
+    ///
+    /// Example: `changes = false`.
+    pub(crate) changes: Option<bool>,
+    /// It is killed, with all that it started, so long after its start.
+    ///
+    /// Example: `time_limit = "10m"`.
+    pub(crate) time_limit: Option<TimeSpan>,
 }
 
 /// Limits.

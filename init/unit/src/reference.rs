@@ -11,11 +11,12 @@ use toml::{Table, Value};
 const RENEW: &str = "RENEW_REFERENCE";
 const HOW: &str = "RENEW_REFERENCE=1 cargo test --release -p aios-unit reference";
 /// Sections of the file in the order of the page, and their types.
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     ("", "Raw"),
     ("socket", "RawSocket"),
     ("open", "RawOpen"),
     ("timer", "RawTimer"),
+    ("commands", "RawCommand"),
     ("resources", "RawResources"),
     ("sandbox", "RawSandbox"),
 ];
@@ -155,6 +156,11 @@ fn file(section: &str, lines: &[&str]) -> String {
             inner.entry("name").or_insert("a".into());
             file.insert(section.into(), Value::Array(vec![inner.into()]));
         }
+        "commands" => {
+            inner.entry("description").or_insert("d".into());
+            inner.entry("exec").or_insert(Value::Array(vec!["/usr/bin/web".into()]));
+            file.insert(section.into(), Table::from_iter([("check".to_owned(), inner.into())]).into());
+        }
         _ => {
             file.insert(section.into(), inner.into());
         }
@@ -230,6 +236,9 @@ impl Key {
             ("", "stop_signal") => format!("\"{}\"", signal_name(unit.stop_signal)),
             ("socket", "mode") => format!("\"{:04o}\"", unit.sockets.first()?.mode),
             ("open", "access") => word(&unit.open.first()?.access).replace(' ', "-"),
+            ("commands", "arguments") => word(&unit.commands.first()?.arguments),
+            ("commands", "changes") => unit.commands.first()?.changes.to_string(),
+            ("commands", "time_limit") => span(unit.commands.first()?.time_limit),
             ("timer", "catch_up") => unit.timer?.catch_up.to_string(),
             ("resources", "oom_score") => unit.resources.oom_score.to_string(),
             ("resources", "delegate") => unit.resources.delegate.to_string(),
@@ -256,6 +265,7 @@ fn heading(section: &str) -> String {
     match section {
         "" => "## Keys at the top".into(),
         "socket" | "open" => format!("## `[[{section}]]`"),
+        "commands" => "## `[commands.NAME]`".into(),
         _ => format!("## `[{section}]`"),
     }
 }

@@ -71,8 +71,8 @@ pub(super) fn mode(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("mode = \"{text}\" is not a file mode; write octal digits, as in \"0660\""))
 }
 
-/// `CAP_KILL` as the kernel knows it (capabilities(7)).
-pub(super) fn capability(text: &str) -> Result<CapabilitySet, String> {
+/// `CAP_KILL` as the kernel knows it (capabilities(7)). The error is one sentence.
+pub fn capability(text: &str) -> Result<CapabilitySet, String> {
     let known = text.strip_prefix("CAP_").and_then(CapabilitySet::from_name);
     known.filter(|set| set.bits().count_ones() == 1).ok_or_else(|| {
         format!(

@@ -2,6 +2,7 @@
 
 #[allow(dead_code, unreachable_pub, reason = "a helper of tests")]
 mod house;
+mod people;
 mod sample;
 
 use house::{House, said_by};

@@ -52,6 +52,40 @@ fn a_write_is_taken_back_and_what_must_not_be_touched_is_not() -> Result<()> {
 }
 
 #[test]
+fn the_firewall_counts_and_comes_back_after_a_power_cut() -> Result<()> {
+    let mut appliance = Appliance::claimed()?;
+    let call = |appliance: &Appliance, arguments: &[&str]| {
+        appliance.json(&[&["tools", "call"], arguments, &["--why", "test"]].concat())
+    };
+    let allowed = call(&appliance, &["firewall.allow", "port=443"])?;
+    let banned = call(&appliance, &["firewall.ban", "address=203.0.113.9", "seconds=3600"])?;
+    // Everything else is closed, and this client still gets answers.
+    call(&appliance, &["firewall.deny", "seconds=60"])?;
+    appliance.json(&["tools", "call", "net.confirm", "--why", "test"])?;
+    let counted = appliance.json(&["tools", "call", "firewall.counters"])?["result"].clone();
+    let first = &counted["counters"][0];
+    ensure!(first["packets"].as_u64() > Some(0), "what the console gets is not counted: {counted}");
+    // Nobody is left out for good.
+    let last = appliance.ctl(&["tools", "call", "firewall.remove", "id=1", "--why", "test"])?;
+    ensure!(!last.status.success(), "the console was closed to everybody: {}", said(&last));
+
+    appliance = appliance.cut_power()?;
+    let list = appliance.json(&["tools", "call", "firewall.list"])?["result"].clone();
+    let ids: Vec<_> = list["rules"].as_array().into_iter().flatten().map(|rule| rule["id"].clone()).collect();
+    ensure!(ids == [1, 2], "not the rules that there were: {list}");
+    ensure!(list["bans"][0]["left_seconds"].as_u64() > Some(3000), "the ban is gone: {list}");
+    appliance.json(&["undo", &banned["audit"].to_string(), "--why", "test"])?;
+    call(&appliance, &["firewall.remove", "id=2"])?;
+    appliance.json(&["undo", &allowed["audit"].to_string(), "--why", "test"])?;
+    let list = appliance.json(&["tools", "call", "firewall.list"])?["result"].clone();
+    ensure!(
+        list["rules"] == serde_json::json!([]) && list["bans"] == serde_json::json!([]),
+        "something is left: {list}"
+    );
+    Ok(())
+}
+
+#[test]
 fn the_audit_chain_survives_pulled_plugs_and_is_proved() -> Result<()> {
     let mut appliance = Appliance::claimed()?;
     for round in 0..3 {
@@ -75,4 +109,67 @@ fn the_audit_chain_survives_pulled_plugs_and_is_proved() -> Result<()> {
         ensure!(read["result"].to_string().contains(&format!("{round}-4")), "a write was lost: {read}");
     }
     appliance.machine.power_off(PATIENCE).context("the power button")
+}
+
+#[test]
+fn what_was_saved_comes_back_limits_hold_and_planned_calls_are_made_up_for() -> Result<()> {
+    let appliance = Appliance::claimed()?;
+    let call = |appliance: &Appliance, tool: &str, args: serde_json::Value| {
+        appliance.json(&["tools", "call", tool, "--args", &args.to_string(), "--why", "test"])
+    };
+    call(&appliance, "fs.mkdir", serde_json::json!({ "path": "/data/www" }))?;
+    let page = |content: &str| serde_json::json!({ "path": "/data/www/page", "content": content });
+    call(&appliance, "fs.write", page("first"))?;
+    let saved = call(&appliance, "backup.snapshot", serde_json::json!({ "name": "all" }))?;
+    ensure!(saved["result"]["files"].as_u64() > Some(0), "nothing was saved: {saved}");
+    call(&appliance, "fs.write", page("second"))?;
+    let back = serde_json::json!({ "name": "all", "path": "/data/www" });
+    let restored = call(&appliance, "backup.restore", back)?;
+    let read = |appliance: &Appliance| appliance.json(&["tools", "call", "fs.read", "path=/data/www/page"]);
+    ensure!(read(&appliance)?["result"].to_string().contains("first"), "not brought back: {restored}");
+    let appliance = appliance.cut_power()?;
+    ensure!(read(&appliance)?["result"].to_string().contains("first"), "lost with the power");
+    appliance.json(&["undo", &restored["audit"].to_string(), "--why", "test"])?;
+    ensure!(read(&appliance)?["result"].to_string().contains("second"), "not taken back");
+    let whole = appliance.json(&["tools", "call", "backup.verify", "name=all"])?;
+    ensure!(whole["result"]["blake3"] == saved["result"]["blake3"], "{whole} is not {saved}");
+
+    // Limits reach the kernel at once and go with the undo.
+    let of_netd = |file: &str| {
+        let path = format!("path=/sys/fs/cgroup/aios/netd/{file}");
+        appliance.json(&["tools", "call", "fs.read", &path]).map(|read| read["result"].to_string())
+    };
+    let before = (of_netd("pids.max")?, of_netd("memory.max")?);
+    let args = serde_json::json!({ "name": "netd", "memory_max": "200M", "pids_max": 77 });
+    let set = call(&appliance, "service.set_limits", args)?;
+    ensure!(of_netd("pids.max")?.contains("77") && of_netd("memory.max")?.contains("209715200"), "{set}");
+    appliance.json(&["undo", &set["audit"].to_string(), "--why", "test"])?;
+    ensure!((of_netd("pids.max")?, of_netd("memory.max")?) == before, "not as before");
+    let narrow = serde_json::json!({ "name": "toold", "memory_max": "8M" });
+    let refused = ["tools", "call", "service.set_limits", "--args", &narrow.to_string(), "--why", "test"];
+    ensure!(!appliance.ctl(&refused)?.status.success(), "toold could be strangled");
+
+    let rotated = call(&appliance, "log.rotate", serde_json::json!({}))?;
+    ensure!(rotated["result"]["files"].as_u64() >= Some(2), "no new log file: {rotated}");
+    call(&appliance, "memory.drop_caches", serde_json::json!({}))?;
+
+    // Each minute, so that one moment is reached.
+    let planned = serde_json::json!({
+        "name": "note", "at": "* * * * *", "tool": "fs.write", "purpose": "test",
+        "arguments": serde_json::json!({ "path": "/data/www/planned", "content": "x", "how": "append" }).to_string(),
+    });
+    call(&appliance, "schedule.add", planned)?;
+    let begun = std::time::Instant::now();
+    loop {
+        let listed = appliance.json(&["tools", "call", "schedule.list"])?;
+        if listed["result"]["entries"][0]["runs"].as_u64() > Some(0)
+            && listed["result"]["entries"][0]["ended"].is_string()
+        {
+            ensure!(listed["result"]["entries"][0]["error"].is_null(), "the planned call failed: {listed}");
+            break;
+        }
+        ensure!(begun.elapsed() < std::time::Duration::from_secs(90), "it did not run: {listed}");
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    Ok(())
 }

@@ -28,6 +28,16 @@ fn nginx(folder: &Path, version: &str, key: Option<&Path>, more: &[&str]) -> Res
     std::fs::read(&file).with_context(|| format!("{} is not there", file.display()))
 }
 
+/// An extension from its recipe as it is.
+fn built(folder: &Path, name: &str) -> Result<Vec<u8>> {
+    let out = folder.join("out");
+    let mut builder = Command::new(program("aios-image"));
+    builder.arg("--root").arg(root()).arg("extension").arg(root().join("image/extensions").join(name));
+    let output = builder.args(["--version", "1.0"]).arg("--out").arg(&out).output()?;
+    ensure!(output.status.success(), "{name} was not built: {}", said(&output));
+    Ok(std::fs::read(out.join(format!("{name}-1.0.aiosx")))?)
+}
+
 fn strangers_key(folder: &Path) -> Result<PathBuf> {
     let key = folder.join("stranger.key");
     let output = Command::new(program("aios-image")).arg("key").arg(&key).output()?;
@@ -77,10 +87,15 @@ fn an_extension_is_installed_called_updated_rolled_back_and_removed_and_a_bad_on
     let mut tampered = two.clone();
     tampered[two.len() / 3] ^= 1;
     let caller = "description = \"Asks nginx for its first page\"\nkind = \"oneshot\"\nstart = \"manual\"\n\
-                  exec = [\"/usr/bin/aios-hostile\", \"fetch\", \"127.0.0.1:80\"]\nuser = \"aios-agentd\"\n";
+                  exec = [\"/usr/bin/aios-hostile\", \"fetch\", \"127.0.0.1:80\"]\nuser = \"aios-agentd\"\n\
+                  [commands.ask]\ndescription = \"Asks whom it is told to\"\narguments = \"any\"\nchanges = false\n\
+                  exec = [\"/usr/bin/aios-hostile\", \"fetch\"]\n\
+                  [commands.wait]\ndescription = \"Waits for ever\"\nexec = [\"/usr/bin/aios-hostile\", \"idle\"]\n";
     let at = |name: &str| format!("{UPLOAD}/{name}.aiosx");
-    let names = [at("one"), at("two"), at("stranger"), at("other"), at("tampered"), at("cut")];
-    let files: [(&str, &[u8]); 7] = [
+    let container = container(folder.path())?;
+    let names = [at("one"), at("two"), at("stranger"), at("other"), at("tampered"), at("cut"), at("shop")];
+    let files: [(&str, &[u8]); 8] = [
+        (&names[6], &container),
         (&names[0], &one),
         (&names[1], &two),
         (&names[2], &stranger),
@@ -108,6 +123,8 @@ fn an_extension_is_installed_called_updated_rolled_back_and_removed_and_a_bad_on
     let installed = package(&appliance, "pkg.install", &path("one"))?;
     println!("{}", text(&installed["summary"]));
     ensure!(page(&appliance)?.contains("this is 1.0"), "nginx 1.0 does not answer: {}", page(&appliance)?);
+    commands_run(&appliance)?;
+    containers_run(&appliance, &path("shop"))?;
     refused(&appliance, "pkg.install", &path("two"), "pkg.update replaces it")?;
     refused(&appliance, "pkg.update", &path("tampered"), "altered or damaged")?;
     // Only the tools of packages write there.
@@ -145,11 +162,86 @@ fn an_extension_is_installed_called_updated_rolled_back_and_removed_and_a_bad_on
         page(&appliance)?
     );
 
+    sites(&appliance)?;
+
     // It outlives the plug, and comes up by itself.
     let appliance = appliance.cut_power()?;
     ensure!(page(&appliance)?.contains("this is 1.0"), "nginx is not there after a power cut");
     let exposure = appliance.json(&["tools", "call", "service.security", "name=nginx"])?;
     println!("{}", text(&exposure["summary"]));
+    Ok(())
+}
+
+fn call(appliance: &Appliance, tool: &str, arguments: &[&str]) -> Result<serde_json::Value> {
+    let words: Vec<&str> = ["tools", "call", tool].iter().chain(arguments).copied().collect();
+    appliance.json(&[&words[..], &["--why", "test"]].concat())
+}
+
+/// A site is added, tested, put into force and looked at; a wrong one is refused.
+fn sites(appliance: &Appliance) -> Result<()> {
+    let path = "path=/data/nginx/conf.d/site.conf";
+    let tested = call(appliance, "web.test", &[])?;
+    ensure!(tested["result"]["good"] == true, "nginx refuses what it runs with: {tested}");
+    call(appliance, "fs.mkdir", &["path=/data/nginx/conf.d"])?;
+    let site = "content=server { listen 8080; server_name site.lan; location / { return 200 site; } }";
+    let written = call(appliance, "fs.write", &[path, site])?;
+    let reloaded = call(appliance, "web.reload", &[])?;
+    ensure!(reloaded["result"]["taken"] == true, "nginx does not take a good site: {reloaded}");
+    let sites = call(appliance, "web.vhosts", &[])?;
+    ensure!(sites["result"]["servers"][0]["names"][0] == "site.lan", "not the site: {sites}");
+    let status = call(appliance, "web.status", &[])?;
+    ensure!(status["result"]["requests"].as_u64() >= Some(1), "nginx counts nothing: {status}");
+    let certificates = call(appliance, "web.certificates", &[])?;
+    ensure!(
+        certificates["result"]["certificates"].as_array().is_some_and(Vec::is_empty),
+        "the site has no certificate: {certificates}"
+    );
+    appliance.json(&["undo", &written["audit"].to_string(), "--why", "test"])?;
+    call(appliance, "fs.write", &[path, "content=server { listen 8080; no_such_word; }"])?;
+    let tested = call(appliance, "web.test", &[])?;
+    ensure!(
+        tested["result"]["findings"][0]["place"] == "/data/nginx/conf.d/site.conf:1",
+        "nginx does not say where: {tested}"
+    );
+    let output = appliance.ctl(&["tools", "call", "web.reload", "--why", "test"])?;
+    ensure!(said(&output).contains("nginx would refuse"), "a wrong site was loaded: {}", said(&output));
+    call(appliance, "fs.remove", &[path])?;
+    Ok(())
+}
+
+#[test]
+fn a_database_is_looked_at_backed_up_restored_and_a_statement_in_it_ended() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let image = built(folder.path(), "postgresql")?;
+    let sftp = built(folder.path(), "openssh")?;
+    let (file, other) = (format!("{UPLOAD}/postgresql.aiosx"), format!("{UPLOAD}/openssh.aiosx"));
+    let appliance = Appliance::boot(&[(&file, &image), (&other, &sftp)], |_| {})?;
+    appliance.claim()?;
+    let installed = package(&appliance, "pkg.install", &format!("path=/data/{file}"))?;
+    println!("{}", text(&installed["summary"]));
+    let status = call(&appliance, "db.status", &[])?;
+    println!("{}", text(&status["summary"]));
+    ensure!(text(&status["result"]["version"]).starts_with("15."), "not the server: {status}");
+    let connections = call(&appliance, "db.connections", &[])?;
+    ensure!(connections["result"]["connections"].is_array(), "no connections: {connections}");
+    call(&appliance, "db.slow_queries", &["seconds=0"])?;
+    let none = ["pid=1", "started=2001-01-01T00:00:00.000000Z"];
+    let output =
+        appliance.ctl(&[&["tools", "call", "db.kill_query"][..], &none, &["--why", "test"]].concat())?;
+    ensure!(said(&output).contains("no connection is served by process 1"), "{}", said(&output));
+
+    let saved = call(&appliance, "db.backup", &["database=postgres", "name=first.dump"])?;
+    println!("{}", text(&saved["summary"]));
+    ensure!(saved["result"]["bytes"].as_u64() > Some(100), "an empty backup: {saved}");
+    let restored = call(&appliance, "db.restore", &["database=postgres", "backup=first.dump"])?;
+    appliance.json(&["undo", &restored["audit"].to_string(), "--why", "test"])?;
+    let gone = appliance.json(&["undo", &saved["audit"].to_string(), "--why", "test"])?;
+    println!("{}", text(&gone["summary"]));
+    let again = call(&appliance, "db.status", &[])?;
+    ensure!(again["result"]["databases"].is_array(), "the database is gone: {again}");
+
+    let installed = package(&appliance, "pkg.install", &format!("path=/data/{other}"))?;
+    println!("{}", text(&installed["summary"]));
     Ok(())
 }
 
@@ -170,4 +262,87 @@ fn other_architecture(folder: &Path) -> Result<Vec<u8>> {
         .output()?;
     ensure!(output.status.success(), "not built: {}", said(&output));
     Ok(std::fs::read(out.join("other-1.aiosx"))?)
+}
+
+/// A bundle with one static program, as a container.
+fn container(folder: &Path) -> Result<Vec<u8>> {
+    let bundle = folder.join("bundle");
+    std::fs::create_dir_all(bundle.join("rootfs/usr/bin"))?;
+    std::fs::copy(program("aios-hostile"), bundle.join("rootfs/usr/bin/shop"))?;
+    let config = serde_json::json!({
+        "ociVersion": "1.2.0",
+        "process": { "args": ["shop", "idle"], "cwd": "/", "env": ["MODE=test"] },
+        "root": { "path": "rootfs", "readonly": true },
+        "linux": {
+            "resources": { "memory": { "limit": 33_554_432 }, "pids": { "limit": 8 } },
+            "namespaces": [{ "type": "pid" }, { "type": "ipc" }, { "type": "mount" }, { "type": "network" }]
+        }
+    });
+    std::fs::write(bundle.join("config.json"), config.to_string())?;
+    let mut builder = Command::new(program("aios-image"));
+    builder.arg("--root").arg(root()).arg("extension").arg("--oci").arg(&bundle);
+    let output = builder.args(["--name", "shop", "--out"]).arg(folder.join("out")).output()?;
+    ensure!(output.status.success(), "not built: {}", said(&output));
+    Ok(std::fs::read(folder.join("out/shop-1.aiosx"))?)
+}
+
+/// What a service file declares can be run, and nothing else.
+fn commands_run(appliance: &Appliance) -> Result<()> {
+    let call = |tool: &str, arguments: &[&str]| {
+        appliance.json(&[&["tools", "call", tool], arguments, &["--why", "test"]].concat())
+    };
+    let listed = call("run.list", &["service=caller"])?["result"]["commands"].to_string();
+    ensure!(listed.contains("\"ask\"") && listed.contains("\"wait\""), "not what is declared: {listed}");
+    let nginx = r#"{"service":"caller","command":"ask","arguments":["127.0.0.1:80"]}"#;
+    let asked = call("run.look", &["--args", nginx])?;
+    ensure!(text(&asked["result"]["output"]).contains("this is 1.0"), "it did not ask: {asked}");
+    ensure!(asked["result"]["exit"] == 0, "it did not end well: {asked}");
+    let more = r#"{"service":"caller","command":"wait","arguments":["x"]}"#;
+    for (tool, arguments, why) in [
+        ("run.look", r#"{"service":"caller","command":"wait"}"#, "may change something"),
+        ("run.command", r#"{"service":"caller","command":"sh"}"#, "no command sh"),
+        ("run.command", more, "takes no arguments"),
+    ] {
+        let output = appliance.ctl(&["tools", "call", tool, "--args", arguments, "--why", "test"])?;
+        let refused = !output.status.success() && said(&output).contains(why);
+        ensure!(refused, "{tool} {arguments} was not refused for {why:?}: {}", said(&output));
+    }
+    let spawned = call("process.spawn", &["service=caller", "command=wait"])?;
+    let number = format!("number={}", spawned["result"]["number"]);
+    let running = || -> Result<usize> {
+        Ok(call("run.list", &[])?["result"]["running"].as_array().map_or(0, Vec::len))
+    };
+    ensure!(running()? == 1, "it does not run: {spawned}");
+    call("run.stop", &[&number])?;
+    for _ in 0..60 {
+        if running()? == 0 {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    anyhow::bail!("it runs after it was stopped")
+}
+
+/// A container is an extension that runs as a service, and is taken back like one.
+fn containers_run(appliance: &Appliance, path: &str) -> Result<()> {
+    package(appliance, "pkg.install", path)?;
+    let call = |tool: &str| package(appliance, tool, "name=shop");
+    let listed = appliance.json(&["tools", "call", "container.list"])?;
+    ensure!(text(&listed["summary"]) == "shop 1 is running", "not as expected: {listed}");
+    let stats = call("container.stats")?;
+    ensure!(stats["result"]["memory_limit_bytes"] == 32 << 20, "another limit: {stats}");
+    ensure!(stats["result"]["processes"] == 1, "other processes: {stats}");
+    let stopped = call("container.stop")?;
+    ensure!(appliance.service("shop")?["pid"].is_null(), "it runs after it was stopped");
+    appliance.json(&["undo", &stopped["audit"].to_string(), "--why", "test"])?;
+    let before = appliance.service("shop")?["pid"].clone();
+    call("container.restart")?;
+    ensure!(appliance.service("shop")?["pid"] != before, "it was not restarted");
+    call("container.logs")?;
+    refused(appliance, "container.stop", "name=nginx", "there is no container nginx")?;
+    let removed = call("container.remove")?;
+    appliance.json(&["undo", &removed["audit"].to_string(), "--why", "test"])?;
+    ensure!(text(&appliance.service("shop")?["state"]) == "running", "the removal was not taken back");
+    appliance.json(&["tools", "call", "container.cleanup", "--why", "test"])?;
+    call("container.remove").map(drop)
 }

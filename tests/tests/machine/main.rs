@@ -8,6 +8,7 @@ mod engines;
 mod extensions;
 mod faults;
 mod kexec;
+mod network;
 mod policy;
 mod recovery;
 mod sandbox;

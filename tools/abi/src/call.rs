@@ -38,7 +38,14 @@ pub struct Meta {
     pub why: String,
     /// The person on whose behalf the peer acts.
     pub person: Option<Person>,
+    /// What the client calls this request, whether it sends it once or, not having heard an answer, again: a change is made
+    /// once under one key, and asked for again it is answered as the first time. Up to [`MAX_KEY`] visible ASCII characters;
+    /// remembered for a day (draft-ietf-httpapi-idempotency-key-header).
+    pub key: Option<String>,
 }
+
+/// Characters of a request's key.
+pub const MAX_KEY: usize = 64;
 
 impl Meta {
     /// A request for this reason and nothing else.

@@ -8,25 +8,30 @@
 //! |---|---|---|
 //! | [`service`] | init | `/run/aios/init.sock` |
 //! | [`tool`] | toold | `/run/aios/toold.sock` |
+//! | [`accounts`] | console | `/run/aios/console.sock` |
 //! | [`net`] | netd | `/run/aios/netd.sock` |
 //! | [`infer`] | inferd | `/run/aios/inferd.sock` |
 //! | [`agent`] | agentd | `/run/aios/agentd.sock` |
 //! | [`engine`] | the engine workers | a byte stream: a socket or a virtio port |
 //!
-//! [`schema`] holds what interfaces derive from a tool's declaration. [`audit`] is the format of the audit chain and the proof of its integrity; it has no I/O, so
+//! [`firewall`] and [`netconf`] are what [`net`] says of the firewall and of how the network is set up. [`schema`] holds what interfaces derive from a tool's declaration. [`audit`] is the format of the audit chain and the proof of its integrity; it has no I/O, so
 //! that `aiosctl` verifies a log offline with the code that wrote it.
 
 #![deny(unsafe_code)]
 
+pub mod accounts;
 pub mod agent;
 pub mod audit;
 pub mod call;
 pub mod engine;
 pub mod error;
+pub mod firewall;
 pub mod frame;
 pub mod infer;
 pub mod net;
+pub mod netconf;
 pub mod paths;
+pub mod run;
 pub mod schema;
 pub mod service;
 pub mod tool;

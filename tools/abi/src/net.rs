@@ -1,6 +1,8 @@
-//! What netd serves: the names of others, and whether they answer.
+//! What netd serves: the names of others, whether they answer, and how the network is set up ([`crate::netconf`]).
 
 use crate::call::Protocol;
+use crate::firewall::{FirewallNow, FirewallRequest};
+use crate::netconf::{Change, Setup, Trial, VpnState};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -43,12 +45,73 @@ pub enum NetRequest {
         /// Milliseconds to wait for each answer, at most [`MAX_WAIT_MS`].
         wait_ms: u32,
     },
+    /// The change that is on trial.
+    Trial,
+    /// Let the change that is on trial last.
+    Confirm,
+    /// Take back the change that is on trial now.
+    TakeBack,
+    /// About the firewall.
+    Firewall(FirewallRequest),
+    /// How the network is set up.
+    Setup,
+    /// Change that; it is on trial for so many seconds ([`MIN_TRIAL_SECONDS`](crate::netconf::MIN_TRIAL_SECONDS) and more).
+    Try {
+        /// What is changed.
+        change: Change,
+        /// How long somebody has to confirm it.
+        seconds: u16,
+    },
+    /// Which routers packets pass on their way to a machine (echoes with rising time to live, RFC 792 and RFC 4443).
+    Trace {
+        /// To which one.
+        address: IpAddr,
+        /// The longest way that is looked at, at most [`MAX_HOPS`].
+        hops: u8,
+        /// Milliseconds to wait for the last answers, at most [`MAX_WAIT_MS`].
+        wait_ms: u32,
+    },
+    /// The tunnels as they are now.
+    Vpns,
+    /// Keep a secret that both ends of a tunnel know, so that settings can name it. A trial needs it before it begins.
+    KeepSecret {
+        /// Its name: what [`check_secret_name`](crate::netconf::check_secret_name) allows.
+        name: String,
+        /// 32 bytes in base64.
+        secret: String,
+    },
 }
 
 /// The longest that one answer of another machine is awaited.
 pub const MAX_WAIT_MS: u32 = 10_000;
 /// How often a machine is asked for an echo at most.
 pub const MAX_PINGS: u8 = 10;
+
+/// Routers on a way at most.
+pub const MAX_HOPS: u8 = 64;
+
+/// One place on the way to a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathHop {
+    /// Who answered.
+    pub address: IpAddr,
+    /// Microseconds until the answer.
+    pub micros: u64,
+    /// What it said.
+    pub said: HopSaid,
+}
+
+/// What a place on the way says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HopSaid {
+    /// The packet passed it.
+    Passed,
+    /// It is the machine itself.
+    Reached,
+    /// From here nothing leads on.
+    Unreachable,
+}
 
 /// Kind of address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +138,23 @@ pub enum NetReply {
     },
     /// To [`NetRequest::Ping`]: microseconds until each answer; none where none came in time.
     Echoes(Vec<Option<u64>>),
+    /// What is on trial: the answer to a change that netd takes back unless it is confirmed, and to [`NetRequest::Trial`].
+    Trial(Option<Trial>),
+    /// The trial of this, in a few words, is over as it was asked.
+    TrialOver(String),
+    /// To [`FirewallRequest::List`].
+    Firewall(Box<FirewallNow>),
+    /// It is so now.
+    Done,
+    /// To [`NetRequest::Setup`].
+    Setup(Box<Setup>),
+    /// To [`NetRequest::Trace`]: one after the other; none where nobody answered. The last one is the machine, or who said
+    /// that it cannot be reached, unless nobody did.
+    Path(Vec<Option<PathHop>>),
+    /// To [`NetRequest::Vpns`].
+    Vpns(Vec<VpnState>),
+    /// To [`NetRequest::KeepSecret`].
+    Kept,
 }
 
 /// What became of a connection.

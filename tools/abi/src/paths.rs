@@ -12,10 +12,14 @@ pub const INFERD_SOCKET: &str = "/run/aios/inferd.sock";
 pub const AGENTD_SOCKET: &str = "/run/aios/agentd.sock";
 /// Socket of the network daemon.
 pub const NETD_SOCKET: &str = "/run/aios/netd.sock";
+/// Where the console answers the tool broker about accounts.
+pub const CONSOLE_SOCKET: &str = "/run/aios/console.sock";
 /// Configuration that comes with the image (read-only).
 pub const ETC: &str = "/etc/aios";
 /// The data partition: the only place that survives a reboot.
 pub const DATA: &str = "/data";
+/// Snapshots of what is in it.
+pub const BACKUP: &str = "/data/backup";
 /// Models that come with the image (read-only).
 pub const MODELS: &str = "/models";
 /// What the image was built from: a JSON list of [`Component`](crate::tool::Component)s.

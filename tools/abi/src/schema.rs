@@ -1,6 +1,7 @@
 //! JSON Schemas (2020-12) that follow from a tool's declaration: what a call comes to, whoever shows it. MCP, OpenAPI and
 //! the reference page say the same because they ask here.
 
+use crate::call::MAX_KEY;
 use crate::tool::{Effect, ToolInfo};
 use serde_json::{Map, Value, json};
 
@@ -8,6 +9,10 @@ use serde_json::{Map, Value, json};
 pub const WHY: &str = "why";
 /// Name of what accompanies the arguments of a change: only say what would be done. No tool has an argument of this name.
 pub const DRY_RUN: &str = "dry_run";
+
+/// Name of what accompanies the arguments of a change: what the client calls this request
+/// ([`Meta::key`](crate::call::Meta::key)). No tool has an argument of this name.
+pub const KEY: &str = "idempotency_key";
 
 /// A reason.
 pub fn why() -> Value {
@@ -29,6 +34,23 @@ pub fn dry_run() -> Value {
         "default": false,
         "description": "Only say what would be changed; nothing is"
     })
+}
+
+/// What the client calls the request.
+pub fn key() -> Value {
+    json!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_KEY,
+        "pattern": "^[!-~]+$",
+        "description": "The client's own name of this request, such as a UUID. Sent again under it within a day the change is \
+                        not made again, and answered as the first time"
+    })
+}
+
+/// The members that accompany the arguments of a change.
+pub fn of_a_change() -> Map<String, Value> {
+    Map::from_iter([(WHY.into(), why()), (DRY_RUN.into(), dry_run()), (KEY.into(), key())])
 }
 
 /// What a dry run says, of every tool: the broker's `Preview`.
@@ -80,9 +102,13 @@ fn done(result: Value) -> Map<String, Value> {
             "result": result,
             "summary": { "type": "string", "description": "The result in a few words" },
             "audit": { "type": "integer", "minimum": 0, "description": "Number of this call's record in the audit log" },
-            "undoable": { "type": "boolean", "description": "Whether `undo` of that record can take it back" }
+            "undoable": { "type": "boolean", "description": "Whether `undo` of that record can take it back" },
+            "repeated": {
+                "type": "boolean",
+                "description": "Whether it was made before, under the same idempotency key, and not again"
+            }
         },
-        "required": ["result", "summary", "audit", "undoable"],
+        "required": ["result", "summary", "audit", "undoable", "repeated"],
         "additionalProperties": false
     }) else {
         return Map::new();

@@ -1,6 +1,7 @@
 //! What PID 1 serves: services, their logs and the machine's power.
 
 use crate::call::Protocol;
+use crate::run::{CommandInfo, RunInfo, RunOutcome, RunRequest};
 use serde::{Deserialize, Serialize};
 
 /// The protocol of `/run/aios/init.sock`.
@@ -90,6 +91,21 @@ pub enum InitRequest {
     Planned,
     /// Call off what is planned.
     CallOff,
+    /// The commands of all services, and those that run.
+    Commands,
+    /// Run a command of a service, as its service file says: whether the service runs or not.
+    Run(RunRequest),
+    /// Kill a command that runs, with all that it started.
+    EndRun {
+        /// Its number.
+        number: u32,
+    },
+    /// Have the kernel give back memory that only saves it from reading disks again (`drop_caches` of
+    /// Documentation/admin-guide/sysctl/vm.rst): 1 for contents of files, 2 for directories and inodes, 3 for both.
+    DropCaches {
+        /// Which.
+        what: u8,
+    },
 }
 
 /// The longest delay of [`InitRequest::GoDown`]: a week.
@@ -180,6 +196,17 @@ pub enum InitReply {
         /// Service files that were refused: one sentence each, with file, line and cure.
         refused: Vec<String>,
     },
+    /// To [`InitRequest::Commands`].
+    Commands {
+        /// What can be run, by service and name.
+        commands: Vec<CommandInfo>,
+        /// What runs.
+        running: Vec<RunInfo>,
+    },
+    /// To [`InitRequest::Run`] by somebody who waits: what became of it.
+    Ran(RunOutcome),
+    /// To [`InitRequest::Run`] in the background, and to `EndRun`: the command as it was then.
+    Running(RunInfo),
 }
 
 /// Where a service is in its life.

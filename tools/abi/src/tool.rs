@@ -92,6 +92,8 @@ pub struct CallDone {
     pub audit: u64,
     /// Whether [`ToolRequest::Undo`] can take it back.
     pub undoable: bool,
+    /// This was done before, under the same key, and not again.
+    pub repeated: bool,
 }
 
 /// Progress of a call.

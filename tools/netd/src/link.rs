@@ -1,20 +1,21 @@
 //! One link's life: packets, time and the cable go into the state machines, and what they want is done.
 
 use crate::arp::Arp;
-use crate::config::{self, Method};
+use crate::config;
 use crate::dhcp::{Lease, client, wire};
 use crate::kernel::{self, Origin, Route, Wanted};
 use crate::linklocal::{self, LinkLocal};
 use crate::packet::{self, Packets};
 use crate::resolver::{Resolver, Servers};
 use crate::sys::Kind;
+use aios_abi::netconf::{self, Method};
 use rtnetlink::Handle;
 use rustix::rand::GetRandomFlags;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 /// Which link it is.
@@ -32,7 +33,7 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Link {
     place: Place,
-    config: config::Link,
+    config: netconf::Link,
     handle: Handle,
     resolver: Arc<Resolver>,
     identity: wire::Identity,
@@ -58,7 +59,7 @@ enum Event {
 
 impl Link {
     /// A link without cable.
-    pub(crate) fn new(place: Place, config: config::Link, handle: Handle, resolver: Arc<Resolver>) -> Self {
+    pub(crate) fn new(place: Place, config: netconf::Link, handle: Handle, resolver: Arc<Resolver>) -> Self {
         let mut seed = [0; 8];
         // Spreads clients apart and nothing more, so it must not wait until the kernel has gathered entropy,
         // which a machine without a source of it does for a long time after it started.
@@ -82,15 +83,22 @@ impl Link {
         }
     }
 
-    /// Until nobody tells of the link any more.
-    pub(crate) async fn run(mut self, mut carrier: watch::Receiver<bool>) {
+    /// Until nobody tells of the link any more. What the configuration says of addresses is set first, and how that went is
+    /// told.
+    pub(crate) async fn run(
+        mut self,
+        mut carrier: watch::Receiver<bool>,
+        told: oneshot::Sender<Result<(), String>>,
+    ) {
         let up = *carrier.borrow_and_update();
-        match self.config.method {
+        let set = match self.config.method {
             Method::Static => self.apply_static().await,
             Method::None => self.apply(&Wanted::nothing(), Some(self.servers(&[], None))).await,
             // What an earlier run has set may stay until something better is known.
-            Method::Dhcp | Method::LinkLocal => {}
-        }
+            Method::Dhcp | Method::LinkLocal => Ok(()),
+        };
+        // Nobody may want to know.
+        let _ = told.send(set);
         if up {
             self.carrier(true).await;
         }
@@ -171,7 +179,7 @@ impl Link {
     async fn carrier(&mut self, up: bool) {
         match self.config.method {
             // Set again: the kernel drops routes of a link that somebody switched off.
-            Method::Static if up => self.apply_static().await,
+            Method::Static if up => drop(self.apply_static().await),
             Method::Dhcp => {
                 // A cable that was out for a moment is only heard of when it is in again.
                 let mut actions = self.client.carrier(self.now(), false);
@@ -232,7 +240,8 @@ impl Link {
                 }
                 client::Action::Unbind => {
                     self.log(5, "the lease is over");
-                    self.apply(&Wanted::nothing(), None).await;
+                    // What failed was logged.
+                    let _ = self.apply(&Wanted::nothing(), None).await;
                     Ok(())
                 }
             };
@@ -252,10 +261,10 @@ impl Link {
                 }
                 linklocal::Action::Bind(address) => {
                     let wanted = Wanted { addresses: vec![(address, 16)], ..Wanted::nothing() };
-                    self.apply(&wanted, Some(self.servers(&[], None))).await;
+                    let _ = self.apply(&wanted, Some(self.servers(&[], None))).await;
                     self.log(6, &format!("{address}/16, link-local"));
                 }
-                linklocal::Action::Unbind => self.apply(&Wanted::nothing(), None).await,
+                linklocal::Action::Unbind => drop(self.apply(&Wanted::nothing(), None).await),
             }
         }
     }
@@ -294,14 +303,21 @@ impl Link {
         packets.broadcast(&arp.encode()).map_err(|e| format!("an ARP packet cannot be sent: {e}"))
     }
 
-    async fn apply_static(&mut self) {
-        let addresses: Vec<_> = self.config.addresses.iter().map(|it| (it.address, it.prefix)).collect();
+    async fn apply_static(&mut self) -> Result<(), String> {
+        let own = self.config.addresses.iter();
+        let addresses: Vec<_> = own
+            .filter_map(|own| match own.address {
+                IpAddr::V4(address) => Some((address, own.length)),
+                IpAddr::V6(_) => None,
+            })
+            .collect();
         let everywhere = |via| Route { to: Ipv4Addr::UNSPECIFIED, prefix: 0, via };
         let routes = self.config.gateway.map(everywhere).into_iter().collect();
         let text: Vec<_> = addresses.iter().map(|(address, prefix)| format!("{address}/{prefix}")).collect();
         let wanted = Wanted { origin: Origin::Static, addresses, lifetime: None, routes };
-        self.apply(&wanted, Some(self.servers(&[], None))).await;
+        let set = self.apply(&wanted, Some(self.servers(&[], None))).await;
         self.log(6, &format!("{}, static", text.join(" ")));
+        set
     }
 
     async fn apply_lease(&mut self, lease: &Lease) {
@@ -314,7 +330,7 @@ impl Link {
             routes: routes.collect(),
         };
         let servers = self.servers(&lease.dns, lease.domain.as_ref());
-        self.apply(&wanted, Some(servers)).await;
+        let _ = self.apply(&wanted, Some(servers)).await;
         let Lease { address, prefix, server, seconds: [_, _, seconds], .. } = lease;
         self.log(6, &format!("{address}/{prefix} from {server} for {seconds} s"));
     }
@@ -330,11 +346,13 @@ impl Link {
         Servers { dns, search: config.search.clone().or_else(|| domain.cloned()) }
     }
 
-    async fn apply(&self, wanted: &Wanted, servers: Option<Servers>) {
-        if let Err(error) = kernel::configure(&self.handle, self.place.index, wanted).await {
-            self.log(3, &error);
+    async fn apply(&self, wanted: &Wanted, servers: Option<Servers>) -> Result<(), String> {
+        let set = kernel::configure(&self.handle, self.place.index, wanted).await;
+        if let Err(error) = &set {
+            self.log(3, error);
         }
         self.resolver.set(self.place.index, servers);
+        set
     }
 }
 

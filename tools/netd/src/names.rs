@@ -1,51 +1,23 @@
-//! What is asked of other machines for those daemons of this one that have no network: their names, by DNS, and
-//! whether they answer ([`probe`]).
+//! The names of other machines, by DNS, for those daemons of this one that have no network.
 
-use crate::probe;
-use aios_abi::net::{AddressFamily, Net, NetReply, NetRequest};
-use aios_abi::server::{Context, Handler};
-use aios_abi::who::uid;
+use aios_abi::net::{AddressFamily, NetReply};
 use aios_abi::{CallError, ErrorCode};
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{Resolver, system_conf};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long one name server has for an answer; there are two attempts.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What answers on the daemon's socket.
-pub(crate) struct Names {
-    /// Where the name servers stand (resolv.conf(5)): the first file counts that has some.
-    pub(crate) files: Vec<PathBuf>,
-}
-
-impl Handler<Net> for Names {
-    async fn handle(
-        self: Arc<Self>,
-        context: Context<Net>,
-        request: NetRequest,
-    ) -> Result<NetReply, CallError> {
-        // A name or a connection can carry a message away: only who records what was asked for may ask. Started by hand, the
-        // daemons run as one user.
-        let own = rustix::process::geteuid().as_raw();
-        if ![uid::ROOT, uid::TOOLD, own].contains(&context.peer.uid) {
-            return Err(CallError::denied(
-                "other machines are asked through the tools net.resolve, net.check_port and net.ping",
-            ));
-        }
-        match request {
-            NetRequest::Resolve { name, family } => look_up(&self.files, &name, family).await,
-            NetRequest::Connect { address, port, wait_ms } => probe::connect(address, port, wait_ms).await,
-            NetRequest::Ping { address, count, wait_ms } => probe::ping(address, count, wait_ms).await,
-        }
-    }
-}
-
-async fn look_up(files: &[PathBuf], name: &str, family: AddressFamily) -> Result<NetReply, CallError> {
+/// The addresses of a host. The name servers stand in the first of these files (resolv.conf(5)) that has some.
+pub(crate) async fn look_up(
+    files: &[PathBuf],
+    name: &str,
+    family: AddressFamily,
+) -> Result<NetReply, CallError> {
     let (config, mut options) = configuration(files)?;
     options.timeout = PATIENCE;
     options.attempts = 2;

@@ -15,16 +15,18 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Bytes that are sent after the header of ICMP, as ping(8) does.
 const PAYLOAD: usize = 56;
 /// What tells an echo from those of others: in front of the payload.
-const MARK: usize = 8;
+pub(crate) const MARK: usize = 8;
 
-fn wait(milliseconds: u32) -> Result<Duration, CallError> {
+/// A time that may be waited.
+pub(crate) fn wait(milliseconds: u32) -> Result<Duration, CallError> {
     match milliseconds {
         1..=MAX_WAIT_MS => Ok(Duration::from_millis(milliseconds.into())),
         _ => Err(CallError::invalid(format!("1 to {MAX_WAIT_MS} ms can be waited"))),
     }
 }
 
-fn micros(since: Instant) -> u64 {
+/// Microseconds since then.
+pub(crate) fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -53,21 +55,10 @@ pub(crate) async fn ping(address: IpAddr, count: u8, wait_ms: u32) -> Result<Net
     if !(1..=MAX_PINGS).contains(&count) {
         return Err(CallError::invalid(format!("1 to {MAX_PINGS} echoes can be asked for")));
     }
-    let failed = |e: io::Error| match Errno::from_io_error(&e) {
-        Some(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ADDRNOTAVAIL) => {
-            CallError::unavailable(format!("there is no way to {address}"))
-        }
-        Some(Errno::PERM) => {
-            CallError::denied("an echo takes the capability CAP_NET_RAW, which this process lacks")
-        }
-        _ => CallError::failed(format!("{address}: {e}")),
-    };
+    let failed = |e: io::Error| failed(address, &e);
     let socket = open(address).map_err(failed)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut rng = Rng::new(u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap_or(0));
-    let id = (rng.next_u32() & 0xffff) as u16;
-    let mut mark = [0; MARK];
-    mark.iter_mut().for_each(|byte| *byte = (rng.next_u32() & 0xff) as u8);
+    rustix::net::connect(&socket, &SocketAddr::new(address, 0)).map_err(|e| failed(e.into()))?;
+    let (id, mark) = marks();
     let mut echoes = Vec::new();
     for sequence in 0..u16::from(count) {
         if sequence > 0 {
@@ -95,20 +86,43 @@ pub(crate) async fn ping(address: IpAddr, count: u8, wait_ms: u32) -> Result<Net
     Ok(NetReply::Echoes(echoes))
 }
 
-/// A raw socket that hears this machine alone (raw(7)). Sending and receiving is the same as with any datagram.
-fn open(address: IpAddr) -> io::Result<UdpSocket> {
+/// What tells our echoes from those of others.
+pub(crate) fn marks() -> (u16, [u8; MARK]) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut rng = Rng::new(u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap_or(0));
+    let id = (rng.next_u32() & 0xffff) as u16;
+    let mut mark = [0; MARK];
+    mark.iter_mut().for_each(|byte| *byte = (rng.next_u32() & 0xff) as u8);
+    (id, mark)
+}
+
+/// Why a machine cannot be asked.
+pub(crate) fn failed(address: IpAddr, error: &io::Error) -> CallError {
+    match Errno::from_io_error(error) {
+        Some(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ADDRNOTAVAIL) => {
+            CallError::unavailable(format!("there is no way to {address}"))
+        }
+        Some(Errno::PERM) => {
+            CallError::denied("an echo takes the capability CAP_NET_RAW, which this process lacks")
+        }
+        _ => CallError::failed(format!("{address}: {error}")),
+    }
+}
+
+/// A raw socket for ICMP (raw(7)); connected, it hears one machine alone. Sending and receiving is the same as with any
+/// datagram.
+pub(crate) fn open(address: IpAddr) -> io::Result<UdpSocket> {
     let (family, protocol) = match address {
         IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP),
         IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6),
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::RAW, flags, Some(protocol))?;
-    rustix::net::connect(&socket, &SocketAddr::new(address, 0))?;
     UdpSocket::from_std(socket.into())
 }
 
 /// An echo request (RFC 792, RFC 4443 section 4.1).
-fn question(address: IpAddr, id: u16, sequence: u16, mark: [u8; MARK]) -> Vec<u8> {
+pub(crate) fn question(address: IpAddr, id: u16, sequence: u16, mark: [u8; MARK]) -> Vec<u8> {
     let kind = if address.is_ipv6() { 128 } else { 8 };
     let mut packet = vec![kind, 0, 0, 0];
     packet.extend(id.to_be_bytes());
@@ -136,7 +150,7 @@ fn checksum(packet: &[u8]) -> u16 {
 }
 
 /// Id, sequence number and mark of an echo reply. Of IPv4 a raw socket hears the packet with its header.
-fn echo(v6: bool, packet: &[u8]) -> Option<(u16, u16, [u8; MARK])> {
+pub(crate) fn echo(v6: bool, packet: &[u8]) -> Option<(u16, u16, [u8; MARK])> {
     let (kind, message) = match v6 {
         true => (129, packet),
         false => (0, packet.get(usize::from(packet.first()? & 0x0f) * 4..)?),

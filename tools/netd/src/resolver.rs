@@ -62,7 +62,8 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn text(links: &BTreeMap<u32, Servers>) -> String {
-    let mut text = String::from("# Written by aios-netd; change /data/config/net.toml instead.\n");
+    let mut text =
+        String::from("# Written by aios-netd; change /data/config/net.toml or call net.configure instead.\n");
     let (mut servers, mut domains) = (Vec::new(), Vec::new());
     for link in links.values() {
         for server in &link.dns {
@@ -81,13 +82,6 @@ fn text(links: &BTreeMap<u32, Servers>) -> String {
         let _ = writeln!(text, "nameserver {server}");
     }
     text
-}
-
-/// A domain that can stand in the file. A server could send anything, line ends included.
-pub(crate) fn domain(name: &str) -> Option<String> {
-    let name = name.trim_end_matches(['\0', '.']);
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    (!name.is_empty() && name.len() <= 253 && name.chars().all(fits)).then(|| name.to_owned())
 }
 
 #[cfg(test)]

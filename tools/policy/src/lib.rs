@@ -92,11 +92,12 @@ pub enum Kind {
     Container,
     Machine,
     Policy,
+    Backup,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Service,
         Self::Package,
         Self::Account,
@@ -107,6 +108,7 @@ impl Kind {
         Self::Container,
         Self::Machine,
         Self::Policy,
+        Self::Backup,
     ];
 
     /// Its name in rules.
@@ -122,6 +124,7 @@ impl Kind {
             Self::Container => "Container",
             Self::Machine => "Machine",
             Self::Policy => "Policy",
+            Self::Backup => "Backup",
         }
     }
 }

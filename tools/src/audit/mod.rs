@@ -10,12 +10,14 @@
 mod key;
 mod store;
 
+pub use store::{Done, Once};
+
 use aios_abi::audit::{Entry, Head, Outcome, Record};
 use aios_abi::{CallError, ErrorCode};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use store::Store;
+use store::{New, Store};
 use tokio::sync::{Notify, oneshot};
 
 /// Entries that are enough for one transaction.
@@ -158,8 +160,7 @@ pub enum Need {
 
 enum Job {
     Append {
-        time_ms: u64,
-        entry: Box<Entry>,
+        new: Box<New>,
         /// Waits for it to be on disk.
         durable: Option<oneshot::Sender<Result<u64, CallError>>>,
     },
@@ -215,7 +216,7 @@ impl Log {
         let ends = interrupted.iter().map(|&of| Entry::End { of, outcome: Outcome::Interrupted });
         let entries = std::iter::once(Entry::Opened { version, boot_id: boot_id.into() }).chain(ends);
         let now = now_ms();
-        let backlog: Vec<_> = entries.map(|entry| (now, entry)).collect();
+        let backlog: Vec<_> = entries.map(|entry| New { time_ms: now, entry, once: None }).collect();
         let next = store.as_ref().map_or(0, |store| store.next());
 
         let store = Arc::new(RwLock::new(store));
@@ -232,6 +233,11 @@ impl Log {
 
     /// Append an entry; its sequence number comes back.
     pub async fn append(&self, entry: Entry, need: Need) -> Result<u64, CallError> {
+        self.append_once(entry, need, None).await
+    }
+
+    /// The same, and remember in the same transaction what was asked for under a key.
+    pub async fn append_once(&self, entry: Entry, need: Need, once: Option<Once>) -> Result<u64, CallError> {
         let (durable, answer) = match need {
             Need::Durable => {
                 let (reply, answer) = oneshot::channel();
@@ -239,8 +245,7 @@ impl Log {
             }
             Need::Soon => (None, None),
         };
-        let time_ms = now_ms();
-        let job = Job::Append { time_ms, entry: Box::new(entry), durable };
+        let job = Job::Append { new: Box::new(New { time_ms: now_ms(), entry, once }), durable };
         let seq = match self.inbox.0.number(job)? {
             Ok(seq) => seq,
             Err(job) => self.inbox.0.number_when_there_is_room(job).await?,
@@ -282,6 +287,11 @@ impl Log {
     /// One record.
     pub fn record(&self, seq: u64) -> Result<Option<Record>, CallError> {
         self.with(|store| store.record(seq))
+    }
+
+    /// What is remembered of a change that was asked for under this key ([`Once::key`]).
+    pub fn done(&self, key: &str) -> Result<Option<Done>, CallError> {
+        self.with(|store| store.done(key))
     }
 
     /// The record in which a change was taken back, if it was.
@@ -328,7 +338,7 @@ struct Writer {
     key: ed25519_dalek::SigningKey,
     store: Arc<RwLock<Option<Arc<Store>>>>,
     /// Entries that have their number but are not on disk, oldest first.
-    backlog: Vec<(u64, Entry)>,
+    backlog: Vec<New>,
     desk: Arc<Desk>,
     /// The last attempt to write failed; said once, not at every entry.
     failing: bool,
@@ -344,9 +354,9 @@ impl Writer {
             let (mut waiting, mut flushed) = (Waiting::new(), Vec::new());
             for job in jobs {
                 match job {
-                    Job::Append { time_ms, entry, durable } => {
+                    Job::Append { new, durable } => {
                         waiting.extend(durable.map(|reply| (self.backlog.len(), reply)));
-                        self.backlog.push((time_ms, *entry));
+                        self.backlog.push(*new);
                     }
                     Job::Flush(reply) => flushed.push(reply),
                 }
@@ -386,17 +396,17 @@ impl Writer {
         }
         for (place, reply) in waiting {
             let refusal = format!("nothing was done: the audit chain cannot be written ({error})");
-            if let Some((_, entry)) = self.backlog.get_mut(place)
-                && let Entry::Begin { call, .. } = entry
+            if let Some(new) = self.backlog.get_mut(place)
+                && let Entry::Begin { call, .. } = &new.entry
             {
-                *entry =
+                new.entry =
                     Entry::Call { call: call.clone(), outcome: Outcome::Failed { error: refusal.clone() } };
             }
             let _ = reply.send(Err(CallError::unavailable(refusal)));
         }
     }
 
-    fn commit(&mut self, entries: Vec<(u64, Entry)>) -> Result<Vec<u64>, String> {
+    fn commit(&mut self, entries: Vec<New>) -> Result<Vec<u64>, String> {
         let mut slot = self.store.write().unwrap_or_else(PoisonError::into_inner);
         let store = match slot.as_ref() {
             Some(store) => store.clone(),

@@ -6,11 +6,14 @@
 //! | `head` | `"head"` | postcard of the signed [`Head`], written in the same transaction as the record it signs |
 //! | `open` | sequence number of a `Begin` without its `End` | – |
 //! | `undone` | sequence number of a `Begin` | that of its `Undone` |
+//! | `once` | who asked, and their key | postcard of [`Done`]: what was asked and what came of it, for a day |
 
 use aios_abi::audit::{Entry, Hash, Head, Outcome, Record, Verification};
+use aios_abi::tool::CallDone;
 use aios_abi::{CallError, ErrorCode};
 use ed25519_dalek::SigningKey;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -18,6 +21,12 @@ const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records")
 const HEAD: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("head");
 const OPEN: TableDefinition<'_, u64, ()> = TableDefinition::new("open");
 const UNDONE: TableDefinition<'_, u64, u64> = TableDefinition::new("undone");
+const ONCE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("once");
+
+/// How long a key is remembered, in milliseconds.
+const REMEMBERED_MS: u64 = 24 * 60 * 60 * 1000;
+/// Keys that are remembered; the oldest goes first.
+const MAX_REMEMBERED: usize = 1024;
 
 /// Memory for the database's pages.
 const CACHE: usize = 4 * 1024 * 1024;
@@ -67,6 +76,38 @@ impl Error {
     }
 }
 
+/// An entry on its way into the chain.
+#[derive(Debug, Clone)]
+pub(super) struct New {
+    pub(super) time_ms: u64,
+    pub(super) entry: Entry,
+    /// What is remembered with it of a change that must not be made twice.
+    pub(super) once: Option<Once>,
+}
+
+/// A change that was asked for under a key, in the words of whoever asked.
+#[derive(Debug, Clone)]
+pub struct Once {
+    /// Who asked, and their key.
+    pub key: String,
+    /// Hash of what was asked.
+    pub asked: Hash,
+    /// What came of it, if it has ended.
+    pub answer: Option<Result<CallDone, CallError>>,
+}
+
+/// What is remembered of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Done {
+    /// Hash of what was asked.
+    pub asked: Hash,
+    /// Sequence number of the record that began it.
+    pub audit: u64,
+    /// What came of it; nothing while it is under way, and when it was interrupted.
+    pub answer: Option<Result<CallDone, CallError>>,
+    time_ms: u64,
+}
+
 /// An open chain.
 pub(super) struct Store {
     database: Database,
@@ -114,7 +155,7 @@ impl Store {
     }
 
     /// Append all of these in one durable transaction; their numbers come back.
-    pub(super) fn append(&self, entries: Vec<(u64, Entry)>) -> Result<Vec<u64>, Error> {
+    pub(super) fn append(&self, entries: Vec<New>) -> Result<Vec<u64>, Error> {
         // The lock is held to the end: two appends must not follow the same record.
         let mut place = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mut last = *place;
@@ -124,7 +165,7 @@ impl Store {
             let mut records = transaction.open_table(RECORDS)?;
             let mut open = transaction.open_table(OPEN)?;
             let mut undone = transaction.open_table(UNDONE)?;
-            for (time_ms, entry) in entries {
+            for New { time_ms, entry, once } in entries {
                 let record = Record::new(last, time_ms, entry);
                 match &record.entry {
                     Entry::Begin { .. } => drop(open.insert(record.seq, ())?),
@@ -133,6 +174,15 @@ impl Store {
                         undone.insert(of, record.seq)?;
                     }
                     Entry::Opened { .. } | Entry::Call { .. } | Entry::Undone { .. } => {}
+                }
+                if let (Some(once), Entry::Begin { .. } | Entry::End { .. }) = (once, &record.entry) {
+                    let audit = if let Entry::End { of, .. } = record.entry { of } else { record.seq };
+                    let done = Done { asked: once.asked, audit, answer: once.answer, time_ms };
+                    let mut table = transaction.open_table(ONCE)?;
+                    if done.answer.is_none() {
+                        forget_old(&mut table, time_ms)?;
+                    }
+                    table.insert(once.key.as_str(), encode(&done)?.as_slice())?;
                 }
                 records.insert(record.seq, encode(&record)?.as_slice())?;
                 last = Some((record.seq, record.hash));
@@ -193,11 +243,40 @@ impl Store {
         value.map(|value| decode(seq, value.value())).transpose()
     }
 
+    /// What is remembered under this key.
+    pub(super) fn done(&self, key: &str) -> Result<Option<Done>, Error> {
+        let read = self.database.begin_read()?;
+        let table = match read.open_table(ONCE) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            table => table?,
+        };
+        Ok(table.get(key)?.and_then(|value| postcard::from_bytes(value.value()).ok()))
+    }
+
     /// The record in which a change was taken back.
     pub(super) fn undone_by(&self, seq: u64) -> Result<Option<u64>, Error> {
         let read = self.database.begin_read()?;
         Ok(read.open_table(UNDONE)?.get(seq)?.map(|value| value.value()))
     }
+}
+
+/// Make room for one more key, and forget those whose day is over.
+fn forget_old(table: &mut redb::Table<'_, &str, &[u8]>, now_ms: u64) -> Result<(), Error> {
+    let mut ages = Vec::new();
+    for row in table.iter()? {
+        let (key, value) = row?;
+        let time_ms = postcard::from_bytes::<Done>(value.value()).map_or(0, |done| done.time_ms);
+        ages.push((time_ms, key.value().to_owned()));
+    }
+    ages.sort_unstable();
+    let too_many = (ages.len() + 1).saturating_sub(MAX_REMEMBERED);
+    for (place, (time_ms, key)) in ages.iter().enumerate() {
+        // A clock that was set back makes nothing older.
+        if place < too_many || now_ms.saturating_sub(*time_ms) > REMEMBERED_MS {
+            table.remove(key.as_str())?;
+        }
+    }
+    Ok(())
 }
 
 fn restrict(path: &Path) -> Result<(), Error> {
@@ -244,7 +323,7 @@ fn head(read: &redb::ReadTransaction) -> Result<Head, Error> {
         .map_err(|e| Error::Content(format!("the signed head cannot be read: {e}")))
 }
 
-fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
     postcard::to_stdvec(value).map_err(|e| Error::Content(e.to_string()))
 }
 
@@ -375,7 +454,10 @@ mod tests {
         ) {
             let disk = Disk(Arc::new(Mutex::new(Contents { left: usize::MAX, ..Contents::default() })));
             let store = disk.open().expect("opens");
-            let entry = |n: usize| (n as u64, Entry::Opened { version: "x".repeat(n * 97 % 3_000), boot_id: "b".into() });
+            let entry = |n: usize| {
+                let entry = Entry::Opened { version: "x".repeat(n * 97 % 3_000), boot_id: "b".into() };
+                New { time_ms: n as u64, entry, once: None }
+            };
             store.append(vec![entry(1)]).expect("is on disk");
             // From here on the power may go at any write.
             disk.0.lock().expect("whole").left = cut;

@@ -3,17 +3,21 @@
 
 use super::{Answer, Job, Order, Said, Told, Work, packet};
 use crate::audit::Log;
+use crate::baseline::Keeper;
 use crate::caller::Caller;
 use crate::declaration::{Declaration, Finished, Preview};
 use crate::judge::{Case, Judge};
 use crate::policy::{Policy, Target};
 use crate::reach::Question;
+use crate::schedule::Schedule;
 use crate::undo::Kept;
+use aios_abi::accounts::Accounts;
 use aios_abi::call::{Meta, Protocol};
 use aios_abi::client::{Client, Next};
 use aios_abi::net::Net;
 use aios_abi::service::{Init, InitEvent, InitRequest, LogLine};
 use aios_abi::tool::Progress;
+use aios_abi::who::Person;
 use aios_abi::{CallError, ErrorCode};
 use aios_policy::Object;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, socketpair};
@@ -23,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// How long the answer to a call travels before init is asked what ends the broker.
 const GRACE: Duration = Duration::from_millis(300);
@@ -49,10 +53,16 @@ pub struct Sources {
     pub init: Client<Init>,
     /// The network daemon.
     pub net: Client<Net>,
+    /// The console.
+    pub accounts: Client<Accounts>,
     /// The audit chain.
     pub audit: Log,
     /// The judge.
     pub judge: Arc<Judge>,
+    /// What is planned.
+    pub schedule: Arc<Schedule>,
+    /// The baseline of files.
+    pub baseline: Arc<Keeper>,
 }
 
 /// What a worker is to do, and for whom.
@@ -94,6 +104,7 @@ pub struct Prepared {
 struct Worker {
     shop: Arc<Workshop>,
     job: u64,
+    given_up: Arc<Notify>,
     conversation: OwnedFd,
     sources: Sources,
     tool: &'static Declaration,
@@ -110,12 +121,15 @@ struct Worker {
 pub struct Ticket {
     shop: Arc<Workshop>,
     job: u64,
+    /// Told when the job is ended, for what its worker has asked meanwhile.
+    given_up: Arc<Notify>,
 }
 
 impl Ticket {
     /// End the worker, whatever it does; whoever waits for it hears that.
     pub fn end(&self) {
         self.shop.kill(self.job);
+        self.given_up.notify_one();
     }
 
     /// The same off the thread that serves others: the workshop may be busy.
@@ -132,7 +146,8 @@ impl Workshop {
 
     /// A number for a job that is to be ordered.
     pub fn ticket(self: &Arc<Self>) -> Ticket {
-        Ticket { shop: self.clone(), job: self.jobs.fetch_add(1, Ordering::Relaxed) }
+        let job = self.jobs.fetch_add(1, Ordering::Relaxed);
+        Ticket { shop: self.clone(), job, given_up: Arc::default() }
     }
 
     fn line(&self) -> Result<Arc<OwnedFd>, CallError> {
@@ -184,6 +199,7 @@ impl Workshop {
         Ok(Worker {
             shop: ticket.shop.clone(),
             job: ticket.job,
+            given_up: ticket.given_up.clone(),
             conversation: ours,
             sources,
             tool,
@@ -221,7 +237,8 @@ impl Workshop {
 impl Prepared {
     /// Names its worker, and how long that may take for the change.
     pub fn bounds(&self) -> (Ticket, Duration) {
-        (Ticket { shop: self.worker.shop.clone(), job: self.worker.job }, self.worker.limit)
+        let Worker { shop, job, given_up, limit, .. } = &self.worker;
+        (Ticket { shop: shop.clone(), job: *job, given_up: given_up.clone() }, *limit)
     }
 
     /// Make the change.
@@ -286,7 +303,7 @@ impl Worker {
             tracing::error!("{name} asked what it did not declare");
             return Err(CallError::denied(format!("{name} did not declare that it asks this")));
         }
-        let Sources { init, net, audit, judge } = &self.sources;
+        let Sources { init, net, accounts, audit, judge, schedule, baseline } = &self.sources;
         match question {
             Question::Init(request) => self.call(init, request).map(Answer::Init),
             Question::InitLater(request) => {
@@ -305,6 +322,9 @@ impl Worker {
                 Handle::current().block_on(new_lines(init, meta, request, after)).map(Answer::Lines)
             }
             Question::Net(request) => self.call(net, request).map(Answer::Net),
+            Question::Accounts(request) => self.call(accounts, request).map(Answer::Accounts),
+            Question::Baseline => baseline.read().map(Answer::Baseline),
+            Question::SetBaseline(text) => baseline.write(text.as_deref()).map(|()| Answer::Baseline(None)),
             Question::Record(seq) => audit.record(seq).map(|record| Answer::Record(record.map(Box::new))),
             Question::Records { from, limit } => {
                 audit.page(from, limit).map(|(records, head)| Answer::Records(records, Box::new(head)))
@@ -313,6 +333,9 @@ impl Worker {
             Question::Policy(question) => judge
                 .answer(&self.caller, &self.policy, question)
                 .map(|answer| Answer::Policy(Box::new(answer))),
+            Question::Schedule(question) => schedule
+                .answer(&self.caller, judge, question)
+                .map(|answer| Answer::Schedule(Box::new(answer))),
             Question::MayLook { path, private } => {
                 let area = self.policy.area(&path);
                 let object = Object::File { path, area, private };
@@ -325,7 +348,17 @@ impl Worker {
 
     fn call<P: Protocol>(&self, client: &Client<P>, request: P::Request) -> Result<P::Reply, CallError> {
         let meta = Meta::why(self.tool.name).deadline_ms(milliseconds(self.limit));
-        Handle::current().block_on(client.call(meta, request))
+        // Who asks, with the role that was found here: nobody makes an account that may do more.
+        let Caller { by, person, role } = &self.caller;
+        let name = person.as_ref().map_or(by, |person| &person.name).clone();
+        let meta = meta.on_behalf_of(Some(Person { name, role: *role }));
+        Handle::current().block_on(async {
+            tokio::select! {
+                answer = client.call(meta, request) => answer,
+                // Dropped, the question is taken back: nobody is left to answer.
+                () = self.given_up.notified() => Err(CallError::new(ErrorCode::Cancelled, "the call was given up")),
+            }
+        })
     }
 }
 

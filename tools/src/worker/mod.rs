@@ -13,8 +13,10 @@ use crate::declaration::{Finished, Preview};
 use crate::judge::PolicyAnswer;
 use crate::policy::{Policy, Target};
 use crate::reach::Question;
+use crate::schedule::ScheduleAnswer;
 use crate::undo::Kept;
 use aios_abi::CallError;
+use aios_abi::accounts::AccountsReply;
 use aios_abi::audit::{Head, Record};
 use aios_abi::net::NetReply;
 use aios_abi::service::{InitReply, LogLine};
@@ -100,6 +102,12 @@ pub enum Answer {
     Policy(Box<PolicyAnswer>),
     /// It may be looked at.
     MayLook,
+    /// What is planned.
+    Schedule(Box<ScheduleAnswer>),
+    /// Of the console.
+    Accounts(AccountsReply),
+    /// The baseline of files that is kept.
+    Baseline(Option<String>),
 }
 
 /// Take this for a packet that the broker, the workshop or a worker was sent: for tests of hostile bytes.

@@ -102,6 +102,13 @@ impl House {
         self.broker.clone().answer(Way::new(caller, Meta::why(why)), request).await
     }
 
+    /// As an operator with a reason, under a key.
+    pub async fn ask_once(&self, who: &str, key: &str, request: ToolRequest) -> Result<CallDone, CallError> {
+        let caller = Caller { by: who.into(), person: None, role: Role::Operator };
+        let meta = Meta { key: Some(key.into()), ..Meta::why("a test") };
+        done(self.broker.clone().answer(Way::new(caller, meta), request).await)
+    }
+
     pub async fn call(&self, role: Role, why: &str, tool: &str, args: Value) -> Result<CallDone, CallError> {
         let tool = aios_toold::tool::by_name(tool).expect("a tool").number;
         let request = ToolRequest::Call { tool, args: args.to_string(), dry_run: false };
@@ -148,6 +155,7 @@ pub fn open(dir: &Path) -> Result<Broker, CallError> {
         policy,
         init,
         net: Client::at(dir.join("netd.sock")),
+        accounts: Client::at(dir.join("console.sock")),
         workshop: aios_toold::worker::hire::Workshop::at(dir.join("workshop.sock")),
         version: "1",
         boot_id: "boot",

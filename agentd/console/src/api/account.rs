@@ -4,20 +4,24 @@ use super::{Answer, App, Json};
 use crate::auth::{Login, Proof, set_cookie};
 use crate::claim::Try;
 use crate::error::ApiError;
+use crate::listen::Remote;
 use crate::password::{self, Kept};
 use crate::state::{App as Inner, Shared, new_code, unix_ms};
 use crate::store::{FIRST_ROLE, User, already_claimed, random};
 use crate::{machine, store::Secret};
 use aios_abi::CallError;
 use aios_abi::who::Person;
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// Bytes that a token's label has at most.
 const LONGEST_LABEL: usize = 100;
+
+/// Whose request it is; nobody's if it came by a socket of the machine itself.
+type Sender = Option<Extension<Remote>>;
 
 /// Who is logged in where.
 #[derive(Serialize)]
@@ -36,7 +40,7 @@ impl Session {
             user,
             hostname: machine::hostname(),
             version: app.version.clone(),
-            fingerprint: app.fingerprint.clone(),
+            fingerprint: app.identity.fingerprint(),
         }
     }
 }
@@ -64,14 +68,15 @@ pub(super) async fn claim(State(app): App, Json(claim): Json<Claim>) -> Answer<R
     try_code(&app, &claim.code)?;
     let salt = random()?;
     let text = claim.password;
-    let password = hash(&app, move || Kept::new(&text, salt)).await??;
+    let password = app.hash(move || Kept::new(&text, salt)).await??;
     let person = Person { name: claim.name, role: FIRST_ROLE };
-    let user = User { person: person.clone(), password };
-    app.with_store(move |store| store.claim(&user)).await?;
+    let user = User { person, password, disabled: false, password_due: false, revision: 0 };
+    let claimer = user.clone();
+    app.with_store(move |store| store.claim(&claimer)).await?;
     *app.gate() = None;
     app.show(app.claim_line());
-    tracing::info!("the machine was claimed by {}", person.name);
-    begin(&app, person).await
+    tracing::info!("the machine was claimed by {}", user.person.name);
+    begin(&app, user).await
 }
 
 fn try_code(app: &Inner, typed: &str) -> Result<(), ApiError> {
@@ -101,18 +106,76 @@ pub(super) struct Credentials {
     password: String,
 }
 
-pub(super) async fn login(State(app): App, Json(sent): Json<Credentials>) -> Answer<Response> {
-    let person = authenticate(&app, &sent.name, sent.password).await?;
-    begin(&app, person).await
+pub(super) async fn login(State(app): App, from: Sender, Json(sent): Json<Credentials>) -> Answer<Response> {
+    let user = own_password(authenticate(&app, from, &sent.name, sent.password).await?)?;
+    begin(&app, user).await
 }
 
-/// Check a name and a password. What is refused is refused in the same words and in the same time.
-async fn authenticate(app: &Shared, name: &str, password: String) -> Result<Person, ApiError> {
-    let wrong = || ApiError::unauthenticated("the name or the password is not right");
-    let _place = app
+/// Whoever has been given a password has to choose one before anything else.
+fn own_password(user: User) -> Result<User, ApiError> {
+    match user.password_due {
+        true => Err(ApiError::password_due()),
+        false => Ok(user),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewPassword {
+    name: String,
+    password: String,
+    new: String,
+}
+
+/// A person chooses a password. All their logins end, but the token that asks; a browser gets a new session.
+pub(super) async fn password(
+    State(app): App,
+    from: Sender,
+    headers: HeaderMap,
+    Json(sent): Json<NewPassword>,
+) -> Answer<Response> {
+    password::check_password(&sent.new)?;
+    if sent.new == sent.password {
+        return Err(CallError::invalid("the new password is the present one; choose another").into());
+    }
+    let user = authenticate(&app, from, &sent.name, sent.password).await?;
+    let (salt, new) = (random()?, sent.new);
+    let kept = app.hash(move || Kept::new(&new, salt)).await??;
+    // The login that asks, if it is this person's.
+    let login = Login::find(&app, &headers)?.filter(|login| login.person.name == user.person.name);
+    let token = login.and_then(|login| match login.proof {
+        Proof::Token(secret) => Some(secret),
+        Proof::Session(_) => None,
+    });
+    let (name, password, except) = (user.person.name.clone(), kept.clone(), token.clone());
+    let person = app.with_store(move |store| store.set_password(&name, password, except.as_ref())).await?;
+    app.revoked.send_replace(());
+    tracing::info!("{} has changed the password", person.name);
+    match token {
+        Some(_) => Ok(axum::Json(Session::of(&app, Some(person))).into_response()),
+        None => begin(&app, User { person, password: kept, password_due: false, ..user }).await,
+    }
+}
+
+/// Check a name and a password, and tell the firewall what came of it.
+async fn authenticate(app: &Shared, from: Sender, name: &str, password: String) -> Result<User, ApiError> {
+    let place = app
         .logins
         .try_acquire()
         .map_err(|_| ApiError::busy("too many logins at once; try again in a moment"))?;
+    let checked = check(app, name, password).await;
+    drop(place);
+    // What failed here says nothing of whoever asked.
+    let ours = checked.as_ref().is_err_and(|error| error.status.is_server_error());
+    if let Some(Extension(Remote(address))) = from.filter(|_| !ours) {
+        app.tell_of_login(address, checked.is_ok());
+    }
+    checked
+}
+
+/// Check a name and a password. What is refused is refused in the same words and in the same time.
+async fn check(app: &Shared, name: &str, password: String) -> Result<User, ApiError> {
+    let wrong = || ApiError::unauthenticated("the name or the password is not right");
     if password::check_name(name).is_err() || password.len() > 1024 {
         return Err(wrong());
     }
@@ -122,12 +185,12 @@ async fn authenticate(app: &Shared, name: &str, password: String) -> Result<Pers
             "the password of {name} was wrong too often; try again in {seconds} s"
         )));
     }
-    let user = app.store.user(name)?;
+    let user = app.store.user(name)?.filter(|user| !user.disabled);
     // Counted before the check, taken back after: many guesses at once are as slow as one by one.
     app.lockout().failed(name, user.is_some(), app.now_ms());
     let fits = {
         let user = user.clone();
-        hash(app, move || match user {
+        app.hash(move || match user {
             Some(user) => user.password.fits(&password),
             None => {
                 password::pretend(&password);
@@ -139,7 +202,7 @@ async fn authenticate(app: &Shared, name: &str, password: String) -> Result<Pers
     match user {
         Some(user) if fits => {
             app.lockout().succeeded(name);
-            Ok(user.person)
+            Ok(user)
         }
         _ => {
             tracing::warn!("a login as {name:?} failed");
@@ -148,27 +211,9 @@ async fn authenticate(app: &Shared, name: &str, password: String) -> Result<Pers
     }
 }
 
-/// Hash away from the event loop, few at once: each takes 19 MiB.
-async fn hash<T: Send + 'static>(
-    app: &Inner,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, CallError> {
-    let broke = || CallError::failed("checking the password broke off; try once more");
-    let place = Arc::clone(&app.hashes).acquire_owned().await.map_err(|_| broke())?;
-    // The place goes along: when the client leaves, the hash still runs to its end.
-    let task = tokio::task::spawn_blocking(move || {
-        let done = work();
-        drop(place);
-        done
-    });
-    task.await.map_err(|_| broke())
-}
-
-async fn begin(app: &Shared, person: Person) -> Answer<Response> {
-    let secret: Secret = {
-        let person = person.clone();
-        app.with_store(move |store| store.begin_session(&person, unix_ms())).await?
-    };
+async fn begin(app: &Shared, user: User) -> Answer<Response> {
+    let person = user.person.clone();
+    let secret: Secret = app.with_store(move |store| store.begin_session(&user, unix_ms())).await?;
     let cookie = [(header::SET_COOKIE, set_cookie(Some(&secret)))];
     Ok((cookie, axum::Json(Session::of(app, Some(person)))).into_response())
 }
@@ -197,7 +242,11 @@ pub(super) struct Token {
     token: String,
 }
 
-pub(super) async fn tokens(State(app): App, Json(sent): Json<TokenRequest>) -> Answer<axum::Json<Token>> {
+pub(super) async fn tokens(
+    State(app): App,
+    from: Sender,
+    Json(sent): Json<TokenRequest>,
+) -> Answer<axum::Json<Token>> {
     let label = sent.label;
     if label.is_empty() || label.len() > LONGEST_LABEL || label.chars().any(char::is_control) {
         return Err(CallError::invalid(format!(
@@ -205,8 +254,8 @@ pub(super) async fn tokens(State(app): App, Json(sent): Json<TokenRequest>) -> A
         ))
         .into());
     }
-    let person = authenticate(&app, &sent.name, sent.password).await?;
-    let secret = app.with_store(move |store| store.make_token(&person, &label, unix_ms())).await?;
+    let user = own_password(authenticate(&app, from, &sent.name, sent.password).await?)?;
+    let secret = app.with_store(move |store| store.make_token(&user, &label, unix_ms())).await?;
     app.revoked.send_replace(());
     Ok(axum::Json(Token { token: secret.expose().to_owned() }))
 }

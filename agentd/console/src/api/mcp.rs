@@ -63,8 +63,7 @@ impl House for Served {
     }
 
     async fn call(&self, person: &Person, order: Order) -> Result<Call<Tools>, CallError> {
-        let Order { tool, args, why, dry_run } = order;
-        tools::begin(&self.0, person, &tool, args, why, dry_run).await
+        tools::begin(&self.0, person, order).await
     }
 
     async fn undo(&self, person: &Person, audit: u64, why: String) -> Result<Call<Tools>, CallError> {

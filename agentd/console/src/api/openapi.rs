@@ -33,7 +33,8 @@ pub fn document(tools: &[ToolInfo], version: &str) -> Value {
             "title": "aiOS appliance",
             "version": version,
             "description": "The console's API. A tool's operation takes its arguments in `args`; a change also takes the \
-                            reason in `why`, and with `dry_run` it only says what would be changed."
+                            reason in `why`, with `dry_run` it only says what would be changed, and under an \
+                            `idempotency_key` it is made once, however often it is asked for."
         },
         "servers": [{ "url": "/" }],
         "security": [{ "token": [] }, { "session": [] }],
@@ -66,9 +67,9 @@ fn tool(info: &ToolInfo) -> Value {
     let changes = info.effect != Effect::Read;
     let mut properties = Map::new();
     properties.insert("args".into(), schema::arguments(info).into());
-    properties.insert(schema::WHY.into(), schema::why());
-    if changes {
-        properties.insert(schema::DRY_RUN.into(), schema::dry_run());
+    match changes {
+        true => properties.extend(schema::of_a_change()),
+        false => drop(properties.insert(schema::WHY.into(), schema::why())),
     }
     let body = json!({ "type": "object", "properties": properties, "additionalProperties": false });
     let examples: Map<String, Value> = info

@@ -56,6 +56,7 @@ const fn may(name: &'static str, kind: &'static str, what: &'static str) -> Fiel
 
 const NAME: Field = need("name", "string", "Login name");
 const PASSWORD: Field = need("password", "string", "Password");
+const KEY: Field = may("idempotency_key", "string", "Under this name the request is carried out once");
 const WHY: Field = may("why", "string", "The reason, for the audit log");
 const UNIT: Field = may("unit", "string", "Only lines of this service, or of init or kernel");
 const CONTAINS: Field = may("contains", "string", "Only lines that contain this text, in either case");
@@ -95,6 +96,7 @@ pub(super) fn all() -> Vec<Route> {
     const FROM: Field = may("from", "integer", "Number of the first record");
     const MOST: Field = may("limit", "integer", "At most this many records");
     const CODE: Field = need("code", "string", "The claim code that the machine shows on its own screen");
+    const NEW: Field = need("new", "string", "The new password");
     const LABEL: Field = need("label", "string", "What the token is for");
     const TEXT: Field = need("text", "string", "The question or command, in plain words");
     vec![
@@ -102,6 +104,13 @@ pub(super) fn all() -> Vec<Route> {
         act("/claim", "Make a new machine one's own", &[CODE, NAME, PASSWORD], post(account::claim)).open(),
         act("/login", "Log in; the answer sets a session cookie", &[NAME, PASSWORD], post(account::login))
             .open(),
+        act(
+            "/password",
+            "Choose a password of one's own; other logins of this person end",
+            &[NAME, PASSWORD, NEW],
+            post(account::password),
+        )
+        .open(),
         act("/logout", "End the login that asks", &[], post(account::logout)),
         act("/tokens", "Take a bearer token", &[NAME, PASSWORD, LABEL], post(account::tokens)).open(),
         look("/overview", "How the machine is", Json("object"), get(watch::overview)),
@@ -119,7 +128,7 @@ pub(super) fn all() -> Vec<Route> {
         act(
             "/together",
             "Make several changes as one: all of them, or none",
-            &[STEPS, WHY],
+            &[STEPS, WHY, KEY],
             post(tools::together),
         ),
         act("/undo/{audit}", "Take a change back", &[WHY], post(tools::undo)).with(&[RECORD]),

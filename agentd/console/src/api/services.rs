@@ -4,6 +4,7 @@ use super::{Answer, App, Json, LOOK_MS, Path, meta, tools};
 use crate::auth::Login;
 use crate::state::unexpected;
 use aios_abi::service::{InitReply, InitRequest, ServiceStatus};
+use aios_mcp::Order;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -39,5 +40,6 @@ pub(super) async fn restart(
     Json(restart): Json<Restart>,
 ) -> Answer<axum::Json<Value>> {
     let args = json!({ "name": name }).to_string();
-    Ok(axum::Json(tools::run(&app, &login.person, RESTART, args, restart.why, false).await?))
+    let order = Order { tool: RESTART.into(), args, why: restart.why, dry_run: false, key: None };
+    Ok(axum::Json(tools::run(&app, &login.person, order).await?))
 }

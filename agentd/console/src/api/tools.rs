@@ -5,10 +5,12 @@ use crate::auth::Login;
 use crate::json;
 use crate::state::{Shared, unexpected};
 use aios_abi::CallError;
+use aios_abi::call::Meta;
 use aios_abi::client::Call;
 use aios_abi::schema::LONGEST_WHY;
 use aios_abi::tool::{Step, ToolReply, ToolRequest, Tools};
 use aios_abi::who::Person;
+use aios_mcp::Order;
 use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -24,51 +26,40 @@ pub(super) async fn list(State(app): App, login: Login) -> Answer<axum::Json<Vec
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Order {
+pub(super) struct Body {
     #[serde(default)]
     args: Map<String, Value>,
     #[serde(default)]
     why: String,
     #[serde(default)]
     dry_run: bool,
+    idempotency_key: Option<String>,
 }
 
 pub(super) async fn call(
     State(app): App,
     login: Login,
-    Path(name): Path<String>,
-    Json(call): Json<Order>,
+    Path(tool): Path<String>,
+    Json(body): Json<Body>,
 ) -> Answer<axum::Json<Value>> {
-    let args = Value::Object(call.args).to_string();
-    Ok(axum::Json(run(&app, &login.person, &name, args, call.why, call.dry_run).await?))
+    let Body { args, why, dry_run, idempotency_key: key } = body;
+    let order = Order { tool, args: Value::Object(args).to_string(), why, dry_run, key };
+    Ok(axum::Json(run(&app, &login.person, order).await?))
 }
 
 /// Call a tool by its name.
-pub(super) async fn run(
-    app: &Shared,
-    person: &Person,
-    name: &str,
-    args: String,
-    why: String,
-    dry_run: bool,
-) -> Result<Value, CallError> {
-    done(begin(app, person, name, args, why, dry_run).await?.finish(drop).await?)
+pub(super) async fn run(app: &Shared, person: &Person, order: Order) -> Result<Value, CallError> {
+    done(begin(app, person, order).await?.finish(drop).await?)
 }
 
 /// Begin to call a tool by its name.
-pub(super) async fn begin(
-    app: &Shared,
-    person: &Person,
-    name: &str,
-    args: String,
-    why: String,
-    dry_run: bool,
-) -> Result<Call<Tools>, CallError> {
+pub(super) async fn begin(app: &Shared, person: &Person, order: Order) -> Result<Call<Tools>, CallError> {
+    let Order { tool, args, why, dry_run, key } = order;
     check_why(&why)?;
-    let tool = app.tool(person, name).await?;
+    let tool = app.tool(person, &tool).await?;
     let deadline = tool.timeout_ms.saturating_add(GRACE_MS);
     let request = ToolRequest::Call { tool: tool.number, args, dry_run };
-    app.daemons.toold.start(meta(person, why, deadline), request).await
+    app.daemons.toold.start(Meta { key, ..meta(person, why, deadline) }, request).await
 }
 
 #[derive(Deserialize)]
@@ -77,6 +68,7 @@ pub(super) struct Several {
     steps: Vec<One>,
     #[serde(default)]
     why: String,
+    idempotency_key: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -101,7 +93,8 @@ pub(super) async fn together(
         steps.push(Step { tool: tool.number, args: Value::Object(args).to_string() });
     }
     let request = ToolRequest::Together { steps };
-    let reply = app.daemons.toold.call(meta(&login.person, several.why, deadline), request).await?;
+    let meta = Meta { key: several.idempotency_key, ..meta(&login.person, several.why, deadline) };
+    let reply = app.daemons.toold.call(meta, request).await?;
     Ok(axum::Json(done(reply)?))
 }
 

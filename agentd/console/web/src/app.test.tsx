@@ -21,9 +21,9 @@ const fill = (id: string, text: string): void => {
     input.dispatchEvent(new Event("input", { bubbles: true }));
   });
 };
-const submit = async (): Promise<void> => {
+const submit = async (form = root.querySelector("form")): Promise<void> => {
   act(() => {
-    root.querySelector("form")?.dispatchEvent(new Event("submit", { bubbles: true, cancelable: true }));
+    form?.dispatchEvent(new Event("submit", { bubbles: true, cancelable: true }));
   });
   await settle();
 };
@@ -83,6 +83,51 @@ it("a wrong password is said and does not count as an ended login", async () => 
   answers = [{ path: "/api/v1/login", body: null, response: json(401, { code: "unauthenticated", message: "name or password is wrong" }) }];
   await submit();
   expect(root.querySelector('[role="alert"]')?.textContent).toBe("name or password is wrong");
+});
+
+it("whoever was given a password has to choose another before anything else", async () => {
+  session.value = { ...UNCLAIMED, claimed: true };
+  act(() => render(<App />, root));
+  fill("login-name", "bob");
+  fill("login-password", "ABCD-EFGH-JKMN");
+  answers = [{ path: "/api/v1/login", body: null, response: json(403, { code: "password_due", message: "choose one" }) }];
+  await submit();
+  fill("password-new", "short");
+  fill("password-again", "other");
+  await submit();
+  expect(root.querySelectorAll('[aria-invalid="true"]')).toHaveLength(2);
+  fill("password-new", "long enough indeed");
+  fill("password-again", "long enough indeed");
+  const user = { name: "bob", role: "viewer" };
+  answers = [{ path: "/api/v1/password", body: null, response: json(200, { ...UNCLAIMED, claimed: true, user }) }];
+  await submit();
+  expect(answers[0]?.body).toEqual({ name: "bob", password: "ABCD-EFGH-JKMN", new: "long enough indeed" });
+  expect(find("nav-people")).not.toBeNull();
+});
+
+it("the people page lists accounts and shows a made password once", async () => {
+  session.value = { ...UNCLAIMED, claimed: true, user: { name: "ada", role: "admin" } };
+  history.replaceState(null, "", "/people");
+  window.dispatchEvent(new PopStateEvent("popstate"));
+  const account = { name: "ada", role: "admin", disabled: false, password_due: false, sessions: 1, tokens: 0, keys: [] };
+  const done = (result: unknown) => json(200, { result, summary: "done", audit: 1, undoable: false });
+  answers = [{ path: "/api/v1/tools/users.list", body: null, response: done({ accounts: [account] }) }];
+  act(() => render(<App />, root));
+  await settle();
+  expect(root.querySelectorAll('[data-testid="person-row"]')).toHaveLength(1);
+  fill("add-name", "Bob");
+  await submit(find("add-name")!.closest("form"));
+  expect(root.querySelectorAll('[aria-invalid="true"]')).toHaveLength(1);
+  fill("add-name", "bob");
+  HTMLDialogElement.prototype.showModal ??= () => {};
+  await submit(find("add-name")!.closest("form"));
+  fill("dialog-reason", "a colleague");
+  answers.push({ path: "/api/v1/tools/users.create", body: null, response: done({ one_time_password: "ABCD-EFGH-JKMN" }) });
+  await submit(find("dialog")!.querySelector("form"));
+  expect(answers[1]?.body).toEqual({ args: { name: "bob", role: "viewer" }, why: "a colleague" });
+  expect(find("people-password")?.textContent).toBe("ABCD-EFGH-JKMN");
+  history.replaceState(null, "", "/");
+  window.dispatchEvent(new PopStateEvent("popstate"));
 });
 
 it("an answer that is not JSON becomes a sentence", async () => {

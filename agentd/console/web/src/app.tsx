@@ -8,6 +8,7 @@ import { AskPage } from "./pages/ask";
 import { Connecting, LoginPage } from "./pages/login";
 import { LogsPage } from "./pages/logs";
 import { OverviewPage } from "./pages/overview";
+import { PeoplePage } from "./pages/people";
 import { ToolsPage } from "./pages/tools";
 import { place, segments } from "./state/router";
 import { session } from "./state/session";
@@ -41,6 +42,8 @@ function Page({ page, detail }: { page: string; detail: string | undefined }) {
       return <AuditPage open={detail === undefined ? null : Number(detail)} />;
     case "logs":
       return <LogsPage />;
+    case "people":
+      return <PeoplePage />;
     case "tools":
       return <ToolsPage open={detail ?? null} />;
     default:

@@ -28,6 +28,36 @@ pub(super) async fn login(login: cli::Login, name: Option<&str>, output: &Output
     door.enter(&user, &password, output).await
 }
 
+pub(super) async fn password(given: cli::Password, wanted: Option<&str>, output: &Output) -> Outcome {
+    let cli::Password { url, fingerprint, user, password_stdin } = given;
+    let Some(url) = url else {
+        let config = Config::load()?;
+        let (name, context) = config.context(wanted)?;
+        let (present, new) = prompt::change(password_stdin)?;
+        let body = json!({ "name": context.user, "password": present, "new": new });
+        Api::of(context)?.post(&["password"], &body, PATIENCE).await?;
+        return match output.is_json() {
+            true => output.json(&json!({ "context": name, "name": context.user })),
+            false => output.line(format!(
+                "{} has a new password on {}; all other logins of this person have ended",
+                clean_line(&context.user),
+                clean_line(name)
+            )),
+        };
+    };
+    let machine = cli::Machine { url, fingerprint, password_stdin };
+    let door = Door::find(&machine, wanted).await?;
+    let user = match user {
+        Some(user) => user,
+        None => prompt::line("Login name", "the login name is missing: give --user NAME")?,
+    };
+    let (present, new) = prompt::change(password_stdin)?;
+    let body = json!({ "name": user, "password": present, "new": new });
+    // The console's session that comes with the answer stays unused; a token outlives it.
+    door.api()?.post(&["password"], &body, PATIENCE).await?;
+    door.enter(&user, &new, output).await
+}
+
 pub(super) async fn claim(claim: cli::Claim, name: Option<&str>, output: &Output) -> Outcome {
     let door = Door::find(&claim.machine, name).await?;
     if door.is_claimed().await? {

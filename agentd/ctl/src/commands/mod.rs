@@ -48,6 +48,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Outcome {
     match cli.command {
         Command::Login(login) => login::login(login, wanted, output).await,
         Command::Claim(claim) => login::claim(claim, wanted, output).await,
+        Command::Password(password) => login::password(password, wanted, output).await,
         Command::Logout => login::logout(wanted, output).await,
         Command::Ask { text } => ask::run(&machine()?, &text.join(" "), output).await,
         Command::Tools(command) => tools::run(&machine()?, command, output).await,

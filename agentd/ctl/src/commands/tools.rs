@@ -9,6 +9,7 @@ use crate::error::{Failure, Outcome};
 use crate::family;
 use crate::output::{Output, Tone, clean, clean_line, span};
 use crate::value;
+use aios_abi::schema;
 use aios_abi::tool::Effect;
 use aios_abi::who::Role;
 use serde::Deserialize;
@@ -51,6 +52,8 @@ struct Done {
     summary: String,
     audit: u64,
     undoable: bool,
+    #[serde(default)]
+    repeated: bool,
 }
 
 pub(super) async fn run(machine: &Machine, command: cli::Tools, output: &Output) -> Outcome {
@@ -58,7 +61,9 @@ pub(super) async fn run(machine: &Machine, command: cli::Tools, output: &Output)
         cli::Tools::List => list(machine, output).await,
         cli::Tools::Show { name } => show(machine, &name, output).await,
         cli::Tools::Call(call) => self::call(machine, call, output).await,
-        cli::Tools::Together { file, why } => together(machine, &file, why, output).await,
+        cli::Tools::Together { file, why, idempotency_key } => {
+            together(machine, &file, why, idempotency_key, output).await
+        }
     }
 }
 
@@ -157,7 +162,10 @@ async fn call(machine: &Machine, call: cli::Call, output: &Output) -> Outcome {
     };
     let looks = tool.effect == Effect::Read || call.dry_run;
     let why = if looks { call.why.unwrap_or_default() } else { reason(call.why)? };
-    let body = json!({ "args": args, "why": why, "dry_run": call.dry_run });
+    let mut body = json!({ "args": args, "why": why, "dry_run": call.dry_run });
+    if let Some(key) = call.idempotency_key {
+        body[schema::KEY] = key.into();
+    }
     // The tool's own time first, so that the machine's sentence about it arrives.
     let patience = PATIENCE + Duration::from_millis(tool.timeout_ms.into());
     let answer = machine.api.post(&["tools", &tool.name], &body, patience).await?;
@@ -166,7 +174,13 @@ async fn call(machine: &Machine, call: cli::Call, output: &Output) -> Outcome {
     done(machine, &answer, schema, output)
 }
 
-async fn together(machine: &Machine, file: &Path, why: Option<String>, output: &Output) -> Outcome {
+async fn together(
+    machine: &Machine,
+    file: &Path,
+    why: Option<String>,
+    key: Option<String>,
+    output: &Output,
+) -> Outcome {
     let mut text = String::new();
     match file.to_str() {
         Some("-") => std::io::stdin().take(LONGEST).read_to_string(&mut text)?,
@@ -178,7 +192,7 @@ async fn together(machine: &Machine, file: &Path, why: Option<String>, output: &
         let example = r#"[{"tool": "fs.mkdir", "args": {"path": "/data/x"}}]"#;
         Failure::usage(format!("{} is no JSON list: {e}; write it as {example}", file.display()))
     })?;
-    let body = json!({ "steps": steps, "why": reason(why)? });
+    let body = json!({ "steps": steps, "why": reason(why)?, schema::KEY: key });
     let answer = machine.api.post(&["together"], &body, TOGETHER).await?;
     done(machine, &answer, &Value::Null, output)
 }
@@ -210,6 +224,9 @@ pub(super) fn done(machine: &Machine, answer: &Value, schema: &Value, output: &O
     }
     let done: Done = decode(answer)?;
     output.line(clean(&done.summary))?;
+    if done.repeated {
+        output.line("it was made before, under the same key, and not again")?;
+    }
     let news = value::beyond(done.result, &done.summary);
     value::print(&value::with_sizes(&news, schema), output)?;
     output.line(output.tone(Tone::Faint, format!("audit record {}", done.audit)))?;

@@ -1,10 +1,13 @@
 //! The console as it is, with small daemons behind it, and `aiosctl` in front of it.
 
 use aios_abi::CallError;
+use aios_abi::accounts::Accounts;
 use aios_abi::agent::{Agent, AgentReply, AgentRequest, AgentStatus, Answer, AskEvent, Decider};
 use aios_abi::audit::{CallRecord, Entry, Head, Outcome, Record};
 use aios_abi::call::Protocol;
+use aios_abi::firewall::FirewallRequest;
 use aios_abi::infer::Usage;
+use aios_abi::net::{Net, NetReply, NetRequest};
 use aios_abi::server::{Context, Handler, serve};
 use aios_abi::service::{
     Init, InitEvent, InitReply, InitRequest, LogLine, MachineStatus, ServiceState, ServiceStatus,
@@ -13,13 +16,14 @@ use aios_abi::tool::{CallDone, Effect, Example, ToolInfo, ToolReply, ToolRequest
 use aios_abi::who::Role;
 use aios_console::state::{App, Daemons};
 use aios_console::store::Store;
-use aios_console::{api, cert, listen};
+use aios_console::{accounts, api, cert, listen};
 use ed25519_dalek::SigningKey;
 use serde_json::Value;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use tokio_seqpacket::UnixSeqpacketListener;
 
 /// The administrator's password.
@@ -32,6 +36,8 @@ pub struct Appliance {
     pub fingerprint: String,
     /// The records that the broker gives out; a test may tamper with them.
     pub records: Arc<Mutex<Vec<Record>>>,
+    /// From where somebody logged in, or tried to, as the firewall hears it.
+    pub logins: Mutex<mpsc::Receiver<(IpAddr, bool)>>,
     folder: tempfile::TempDir,
     _runtime: tokio::runtime::Runtime,
 }
@@ -48,17 +54,21 @@ impl Appliance {
         daemon::<Init, _>(&run.join("init.sock"), FakeInit);
         daemon::<Tools, _>(&run.join("toold.sock"), Broker { records: records.clone() });
         daemon::<Agent, _>(&run.join("agentd.sock"), FakeAgent);
-        let identity = cert::load_or_make(run, "box").expect("certificate");
+        let (tell, logins) = mpsc::channel();
+        daemon::<Net, _>(&run.join("netd.sock"), FakeNet(tell));
         let store = Store::open(&run.join("console.redb")).expect("store");
-        let app =
-            App::new(store, Daemons::at(run), identity.fingerprint.clone(), Box::new(drop)).expect("console");
+        let identity = cert::Holder::open(run, None, "box").expect("certificate");
+        let app = App::new(store, Daemons::at(run), identity.clone(), Box::new(drop)).expect("console");
         let code = app.claim_line().replace("aios: claim code ", "");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("port");
         let url = format!("https://{}", listener.local_addr().expect("address"));
         listener.set_nonblocking(true).expect("nonblocking");
         let listener = tokio::net::TcpListener::from_std(listener).expect("listener");
-        tokio::spawn(listen::serve(listener, identity.config, api::router(app)));
-        Self { url, code, fingerprint: identity.fingerprint, records, folder, _runtime: runtime }
+        let config = identity.config().expect("TLS");
+        tokio::spawn(listen::serve(listener, config, api::router(app.clone())));
+        daemon::<Accounts, _>(&run.join("console.sock"), accounts::Server::new(app));
+        let logins = Mutex::new(logins);
+        Self { url, code, fingerprint: identity.fingerprint(), records, logins, folder, _runtime: runtime }
     }
 
     /// Claimed with the code on its screen.
@@ -143,6 +153,20 @@ pub fn said(output: &Output) -> String {
 fn daemon<P: Protocol, H: Handler<P>>(path: &Path, handler: H) {
     let listener = UnixSeqpacketListener::bind(path).expect("socket");
     tokio::spawn(serve(listener, Arc::new(handler)));
+}
+
+struct FakeNet(mpsc::Sender<(IpAddr, bool)>);
+
+impl Handler<Net> for FakeNet {
+    async fn handle(self: Arc<Self>, _: Context<Net>, request: NetRequest) -> Result<NetReply, CallError> {
+        match request {
+            NetRequest::Firewall(FirewallRequest::Login { address, good }) => {
+                self.0.send((address, good)).map_err(|_| CallError::unavailable("nobody listens"))?;
+                Ok(NetReply::Done)
+            }
+            other => Err(CallError::invalid(format!("the console asked {other:?}"))),
+        }
+    }
 }
 
 struct FakeInit;
@@ -254,7 +278,8 @@ impl Handler<Tools> for Broker {
         };
         let outcome = Outcome::Done { summary: "done".into() };
         let done = |result: String, audit, undoable| {
-            Ok(ToolReply::Done(CallDone { result, summary: "it was done".into(), audit, undoable }))
+            let summary = "it was done".into();
+            Ok(ToolReply::Done(CallDone { result, summary, audit, undoable, repeated: false }))
         };
         match request {
             ToolRequest::List => Ok(ToolReply::List(vec![

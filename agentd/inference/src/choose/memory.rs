@@ -11,7 +11,10 @@ const BATCH: usize = 16;
 
 /// Remembers vectors by sentence.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<Known>);
+pub struct Memory {
+    known: Mutex<Known>,
+    learning: tokio::sync::Mutex<()>,
+}
 
 /// What is remembered.
 #[derive(Debug, Default)]
@@ -32,7 +35,12 @@ impl Memory {
     /// What is known now.
     pub fn read(&self) -> MutexGuard<'_, Known> {
         // Nothing in the critical sections can panic half-way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn to have sentences embedded.
+    pub async fn learning(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.learning.lock().await
     }
 
     /// The sentences that this model has not embedded yet, each once, in batches.

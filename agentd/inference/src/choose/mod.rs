@@ -85,11 +85,14 @@ async fn retrieve(
 ) -> Result<(Vec<Scored>, Duration), CallError> {
     let mut took = Duration::ZERO;
     let model = engines.embed.snapshot().health.model;
+    // Of several questions at once one has the sentences embedded, and the others find them.
+    let learning = engines.memory.learning().await;
     for batch in engines.memory.missing(model.as_deref(), tools.iter().flat_map(sentences)) {
         let (vectors, time) = asker.embed(engines.embed, batch.clone()).await?;
         engines.memory.learn(model.as_deref(), batch, vectors);
         took += time;
     }
+    drop(learning);
     let (vectors, time) = asker.embed(engines.embed, vec![mask(question)]).await?;
     let question = vectors.into_iter().next().unwrap_or_default();
     let known = engines.memory.read();

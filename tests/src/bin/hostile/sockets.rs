@@ -25,6 +25,7 @@ pub(crate) fn strange_packets() -> Outcome {
         ("agentd", aios_abi::paths::AGENTD_SOCKET),
         ("inferd", aios_abi::paths::INFERD_SOCKET),
         ("netd", aios_abi::paths::NETD_SOCKET),
+        ("console", aios_abi::paths::CONSOLE_SOCKET),
     ] {
         println!(
             "hostile: {name} to an oversized packet: {}",

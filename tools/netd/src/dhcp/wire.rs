@@ -2,7 +2,7 @@
 //! a machine without an address cannot use the kernel's (RFC 2131, section 4.1).
 
 use super::{Answer, Lease, Message};
-use crate::resolver;
+use aios_abi::netconf;
 use dhcproto::v4::{self, DhcpOption as O, MessageType, Opcode, OptionCode as C};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use std::net::Ipv4Addr;
@@ -248,7 +248,7 @@ fn lease(message: &v4::Message) -> Option<Lease> {
         _ => Vec::new(),
     };
     let domain = match options.get(C::DomainName) {
-        Some(O::DomainName(name)) => resolver::domain(name),
+        Some(O::DomainName(name)) => netconf::domain(name),
         _ => None,
     };
     Some(Lease { address, prefix, server, routes, dns, domain, seconds })

@@ -23,7 +23,8 @@ impl Daemon {
         let socket = UnixDatagram::bind(&notify).expect("a notify socket");
         let mut command = Command::new(env!("CARGO_BIN_EXE_aios-netd"));
         command.arg("--resolv-conf").arg(folder.join("resolv.conf")).env("NOTIFY_SOCKET", &notify);
-        command.arg("--socket").arg(folder.join("socket"));
+        command.arg("--socket").arg(folder.join("socket")).arg("--state").arg(folder);
+        command.arg("--settings").arg(folder.join("settings.toml"));
         for (number, text) in configs.iter().enumerate() {
             let file = folder.join(format!("net{number}.toml"));
             std::fs::write(&file, text).expect("writes");
@@ -39,6 +40,13 @@ impl Daemon {
         let length = socket.recv(&mut message).expect("the daemon says that it is ready");
         assert_eq!(&message[..length], b"READY=1");
         Self { child, lines }
+    }
+
+    /// End it as PID 1 does, and wait for that.
+    pub(crate) fn stop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        self.child.wait().expect("it ends");
     }
 
     /// Wait until it says something with these words; what it says before does not matter.

@@ -3,7 +3,9 @@
 
 #![deny(unsafe_code)]
 
+mod configure;
 mod daemon;
+mod firewall;
 mod namespace;
 mod server;
 #[allow(unsafe_code)]
@@ -12,7 +14,7 @@ mod sys;
 use aios_abi::ErrorCode;
 use aios_abi::call::Meta;
 use aios_abi::client::Client;
-use aios_abi::net::{AddressFamily, Net, NetReply, NetRequest, PortState};
+use aios_abi::net::{AddressFamily, HopSaid, Net, NetReply, NetRequest, PortState};
 use daemon::Daemon;
 use namespace::Namespace;
 use server::{SERVER, Server};
@@ -196,4 +198,42 @@ fn others_are_asked_whether_they_answer() {
     );
     let no_way = ping(Ipv4Addr::new(192, 0, 2, 1)).expect_err("there is no route");
     assert_eq!(no_way.code, ErrorCode::Unavailable, "{no_way}");
+}
+
+#[test]
+fn the_way_to_a_machine_is_traced_through_a_router() {
+    const FAR: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 9);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (here, router, there) = (Namespace::new(), Namespace::new(), Namespace::new());
+    router.plug("r0", SERVER, &here, "eth0");
+    router.plug("r1", Ipv4Addr::new(10, 96, 0, 1), &there, "eth0");
+    router.forward();
+    there.add("eth0", FAR);
+    there.carrier("eth0", true);
+    there.gateway(Ipv4Addr::new(10, 96, 0, 1));
+    let fixed =
+        format!("[link.eth0]\nipv4 = \"static\"\naddresses = [\"10.99.0.15/24\"]\ngateway = \"{SERVER}\"\n");
+    let daemon = Daemon::start(&here, folder.path(), &[&fixed]);
+    daemon.says("10.99.0.15/24, static");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let client = Client::<Net>::at(folder.path().join("socket"));
+    let trace = |address: Ipv4Addr, wait_ms| {
+        let request = NetRequest::Trace { address: address.into(), hops: 8, wait_ms };
+        match runtime.block_on(client.call(Meta::default(), request)) {
+            Ok(NetReply::Path(path)) => {
+                path.into_iter().map(|hop| hop.map(|hop| (hop.address, hop.said))).collect::<Vec<_>>()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let (near, far) = (SERVER.into(), FAR.into());
+    assert_eq!(trace(FAR, 3_000), [Some((near, HopSaid::Passed)), Some((far, HopSaid::Reached))]);
+    assert_eq!(trace(SERVER, 3_000), [Some((near, HopSaid::Reached))]);
+    // The router knows no way there.
+    assert_eq!(trace(Ipv4Addr::new(10, 95, 0, 9), 3_000), [Some((near, HopSaid::Unreachable))]);
+    // Nobody has that address.
+    assert_eq!(trace(Ipv4Addr::new(10, 96, 0, 77), 200), [Some((near, HopSaid::Passed))]);
+    let request = NetRequest::Trace { address: far, hops: 65, wait_ms: 1 };
+    let error = runtime.block_on(client.call(Meta::default(), request)).expect_err("too far");
+    assert_eq!(error.code, ErrorCode::Invalid);
 }

@@ -3,7 +3,8 @@
 use crate::sys;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
+use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
@@ -81,6 +82,17 @@ impl Namespace {
         add.execute().await.expect("the address is set");
     }
 
+    /// The way to everywhere else.
+    pub(crate) fn gateway(&self, via: Ipv4Addr) {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(via).build();
+        self.kernel(async |handle| handle.route().add(route).execute().await.expect("the route is set"));
+    }
+
+    /// Pass packets on.
+    pub(crate) fn forward(&self) {
+        self.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forwards"));
+    }
+
     /// Switch an end of a cable on or off; the other end sees a cable that goes in or out.
     pub(crate) fn carrier(&self, link: &str, up: bool) {
         let message = LinkUnspec::new_with_name(link);
@@ -120,5 +132,67 @@ impl Namespace {
             _ => None,
         };
         defaults.flat_map(|route| route.attributes).filter_map(gateway).collect()
+    }
+
+    /// Links with the size of their packets, IPv4 addresses and routes of the main table, in words and in order.
+    pub(crate) fn state(&self) -> Vec<String> {
+        let ask = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let (links, addresses, routes) = self.kernel(async |handle| {
+            let links: Vec<_> = handle.link().get().execute().try_collect().await.expect("links");
+            let addresses: Vec<_> = handle.address().get().execute().try_collect().await.expect("addresses");
+            let routes: Vec<_> = handle.route().get(ask).execute().try_collect().await.expect("routes");
+            (links, addresses, routes)
+        });
+        let mut state = Vec::new();
+        let mut names = std::collections::HashMap::new();
+        for link in links {
+            for attribute in &link.attributes {
+                if let LinkAttribute::IfName(name) = attribute {
+                    names.insert(link.header.index, name.clone());
+                }
+            }
+            let name = names.get(&link.header.index).cloned().unwrap_or_default();
+            let sizes = link.attributes.iter().filter_map(|attribute| match attribute {
+                LinkAttribute::Mtu(mtu) => Some(format!("{name} mtu {mtu}")),
+                _ => None,
+            });
+            state.extend(sizes);
+        }
+        let name = |index: u32| names.get(&index).map_or("?", String::as_str);
+        for message in addresses {
+            for attribute in &message.attributes {
+                if let AddressAttribute::Local(IpAddr::V4(address)) = attribute {
+                    state.push(format!(
+                        "{} {address}/{}",
+                        name(message.header.index),
+                        message.header.prefix_len
+                    ));
+                }
+            }
+        }
+        for route in routes.into_iter().filter(|route| route.header.table == RouteHeader::RT_TABLE_MAIN) {
+            let (mut to, mut words) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), String::new());
+            for attribute in &route.attributes {
+                match attribute {
+                    RouteAttribute::Destination(RouteAddress::Inet(it)) => to = IpAddr::V4(*it),
+                    RouteAttribute::Gateway(RouteAddress::Inet(via)) => words += &format!(" via {via}"),
+                    RouteAttribute::Oif(index) => words += &format!(" on {}", name(*index)),
+                    RouteAttribute::Priority(metric) => words += &format!(" metric {metric}"),
+                    RouteAttribute::MultiPath(hops) => {
+                        for hop in hops {
+                            let via = hop.attributes.iter().find_map(|attribute| match attribute {
+                                RouteAttribute::Gateway(RouteAddress::Inet(via)) => Some(via),
+                                _ => None,
+                            });
+                            words += &format!(" hop {via:?} on {} {}", name(hop.interface_index), hop.hops);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            state.push(format!("{to}/{}{words}", route.header.destination_prefix_length));
+        }
+        state.sort();
+        state
     }
 }

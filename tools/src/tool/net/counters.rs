@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 /// Milliseconds that it measures at most.
 const MAX_WINDOW: u32 = 10_000;
 
+/// Lost packets below which nobody is told: since the interface exists, and in a moment.
+const MANY: u64 = 100;
+const A_FEW: u64 = 3;
+
 /// Show what went through the network interfaces, and measure for a moment what goes through now.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +55,8 @@ pub struct Interface {
     sent: Direction,
     /// What went through while it was measured; none if it was not.
     now: Option<Rate>,
+    /// What is out of line, in words; nothing if all is well.
+    unusual: Vec<String>,
 }
 
 /// One direction.
@@ -97,6 +103,7 @@ pub static TOOL: &Declaration = &Declaration {
         ("how much was sent and received since boot?", r#"{"window_ms":0}"#),
         ("measure the bandwidth in use for 2 seconds", r#"{"window_ms":2000}"#),
         ("ifstat", "{}"),
+        ("is anything unusual about the network traffic?", r#"{"window_ms":2000}"#),
     ],
     needs: Needs::NOTHING.families(&[Family::Netlink]),
     code: &Look { paths: no_paths, run, summary },
@@ -121,7 +128,9 @@ fn run(ctx: &Ctx, args: Args) -> Result<Counters, CallError> {
         .map(|(name, [received, sent])| {
             let earlier = before.iter().flatten().find(|(earlier, _)| *earlier == name);
             let now = earlier.map(|(_, earlier)| rate(earlier, &[received, sent], seconds));
-            Interface { name, received, sent, now }
+            let meanwhile = earlier.map(|(_, earlier)| since(earlier, &[received, sent]));
+            let unusual = unusual(&[received, sent], meanwhile.as_ref());
+            Interface { name, received, sent, now, unusual }
         })
         .collect();
     if let (Some(wanted), true) = (&args.name, interfaces.is_empty()) {
@@ -151,18 +160,49 @@ fn directions(stats: &Stats64) -> [Direction; 2] {
     ]
 }
 
-/// Counters that go back (the interface was made anew) count as standing still.
-fn rate(before: &[Direction; 2], after: &[Direction; 2], seconds: f64) -> Rate {
-    let more = |which: usize, of: fn(&Direction) -> u64| of(&after[which]).saturating_sub(of(&before[which]));
-    let each = |count: u64| (count as f64 / seconds.max(0.001) * 10.0).round() / 10.0;
-    let bad = |which| more(which, |d| d.errors).saturating_add(more(which, |d| d.dropped));
-    Rate {
-        received_bytes: each(more(0, |d| d.bytes)),
-        sent_bytes: each(more(1, |d| d.bytes)),
-        received_packets: each(more(0, |d| d.packets)),
-        sent_packets: each(more(1, |d| d.packets)),
-        errors_and_drops: bad(0).saturating_add(bad(1)),
+impl Direction {
+    /// Packets that did not get through.
+    fn lost(&self) -> u64 {
+        self.errors.saturating_add(self.dropped)
     }
+}
+
+/// Counters that go back (the interface was made anew) count as standing still.
+fn since(before: &[Direction; 2], after: &[Direction; 2]) -> [Direction; 2] {
+    let more = |before: &Direction, after: &Direction| Direction {
+        bytes: after.bytes.saturating_sub(before.bytes),
+        packets: after.packets.saturating_sub(before.packets),
+        errors: after.errors.saturating_sub(before.errors),
+        dropped: after.dropped.saturating_sub(before.dropped),
+    };
+    [more(&before[0], &after[0]), more(&before[1], &after[1])]
+}
+
+fn rate(before: &[Direction; 2], after: &[Direction; 2], seconds: f64) -> Rate {
+    let [received, sent] = since(before, after);
+    let each = |count: u64| (count as f64 / seconds.max(0.001) * 10.0).round() / 10.0;
+    Rate {
+        received_bytes: each(received.bytes),
+        sent_bytes: each(sent.bytes),
+        received_packets: each(received.packets),
+        sent_packets: each(sent.packets),
+        errors_and_drops: received.lost().saturating_add(sent.lost()),
+    }
+}
+
+/// Losses that are more than a few, and more than one in a hundred.
+fn unusual(so_far: &[Direction; 2], meanwhile: Option<&[Direction; 2]>) -> Vec<String> {
+    let mut found = Vec::new();
+    let spans = [(Some(so_far), MANY, "so far"), (meanwhile, A_FEW, "while it was measured")];
+    for (counted, least, when) in spans.into_iter().filter_map(|(c, least, when)| Some((c?, least, when))) {
+        for (direction, way) in counted.iter().zip(["come in", "go out"]) {
+            let (lost, all) = (direction.lost(), direction.packets.saturating_add(direction.lost()));
+            if lost >= least && lost > all / 100 {
+                found.push(format!("{lost} of {all} packets that were to {way} were lost {when}"));
+            }
+        }
+    }
+    found
 }
 
 fn summary(found: &Counters) -> String {
@@ -172,10 +212,7 @@ fn summary(found: &Counters) -> String {
         .take(10)
         .map(|interface| {
             let Interface { name, received, sent, .. } = interface;
-            let bad = [received, sent]
-                .iter()
-                .map(|d| d.errors.saturating_add(d.dropped))
-                .fold(0, u64::saturating_add);
+            let bad = received.lost().saturating_add(sent.lost());
             let bad = if bad > 0 { format!(", {bad} packets lost so far") } else { String::new() };
             match interface.now {
                 Some(now) => format!(
@@ -201,5 +238,21 @@ mod tests {
         let one = |bytes| Direction { bytes, packets: bytes / 10, errors: 1, dropped: 2 };
         let rate = rate(&[one(1_000), one(500)], &[one(3_000), one(0)], 2.0);
         assert_eq!((rate.received_bytes, rate.sent_bytes, rate.errors_and_drops), (1_000.0, 0.0, 0));
+    }
+
+    #[test]
+    fn many_lost_packets_are_unusual_and_a_few_are_not() {
+        let one = |packets, dropped| Direction { bytes: 0, packets, errors: 0, dropped };
+        let quiet = [one(1_000_000, 99), one(100_000, 900)];
+        assert!(unusual(&quiet, Some(&[one(10, 2), one(1_000, 5)])).is_empty());
+        let said = unusual(&[one(1_000, 100), one(0, 0)], Some(&[one(0, 0), one(7, 3)]));
+        assert_eq!(
+            said,
+            [
+                "100 of 1100 packets that were to come in were lost so far",
+                "3 of 10 packets that were to go out were lost while it was measured"
+            ]
+        );
+        assert!(unusual(&quiet, None).is_empty());
     }
 }

@@ -2,10 +2,12 @@
 
 use crate::ctx::Ctx;
 use crate::declaration::{Change, Preview, Undo};
+use crate::file;
 use crate::policy::Target;
 use crate::reach::{Asks, Needs, Paths, Way};
 use crate::shelf::{Image, SERVICES, Shelf, State};
 use crate::tool::fs::shared::CHANGES;
+use crate::tool::image_version;
 use crate::tool::process::shared::human_bytes;
 use crate::tool::service::shared::{ask, one, unexpected};
 use crate::undo::Kept;
@@ -14,8 +16,12 @@ use aios_abi::{CallError, ErrorCode};
 use aios_unit::Start;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
+
+/// Image files of one directory that are looked at.
+const MAX_FILES: usize = 1_000;
 
 /// What reading what is installed takes.
 pub(crate) const LOOKS: &[&str] = &[
@@ -78,7 +84,7 @@ pub(crate) struct Switch {
 
 /// What undo has to know.
 #[derive(Debug, Serialize, Deserialize)]
-struct Note {
+pub(crate) struct Note {
     name: String,
     before: State,
     after: State,
@@ -87,6 +93,12 @@ struct Note {
 }
 
 impl Switch {
+    /// What taking it back has to know.
+    pub(crate) fn note(&self) -> Note {
+        let brought = self.source.as_ref().and(self.image.as_ref()).map(|image| image.file.clone());
+        Note { name: self.name.clone(), before: self.before.clone(), after: self.after.clone(), brought }
+    }
+
     /// The version of what is installed, if that can still be read.
     pub(crate) fn version_of(shelf: &Shelf, state: &State) -> Option<String> {
         let file = state.record.current.as_ref()?;
@@ -173,10 +185,7 @@ impl Change for Switch {
     }
 
     fn save(&self) -> Option<Kept> {
-        let brought = self.source.as_ref().and(self.image.as_ref()).map(|image| image.file.clone());
-        let note =
-            Note { name: self.name.clone(), before: self.before.clone(), after: self.after.clone(), brought };
-        Some(Kept::new(&note, None))
+        Some(Kept::new(&self.note(), None))
     }
 
     fn apply(&mut self, ctx: &Ctx) -> Result<Switched, CallError> {
@@ -206,6 +215,73 @@ impl Change for Switch {
     }
 }
 
+/// A newer version of what is installed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Newer {
+    /// Name of the extension.
+    pub(crate) name: String,
+    /// The version that is installed.
+    pub(crate) installed: String,
+    /// The version that could be.
+    pub(crate) version: String,
+    /// Its file.
+    pub(crate) path: String,
+}
+
+/// Where images are looked for, unless somebody says otherwise: uploads, a stick, and what an earlier change left on the shelf.
+pub(crate) fn default_directories() -> Vec<String> {
+    ["/data/upload", "/run/usb", aios_extension::DIRECTORY].map(str::to_owned).into()
+}
+
+/// The newest version in these directories of each extension that is installed in an older one, by the same maker; and files that
+/// would be newer and cannot be installed, with the reason. A directory that is not there is empty.
+pub(crate) fn newer(ctx: &Ctx, directories: &[String]) -> Result<(Vec<Newer>, Vec<String>), CallError> {
+    let shelf = Shelf::of(ctx);
+    let mut installed = BTreeMap::new();
+    for name in shelf.names()? {
+        let Some(current) = shelf.state(&name)?.record.current else { continue };
+        if let Ok((_, image)) = shelf.stored(&current) {
+            installed.insert(name, image);
+        }
+    }
+    let (mut found, mut refused) = (BTreeMap::<String, Newer>::new(), Vec::new());
+    for directory in directories {
+        let folder = match file::find(directory, true) {
+            Err(e) if e.code == ErrorCode::NotFound => continue,
+            other => other?,
+        };
+        ctx.may_see(&folder.path)?;
+        let entries = std::fs::read_dir(&folder.path).map_err(|e| file::named(&folder.path, &e))?;
+        let image = |path: &PathBuf| path.extension().is_some_and(|end| end == aios_extension::SUFFIX);
+        for path in entries.flatten().map(|entry| entry.path()).filter(image).take(MAX_FILES) {
+            ctx.check()?;
+            let path = path.display().to_string();
+            let read =
+                file::open_for_reading(ctx, &path).and_then(|(open, found)| shelf.image(&open, &found.path));
+            // What is no good image is not an update of anything; pkg.search tells of it.
+            let Ok(image) = read else { continue };
+            let Some(old) = installed.get(&image.manifest.name) else { continue };
+            let (name, version) = (image.manifest.name.clone(), image.manifest.version.clone());
+            let newest = found.get(&name).map_or(&old.manifest.version, |newer| &newer.version);
+            if !aios_extension::compare(&version, newest).is_gt() {
+                continue;
+            }
+            let fits = match image.seal.key == old.seal.key {
+                true => shelf.fits(&image, &image_version()).map_err(|e| e.message),
+                false => Err("it was signed by another maker than what is installed".into()),
+            };
+            match fits {
+                Ok(()) => {
+                    let installed = old.manifest.version.clone();
+                    found.insert(name.clone(), Newer { name, installed, version, path });
+                }
+                Err(why) => refused.push(format!("{name} {version} ({path}): {why}")),
+            }
+        }
+    }
+    Ok((found.into_values().collect(), refused))
+}
+
 /// The result in one line.
 pub(crate) fn summary(done: &Switched) -> String {
     let what = match (&done.version, &done.before) {
@@ -225,7 +301,12 @@ pub(crate) fn summary(done: &Switched) -> String {
 pub(crate) const UNDO: Undo = Undo { paths: |_| Ok(changed()), run: undo };
 
 fn undo(ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
-    let Note { name, before, after, brought } = kept.read()?;
+    take_back(ctx, kept.read()?)
+}
+
+/// Take back one change, if nobody has made another one since.
+pub(crate) fn take_back(ctx: &Ctx, note: Note) -> Result<String, CallError> {
+    let Note { name, before, after, brought } = note;
     let shelf = Shelf::of(ctx);
     if !shelf.is_between(&name, &before, &after)? {
         let text = format!("{name} was changed since; undoing would destroy that, so nothing was done");

@@ -44,6 +44,11 @@ fn paths(_: &Args) -> Paths {
 }
 
 fn prepare(ctx: &Ctx, Args { name }: Args) -> Result<Switch, CallError> {
+    removal(ctx, name)
+}
+
+/// Look at what is installed.
+pub(crate) fn removal(ctx: &Ctx, name: String) -> Result<Switch, CallError> {
     let shelf = Shelf::of(ctx);
     let before = shelf.state(&name)?;
     let Some(current) = before.record.current.clone() else {

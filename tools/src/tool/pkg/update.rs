@@ -51,8 +51,13 @@ fn paths(args: &Args) -> Paths {
 }
 
 fn prepare(ctx: &Ctx, args: Args) -> Result<Switch, CallError> {
+    switch_to(ctx, &args.path, args.allow_downgrade)
+}
+
+/// The image at this path in place of the version that is installed.
+pub(crate) fn switch_to(ctx: &Ctx, path: &str, allow_downgrade: bool) -> Result<Switch, CallError> {
     let shelf = Shelf::of(ctx);
-    let (open, found) = file::open_for_reading(ctx, &args.path)?;
+    let (open, found) = file::open_for_reading(ctx, path)?;
     let image = shelf.image(&open, &found.path)?;
     shelf.fits(&image, &image_version())?;
     aios_extension::check(&open, &image.seal, |_| Ok(()))
@@ -70,7 +75,7 @@ fn prepare(ctx: &Ctx, args: Args) -> Result<Switch, CallError> {
             let text = format!("{name} was signed by another maker than what is installed; remove it first");
             return Err(CallError::new(ErrorCode::Conflict, text));
         }
-        if aios_extension::compare(&new, old).is_lt() && !args.allow_downgrade {
+        if aios_extension::compare(&new, old).is_lt() && !allow_downgrade {
             let text =
                 format!("{new} is older than the installed {old}; `allow_downgrade` takes it all the same");
             return Err(CallError::denied(text));

@@ -30,7 +30,7 @@ pub static TOOL: &Declaration = &Declaration {
     name: "sec.audit",
     summary: "Check the security of this machine and give it a score",
     effect: Effect::Read,
-    touches: &["ports, services, modes of files, mounts, kernel settings, the audit chain"],
+    touches: &["ports, services, modes of files, mounts, kernel settings, the audit chain, the certificate"],
     role: Role::Viewer,
     timeout_ms: 30_000,
     examples: &[
@@ -41,11 +41,11 @@ pub static TOOL: &Declaration = &Declaration {
         ("are there any vulnerabilities or weak settings?", "{}"),
         ("was the audit log tampered with?", "{}"),
     ],
-    needs: Needs::NOTHING
-        .read(&["/proc"])
-        .list(&["/"])
-        .capabilities(CapabilitySet::DAC_READ_SEARCH)
-        .asks(&[Asks::InitToLook, Asks::Audit]),
+    needs: Needs::NOTHING.read(&["/proc"]).list(&["/"]).capabilities(CapabilitySet::DAC_READ_SEARCH).asks(&[
+        Asks::InitToLook,
+        Asks::Audit,
+        Asks::AccountsToLook,
+    ]),
     code: &Look { paths: no_paths, run, summary },
 };
 
@@ -60,7 +60,8 @@ fn run(ctx: &Ctx, _args: Args) -> Result<Report, CallError> {
     Ok(Report { score: score(&checks), checks })
 }
 
-fn score(checks: &[Check]) -> u32 {
+/// 0 to 100: what passes, by weight.
+pub(crate) fn score(checks: &[Check]) -> u32 {
     let known: u32 = checks.iter().filter(|c| c.verdict != Verdict::Unknown).map(|c| c.weight).sum();
     let reached: u32 = checks
         .iter()

@@ -53,7 +53,7 @@ pub struct Check {
 }
 
 impl Check {
-    fn new(
+    pub(crate) fn new(
         name: &'static str,
         weight: u32,
         verdict: Verdict,
@@ -69,7 +69,7 @@ impl Check {
 pub(crate) type Run = fn(&Ctx) -> Check;
 
 /// All checks, in the order in which they are shown.
-pub(crate) const CHECKS: [Run; 10] = [
+pub(crate) const CHECKS: [Run; 11] = [
     audit_chain,
     open_ports,
     root_services,
@@ -78,6 +78,7 @@ pub(crate) const CHECKS: [Run; 10] = [
     setuid_files,
     mounts,
     kernel_settings,
+    certificate,
     claimed,
     refusals,
 ];
@@ -119,7 +120,7 @@ fn audit_chain(ctx: &Ctx) -> Check {
         20,
         verdict,
         evidence,
-        "export the chain, compare it with an older export, look for who had access",
+        "export the chain (aiosctl audit export), compare it with an older export, look for who had access (users.list)",
     )
 }
 
@@ -145,12 +146,12 @@ fn open_ports(ctx: &Ctx) -> Check {
         15,
         verdict(!strange.is_empty(), Verdict::Fail),
         evidence,
-        "stop what need not be reachable (net.listen shows who it is)",
+        "stop what need not be reachable: net.listen shows who it is, service.stop and service.disable end it",
     )
 }
 
 fn root_services(ctx: &Ctx) -> Check {
-    const ADVICE: &str = "give each service a user of its own in its service file";
+    const ADVICE: &str = "give each service a user of its own in its service file; service.security shows what else it could do without";
     let services = match service::shared::all(ctx) {
         Ok((services, _)) => services,
         Err(e) => return Check::new("services as root", 10, Verdict::Unknown, e.to_string(), ADVICE),
@@ -199,7 +200,13 @@ fn key_files(ctx: &Ctx) -> Check {
     } else {
         format!("open to others: {}", named(&open))
     };
-    Check::new("key files", 15, verdict(!open.is_empty(), Verdict::Fail), evidence, "set their mode to 0600")
+    Check::new(
+        "key files",
+        15,
+        verdict(!open.is_empty(), Verdict::Fail),
+        evidence,
+        "they belong to a daemon, which makes them with mode 0600: find out who changed them (sec.integrity, fs.stat)",
+    )
 }
 
 /// Whether the directory of a file lets nobody else in anyhow.
@@ -228,7 +235,7 @@ fn world_writable(ctx: &Ctx) -> Check {
         10,
         verdict(!open.is_empty(), Verdict::Fail),
         evidence,
-        "take the right to write away from others",
+        "sec.permissions_fix takes the right to write away from others",
     )
 }
 
@@ -253,7 +260,7 @@ fn setuid_files(ctx: &Ctx) -> Check {
         10,
         verdict(!found.is_empty(), Verdict::Fail),
         evidence,
-        "the appliance needs none: find out where they come from",
+        "the appliance needs none: sec.permissions shows them, sec.permissions_fix takes that right away",
     )
 }
 
@@ -342,6 +349,19 @@ fn kernel_settings(_ctx: &Ctx) -> Check {
     Check::new("kernel settings", 5, found, evidence, "set them when init starts")
 }
 
+/// The certificate by which people know the machine.
+fn certificate(ctx: &Ctx) -> Check {
+    let found = super::certificates::of_console(ctx, jiff::Timestamp::now().as_second());
+    let (verdict, evidence) = match found {
+        Err(error) => (Verdict::Unknown, error.to_string()),
+        Ok(found) => match found.problem {
+            Some(problem) => (Verdict::Warn, problem),
+            None => (Verdict::Pass, format!("{} with {} days left", found.key, found.days_left)),
+        },
+    };
+    Check::new("certificate", 5, verdict, evidence, "sec.certificate_rotate makes a new one")
+}
+
 /// A person who acted through the console has logged in there, so somebody owns the machine.
 fn claimed(ctx: &Ctx) -> Check {
     let people = people(ctx);
@@ -351,7 +371,7 @@ fn claimed(ctx: &Ctx) -> Check {
         }
         None => (Verdict::Warn, "nobody has acted through the console yet".into()),
     };
-    Check::new("claimed", 5, verdict, evidence, "claim the console, so that nobody else does")
+    Check::new("claimed", 5, verdict, evidence, "claim the console (aiosctl claim), so that nobody else does")
 }
 
 /// Names of those who acted lately, the last one last, each once.
@@ -403,7 +423,7 @@ fn refusals(ctx: &Ctx) -> Check {
         5,
         verdict(many, Verdict::Warn),
         evidence,
-        "read the audit chain: somebody tries what they may not do",
+        "read the audit chain: somebody tries what they may not do; users.modify disables an account, policy.test explains a refusal",
     )
 }
 

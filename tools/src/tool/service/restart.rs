@@ -54,12 +54,18 @@ pub static TOOL: &Declaration = &Declaration {
     code: &Make { paths: no_paths, prepare, summary, undo: None },
 };
 
-struct Restart {
+/// A service that is to be restarted.
+pub(crate) struct Restart {
     before: Service,
 }
 
 fn prepare(ctx: &Ctx, args: Args) -> Result<Restart, CallError> {
-    Ok(Restart { before: one(ctx, &args.name)? })
+    restart(ctx, &args.name)
+}
+
+/// Look at it.
+pub(crate) fn restart(ctx: &Ctx, name: &str) -> Result<Restart, CallError> {
+    Ok(Restart { before: one(ctx, name)? })
 }
 
 impl Change for Restart {
@@ -104,7 +110,8 @@ impl Change for Restart {
     }
 }
 
-fn summary(done: &Restarted) -> String {
+/// The result in one line.
+pub(crate) fn summary(done: &Restarted) -> String {
     match &done.service {
         Some(service) => format!("restarted {}: it is {}", done.name, service.state),
         None => format!("{} restarts now", done.name),

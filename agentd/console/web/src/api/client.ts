@@ -48,7 +48,7 @@ async function send(path: string, init: RequestInit): Promise<Response> {
   }
   if (response.ok) return response;
   const failure = await failureOf(response);
-  if (response.status === 401 && !path.endsWith("/login") && !path.endsWith("/claim")) onUnauthenticated();
+  if (response.status === 401 && !path.endsWith("/login") && !path.endsWith("/claim") && !path.endsWith("/password")) onUnauthenticated();
   throw failure;
 }
 
@@ -133,6 +133,8 @@ export const api = {
   claim: (code: string, name: string, password: string) =>
     post<Session>("/api/v1/claim", { code, name, password }),
   login: (name: string, password: string) => post<Session>("/api/v1/login", { name, password }),
+  password: (name: string, password: string, chosen: string) =>
+    post<Session>("/api/v1/password", { name, password, new: chosen }),
   logout: async () => void (await send("/api/v1/logout", posting({}))),
   tools: () => get<Tool[]>("/api/v1/tools"),
   call: (tool: string, args: JsonObject, why: string, dryRun = false) =>

@@ -21,6 +21,17 @@ export type Session = {
   fingerprint: string;
 };
 
+/** A person's account, as `users.list` says. */
+export type Account = {
+  name: string;
+  role: Role;
+  disabled: boolean;
+  password_due: boolean;
+  sessions: number;
+  tokens: number;
+  keys: { kind: string; fingerprint: string; comment: string; options: string[] }[];
+};
+
 export type ApiErrorBody = { code: string; message: string };
 
 export type ServiceState = "waiting" | "starting" | "running" | "stopping" | "stopped" | "backoff" | "failed" | "listening" | "scheduled";
@@ -95,7 +106,7 @@ export type Tool = {
   examples: { ask: string; args: Json }[];
 };
 
-export type CallDone = { result: Json; summary: string; audit: number; undoable: boolean };
+export type CallDone = { result: Json; summary: string; audit: number; undoable: boolean; repeated: boolean };
 
 export type LogLine = { seq: number; time_ms: number; unit: string; priority: number; text: string };
 

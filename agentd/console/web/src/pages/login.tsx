@@ -3,12 +3,13 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
-import { api, sentence } from "../api/client";
+import { api, ApiError, sentence } from "../api/client";
 import type { Session } from "../api/types";
 import { loadSession, loginNotice, session as current, sessionError } from "../state/session";
 import { strings } from "../strings";
 import { Mark } from "../ui/icons";
 import { Button, Field, Loading, Notice } from "../ui/parts";
+import { ChoosePassword } from "../ui/password";
 
 /** The frame of the pages that need no login. */
 export function FrontPage({ session, wide, children }: { session: Session | null; wide?: boolean; children: ComponentChildren }) {
@@ -63,6 +64,8 @@ export function LoginPage({ session }: { session: Session }) {
   const password = useSignal("");
   const problem = useSignal<string | null>(null);
   const busy = useSignal(false);
+  /** The password was right and only serves to choose another. */
+  const due = useSignal(false);
 
   async function submit(event: Event): Promise<void> {
     event.preventDefault();
@@ -77,12 +80,35 @@ export function LoginPage({ session }: { session: Session }) {
       current.value = await api.login(name.value.trim(), password.value);
       loginNotice.value = null;
     } catch (error) {
+      if (error instanceof ApiError && error.code === "password_due") {
+        due.value = true;
+        return;
+      }
       problem.value = sentence(error);
       password.value = "";
       document.getElementById("login-password")?.focus();
     } finally {
       busy.value = false;
     }
+  }
+
+  if (due.value) {
+    return (
+      <FrontPage session={session}>
+        <div class="front-card">
+          <h1>{strings.password.dueTitle}</h1>
+          <p class="muted">{strings.password.dueLead}</p>
+          <ChoosePassword
+            name={name.value.trim()}
+            present={password.value}
+            done={(now) => {
+              loginNotice.value = null;
+              current.value = now;
+            }}
+          />
+        </div>
+      </FrontPage>
+    );
   }
 
   return (

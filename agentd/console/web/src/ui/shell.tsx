@@ -20,6 +20,7 @@ const PAGES: { page: string; to: string; icon: IconName }[] = [
   { page: "audit", to: "/audit", icon: "audit" },
   { page: "logs", to: "/logs", icon: "logs" },
   { page: "tools", to: "/tools", icon: "tools" },
+  { page: "people", to: "/people", icon: "person" },
 ];
 
 const media = window.matchMedia("(max-width: 760px)");

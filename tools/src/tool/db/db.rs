@@ -1,0 +1,443 @@
+//! What the database tools share: the way to the server of the extension `postgresql`.
+//!
+//! A call speaks the server's own protocol at its Unix socket. The server knows the call's process by its user
+//! (`peer`, which the extension sets up) and takes it for the role `aios`, which may see all that is about the
+//! server, cancel and end, and can read no table.
+
+use crate::ctx::Ctx;
+use crate::reach::Needs;
+use aios_abi::{CallError, ErrorCode};
+use aios_unit::Family;
+use rustix::thread::CapabilitySet;
+use std::future::Future;
+use std::path::Path;
+use tokio::net::UnixStream;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, Error, NoTls};
+
+/// Where the server of the extension listens.
+pub(crate) const SOCKET: &str = "/run/postgresql/.s.PGSQL.5432";
+/// What asking it takes: the socket is everybody's, its directory the service's alone.
+pub(crate) const NEEDS: Needs =
+    Needs::NOTHING.families(&[Family::Unix]).capabilities(CapabilitySet::DAC_READ_SEARCH);
+/// The role of the tools.
+const ROLE: &str = "aios";
+/// A database that every cluster has.
+const DATABASE: &str = "postgres";
+/// Statements that take longer are given up by the server itself.
+const OPTIONS: &str = "-c statement_timeout=10s -c lock_timeout=2s";
+
+/// Ask the server at this socket.
+pub(crate) fn ask<T, F>(ctx: &Ctx, socket: &Path, work: impl FnOnce(Client) -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    ctx.wait(async {
+        let stream = UnixStream::connect(socket).await.map_err(|e| {
+            CallError::unavailable(format!(
+                "no database answers at {} ({e}); install the extension postgresql and start its service",
+                socket.display()
+            ))
+        })?;
+        let mut config = Config::new();
+        config.user(ROLE).dbname(DATABASE).application_name("aiOS").options(OPTIONS);
+        let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(|e| refused(&e))?;
+        // The connection is what carries the questions: both go on together.
+        let work = work(client);
+        tokio::pin!(work, connection);
+        tokio::select! {
+            biased;
+            done = &mut work => done.map_err(|e| refused(&e)),
+            Err(gone) = &mut connection => Err(refused(&gone)),
+        }
+    })?
+}
+
+/// What the server says, as a sentence.
+fn refused(error: &Error) -> CallError {
+    let Some(said) = error.as_db_error() else {
+        return CallError::failed(format!("the database does not answer as it should: {error}"));
+    };
+    let code = match *said.code() {
+        SqlState::INSUFFICIENT_PRIVILEGE
+        | SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+        | SqlState::INVALID_PASSWORD => ErrorCode::Denied,
+        SqlState::CANNOT_CONNECT_NOW | SqlState::TOO_MANY_CONNECTIONS | SqlState::ADMIN_SHUTDOWN => {
+            ErrorCode::Unavailable
+        }
+        SqlState::QUERY_CANCELED | SqlState::LOCK_NOT_AVAILABLE => ErrorCode::Timeout,
+        _ => ErrorCode::Failed,
+    };
+    CallError::new(code, format!("the database says: {}", said.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ctx::{Ctx, House, alone, within};
+    use crate::declaration::Change;
+    use crate::dump::Server;
+    use crate::reach::Question;
+    use crate::tool::db::{backup, connections, kill_query, migrate, restore, slow_queries, status};
+    use crate::worker::Answer;
+    use aios_abi::run::{RunEnd, RunHow, RunOutcome};
+    use aios_abi::service::{InitReply, InitRequest};
+    use aios_abi::tool::Progress;
+    use aios_abi::{CallError, ErrorCode};
+    use aios_unit::Users;
+    use rustix::process::{Signal, getuid, kill_process};
+    use std::os::unix::process::CommandExt;
+    use std::path::{Path, PathBuf};
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    const RECIPE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../image/extensions/postgresql");
+    const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
+
+    /// The server of Debian's package, set up by the recipe's own program and started as its service file says.
+    struct Cluster {
+        folder: tempfile::TempDir,
+        server: Child,
+        user: (u32, String),
+    }
+
+    /// The server refuses to run as root.
+    fn user() -> (u32, String) {
+        let own = getuid().as_raw();
+        let passwd = std::fs::read_to_string("/etc/passwd").expect("reads");
+        let wanted = |fields: &[&str]| match own {
+            0 => fields[0] == "postgres",
+            own => fields[2] == own.to_string(),
+        };
+        let lines = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let found = lines.into_iter().find(|fields| wanted(fields)).expect("a user for the server");
+        (found[2].parse().expect("a number"), found[0].into())
+    }
+
+    fn as_user(program: impl AsRef<std::ffi::OsStr>, uid: u32) -> Command {
+        let mut command = Command::new(program);
+        if getuid().is_root() {
+            command.uid(uid).gid(uid);
+        }
+        command.stdin(Stdio::null()).current_dir("/");
+        command
+    }
+
+    impl Cluster {
+        fn start() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let user = user();
+            let data = folder.path().join("main");
+            if getuid().is_root() {
+                std::os::unix::fs::chown(folder.path(), Some(user.0), Some(user.0)).expect("given");
+            }
+            let setup = Path::new(RECIPE).join("root/usr/lib/postgresql/setup");
+            let made = as_user(setup, user.0)
+                .env("PGDATA", &data)
+                .env("BACKUPS", folder.path().join("backup"))
+                .env("MIGRATIONS", folder.path().join("migrations"))
+                .output()
+                .expect("scripts/deps.sh test");
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            // Here nobody is aios-worker, so others stand for it.
+            let ident = data.join("pg_ident.conf");
+            let text = std::fs::read_to_string(&ident).expect("reads");
+            assert!(text.ends_with("aios aios-worker aios\n"));
+            std::fs::write(&ident, format!("{text}aios root aios\naios {} aios\n", user.1)).expect("written");
+            // And an application has a role of its own.
+            let rules = data.join("pg_hba.conf");
+            let text = std::fs::read_to_string(&rules).expect("reads");
+            assert!(text.starts_with("local postgres aios peer map=aios\n"));
+            std::fs::write(&rules, format!("local postgres app trust\n{text}")).expect("written");
+            let unit = unit();
+            let place = |argument: &String| {
+                let here = folder.path().display().to_string();
+                argument.replace("/data/postgresql", &here).replace("/run/postgresql", &here)
+            };
+            let mut words = unit.exec.iter().map(place);
+            let mut command = as_user(words.next().expect("a program"), user.0);
+            let server = command.args(words).stderr(Stdio::null()).spawn().expect("starts");
+            let cluster = Self { folder, server, user };
+            let ready = || cluster.tool("pg_isready", &[]).status.success();
+            let until = Instant::now() + Duration::from_secs(30);
+            while !ready() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert!(ready(), "the server does not come up");
+            cluster
+        }
+
+        fn socket(&self) -> PathBuf {
+            self.folder.path().join(".s.PGSQL.5432")
+        }
+
+        fn command(&self, program: &str) -> Command {
+            let mut command = as_user(Path::new(PROGRAMS).join(program), self.user.0);
+            command.arg("-h").arg(self.folder.path()).args(["-U", "postgres"]);
+            command
+        }
+
+        fn tool(&self, program: &str, arguments: &[&str]) -> std::process::Output {
+            // Whoever runs the server is its superuser.
+            let mut command = self.command(program);
+            command.args(arguments).output().expect("starts")
+        }
+    }
+
+    impl Drop for Cluster {
+        fn drop(&mut self) {
+            let pid = rustix::process::Pid::from_child(&self.server);
+            let _ = kill_process(pid, Signal::INT);
+            let _ = self.server.wait();
+        }
+    }
+
+    /// In place of init: it runs the service's commands beside the service, as its file says.
+    struct Runs {
+        folder: PathBuf,
+        uid: u32,
+    }
+
+    impl House for Runs {
+        fn ask(&self, question: Question) -> Result<Answer, CallError> {
+            let Question::Init(InitRequest::Run(request)) = question else { panic!("{question:?}") };
+            assert_eq!((request.service.as_str(), request.how), ("postgresql", RunHow::Wait));
+            let unit = unit();
+            let command = unit.commands.iter().find(|one| one.name == request.command).expect("is declared");
+            let program = Path::new(RECIPE).join("root").join(command.exec[0].trim_start_matches('/'));
+            let here = |value: &String| {
+                let here = self.folder.display().to_string();
+                value.replace("/data/postgresql", &here).replace("/run/postgresql", &here)
+            };
+            let mut process = as_user(program, self.uid);
+            process.envs(unit.environment.iter().map(|(name, value)| (name, here(value))));
+            let output = process.args(&request.arguments).output().expect("starts");
+            let said = [output.stdout, output.stderr].concat();
+            Ok(Answer::Init(InitReply::Ran(RunOutcome {
+                end: RunEnd::Exited(output.status.code().expect("ends")),
+                output: String::from_utf8(said).expect("text"),
+                omitted_bytes: 0,
+                duration_ms: 1,
+            })))
+        }
+
+        fn progress(&self, _progress: Progress) {}
+    }
+
+    fn unit() -> aios_unit::Unit {
+        let service = Path::new(RECIPE).join("services/postgresql.toml");
+        let text = std::fs::read_to_string(&service).expect("reads");
+        let text = text.replace("{image}", "/data/extensions/x");
+        aios_unit::parse(&service, &text, &Users::default()).expect("a service")
+    }
+
+    /// What `look` sees as soon as it is what is waited for.
+    fn until<T>(look: impl Fn() -> Option<T>) -> T {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            match look() {
+                Some(seen) => return seen,
+                None if Instant::now() > end => panic!("it does not come"),
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_real_server_is_looked_at_and_a_statement_of_it_ended() {
+        let cluster = Cluster::start();
+        let (ctx, socket) = (alone(), cluster.socket());
+
+        let now = status::look(&ctx, &socket).expect("a status");
+        assert!(now.version.starts_with("15."), "{now:?}");
+        assert!(now.databases.iter().any(|one| one.name == "postgres" && one.bytes > 1 << 20), "{now:?}");
+        assert!(now.max_connections >= 20 && !now.read_only, "{now:?}");
+
+        let rows = "SELECT count(*) FROM generate_series(1, 4242) WHERE 'S3CRET' <> ''";
+        for _ in 0..3 {
+            assert!(cluster.tool("psql", &["-c", rows]).status.success());
+        }
+        let mut sleeper =
+            cluster.command("psql").args(["-c", "SELECT pg_sleep(600), 'S3CRET'"]).spawn().expect("starts");
+        let running = until(|| {
+            let seen = slow_queries::look(&ctx, &socket, &slow_queries::Args::of(0)).expect("looks");
+            assert!(
+                seen.costly.iter().any(|one| one.calls == 3 && one.statement.contains("generate_series"))
+            );
+            assert!(!format!("{seen:?}").contains("S3CRET"), "{seen:?}");
+            seen.running.into_iter().find(|one| one.statement == "SELECT pg_sleep(?), ?")
+        });
+        let seen = connections::look(&ctx, &socket).expect("looks");
+        let found = seen.connections.iter().find(|one| one.pid == running.pid).expect("is connected");
+        assert_eq!((found.state.as_str(), found.user.as_deref()), ("active", Some("postgres")));
+        assert!(!format!("{seen:?}").contains("S3CRET"), "{seen:?}");
+
+        // Another statement than was meant is left alone.
+        let other = kill_query::find(&ctx, &socket, running.pid, "2001-01-01T00:00:00.000000Z");
+        assert_eq!(other.map(drop).expect_err("is another one").code, ErrorCode::Conflict);
+        let none = kill_query::find(&ctx, &socket, 1, &running.started);
+        assert_eq!(none.map(drop).expect_err("is none of it").code, ErrorCode::NotFound);
+        // A superuser's is not the tools' to end, and that is said.
+        let meant = kill_query::find(&ctx, &socket, running.pid, &running.started).expect("is there");
+        let error = kill_query::end(&ctx, &socket, &meant, true).expect_err("a superuser's");
+        assert_eq!(error.code, ErrorCode::Denied, "{error}");
+        assert!(cluster.tool("psql", &["-c", "CREATE ROLE app LOGIN"]).status.success());
+        sleeper.kill().expect("ends");
+        sleeper.wait().expect("ends");
+        end_a_statement(&ctx, &cluster, false);
+        end_a_statement(&ctx, &cluster, true);
+
+        // The role sees what the server does and no table.
+        let secret = ["-c", "CREATE TABLE secret (x int)"];
+        assert!(cluster.tool("psql", &secret).status.success());
+        let read =
+            super::ask(
+                &ctx,
+                &socket,
+                |client| async move { client.query("SELECT x FROM secret", &[]).await },
+            );
+        assert_eq!(read.expect_err("no right").code, ErrorCode::Denied);
+        saved_and_restored(&cluster);
+        let gone = status::look(&ctx, &cluster.folder.path().join("nothing")).expect_err("nobody is there");
+        assert_eq!(gone.code, ErrorCode::Unavailable);
+    }
+
+    fn end_a_statement(ctx: &Ctx, cluster: &Cluster, connection: bool) {
+        let mut app = as_user(Path::new(PROGRAMS).join("psql"), cluster.user.0);
+        app.arg("-h").arg(cluster.folder.path()).args(["-U", "app", "-d", "postgres"]);
+        let mut app = app.args(["-c", "SELECT pg_sleep(601)"]).spawn().expect("starts");
+        let socket = cluster.socket();
+        let running = until(|| {
+            let seen = slow_queries::look(ctx, &socket, &slow_queries::Args::of(0)).expect("looks");
+            seen.running.into_iter().find(|one| one.user.as_deref() == Some("app"))
+        });
+        let meant = kill_query::find(ctx, &socket, running.pid, &running.started).expect("is there");
+        let done = kill_query::end(ctx, &socket, &meant, connection).expect("is ended");
+        assert!(done.ended && done.connection_ended == connection, "{done:?}");
+        assert!(!app.wait().expect("ends").success());
+        let again = kill_query::find(ctx, &socket, running.pid, &running.started);
+        assert!(again.is_err(), "it has ended");
+    }
+
+    fn saved_and_restored(cluster: &Cluster) {
+        let ctx = within(Runs { folder: cluster.folder.path().into(), uid: cluster.user.0 });
+        let folder = cluster.folder.path();
+        let server = || Server {
+            socket: cluster.socket(),
+            backups: folder.join("backup"),
+            migrations: folder.join("migrations"),
+        };
+        let names = || {
+            let entries = std::fs::read_dir(folder.join("backup")).expect("reads").flatten();
+            let mut names: Vec<_> =
+                entries.map(|entry| entry.file_name().into_string().expect("text")).collect();
+            names.sort();
+            names
+        };
+        // All that can be seen of the database; a mark of this one dump is left out.
+        let content = || {
+            let output = cluster.tool("pg_dump", &["--dbname", "shop"]);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let text = String::from_utf8(output.stdout).expect("text");
+            let lines = text.lines().filter(|line| !line.starts_with('\\'));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let sql = |text: &str| {
+            let output = cluster.tool("psql", &["-d", "shop", "-v", "ON_ERROR_STOP=1", "-qc", text]);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        assert!(cluster.tool("createdb", &["shop"]).status.success());
+        sql("CREATE TABLE item (id serial PRIMARY KEY, name text NOT NULL);
+             INSERT INTO item (name) SELECT 'item ' || n FROM generate_series(1, 500) n;
+             CREATE SCHEMA more; CREATE VIEW more.names AS SELECT name FROM item; GRANT SELECT ON item TO app;
+             CREATE FUNCTION twice(x int) RETURNS int LANGUAGE sql AS 'SELECT x * 2'; SELECT lo_from_bytea(0, 'large')");
+        let first = content();
+
+        // Saved, and the backup taken back.
+        let save = |name| backup::prepare(&ctx, server(), backup::Args::of("shop", name));
+        let mut change = save(None).expect("is prepared");
+        let (kept, done) = (change.save().expect("is kept"), change.apply(&ctx).expect("is saved"));
+        assert_eq!(names(), [done.name.clone(), format!("{}.blake3", done.name)]);
+        backup::undo(&ctx, &server(), &kept).expect("is taken back");
+        assert_eq!(names(), Vec::<String>::new());
+        let error = backup::undo(&ctx, &server(), &kept).expect_err("is gone");
+        assert_eq!(error.code, ErrorCode::Conflict);
+        let mut change = save(Some("good.dump")).expect("is prepared");
+        let kept = change.save().expect("is kept");
+        change.apply(&ctx).expect("is saved");
+        let again = save(Some("good.dump")).err().expect("is there already");
+        assert_eq!(again.code, ErrorCode::Conflict);
+        for (database, code) in [("shopp", ErrorCode::NotFound), ("dbname=shop", ErrorCode::Invalid)] {
+            let error = backup::prepare(&ctx, server(), backup::Args::of(database, None)).err();
+            assert_eq!(error.expect(database).code, code);
+        }
+
+        // Changed, restored, and the restoring taken back, with all that is seen of it.
+        sql("DELETE FROM item WHERE id > 10; DROP SCHEMA more CASCADE; CREATE TABLE other (x int);
+             CREATE SCHEMA third; CREATE TABLE third.t (y text); SELECT lo_from_bytea(0, 'another')");
+        let second = content();
+        assert_ne!(first, second);
+        let prepare = |name| restore::prepare(&ctx, server(), restore::Args::of("shop", name));
+        let mut change = prepare("good.dump").expect("is prepared");
+        let kept_before = change.save().expect("is kept");
+        let done = change.apply(&ctx).expect("is restored");
+        assert_eq!(content(), first);
+        assert!(names().contains(&done.before));
+        sql("CREATE TABLE since (x int)");
+        let said = restore::undo(&ctx, &server(), &kept_before).expect("is taken back");
+        assert_eq!(content(), second);
+        let since = names().into_iter().find(|name| name.starts_with("before-undo-")).expect("is saved");
+        assert!(said.contains(&since) && !names().contains(&done.before), "{said}");
+
+        // A backup that was altered, and one that is none, change nothing.
+        let path = folder.join("backup/good.dump");
+        let mut bytes = std::fs::read(&path).expect("reads");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, &bytes).expect("written");
+        assert_eq!(prepare("good.dump").err().expect("was altered").code, ErrorCode::Conflict);
+        assert_eq!(backup::undo(&ctx, &server(), &kept).expect_err("was altered").code, ErrorCode::Conflict);
+        std::fs::write(folder.join("backup/strange"), b"no backup").expect("written");
+        let before = names();
+        let mut change = prepare("strange").expect("is prepared");
+        let error = change.apply(&ctx).expect_err("cannot be read");
+        assert!(error.message.contains("shop is as it was before"), "{error}");
+        assert_eq!((content(), names()), (second, before));
+
+        // Files are applied in their order, each once, and taken back together.
+        let own = folder.join("migrations/shop");
+        let write = |name: &str, text: &str| std::fs::write(own.join(name), text).expect("written");
+        std::fs::create_dir(&own).expect("made");
+        write("001-a.sql", "CREATE TABLE a (x int);\n");
+        write("002-b.sql", "INSERT INTO a VALUES (1), (2);");
+        write("notes.txt", "no file of SQL");
+        let second = content();
+        let migrate = || migrate::prepare(&ctx, server(), migrate::Args::of("shop"));
+        let mut change = migrate().expect("is prepared");
+        let kept = change.save().expect("is kept");
+        assert_eq!(change.apply(&ctx).expect("is applied").applied, ["001-a.sql", "002-b.sql"]);
+        let third = content();
+        let mut nothing = migrate().expect("is prepared");
+        let kept_nothing = nothing.save().expect("is kept");
+        let done = nothing.apply(&ctx).expect("nothing is to be done");
+        assert!(done.applied.is_empty() && done.before.is_none() && content() == third);
+        migrate::undo(&ctx, &server(), &kept_nothing).expect("nothing is taken back");
+        // One that fails, or ends the transaction itself, leaves nothing.
+        for wrong in [
+            "INSERT INTO a VALUES (3); INSERT INTO missing VALUES (1);",
+            "INSERT INTO a VALUES (3); COMMIT; CREATE TABLE c (x int);",
+        ] {
+            write("003-c.sql", wrong);
+            let error = migrate().expect("is prepared").apply(&ctx).expect_err("is wrong");
+            assert!(error.message.contains("nothing was changed"), "{error}");
+            assert_eq!(content(), third);
+        }
+        std::fs::remove_file(own.join("003-c.sql")).expect("removed");
+        write("0-early.sql", "SELECT 1;");
+        assert_eq!(migrate().err().expect("is too late").code, ErrorCode::Conflict);
+        std::fs::remove_file(own.join("0-early.sql")).expect("removed");
+        write("001-a.sql", "CREATE TABLE a (x text);\n");
+        assert_eq!(migrate().err().expect("was changed").code, ErrorCode::Conflict);
+        migrate::undo(&ctx, &server(), &kept).expect("is taken back");
+        assert_eq!(content(), second);
+    }
+}
