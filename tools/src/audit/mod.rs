@@ -152,7 +152,7 @@ impl Desk {
 /// Whether an entry may wait for a disk that recovers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// It must be on disk before anything is done.
+    /// It must be on disk before anything is done, or answered.
     Durable,
     /// It tells of what was done; better late than not.
     Soon,
@@ -401,6 +401,8 @@ impl Writer {
             {
                 new.entry =
                     Entry::Call { call: call.clone(), outcome: Outcome::Failed { error: refusal.clone() } };
+                // It was not begun: asking again under its key does no harm.
+                new.once = None;
             }
             let _ = reply.send(Err(CallError::unavailable(refusal)));
         }

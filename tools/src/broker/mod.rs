@@ -395,7 +395,9 @@ impl Broker {
     async fn ended(&self, way: &Way, of: u64, part_of: Option<u64>, done: &Result<CallDone, CallError>) {
         let entry = Entry::End { of, outcome: outcome(done.as_ref().map(|done| done.summary.as_str())) };
         let once = way.once_for(part_of, Some(done));
-        if let Err(error) = self.audit.append_once(entry, Need::Soon, once).await {
+        // Who has the answer under a key gets it again, wherever the machine stops after it.
+        let need = if once.is_some() { Need::Durable } else { Need::Soon };
+        if let Err(error) = self.audit.append_once(entry, need, once).await {
             tracing::error!("the end of change {of} has no record: {error}");
         }
     }

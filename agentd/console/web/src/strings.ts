@@ -67,8 +67,8 @@ const en = {
     codeHint: "Twelve characters; dashes come by themselves.",
     codeShort: "The code has twelve characters.",
     name: "Your login name",
-    nameHint: "Lower-case letters, digits, dash or underscore.",
-    nameBad: "Use 1 to 32 lower-case letters, digits, dashes or underscores, beginning with a letter.",
+    nameHint: "Lower-case letters, digits and dashes.",
+    nameBad: "Use 1 to 32 lower-case letters, digits or dashes, beginning with a letter.",
     password: "Password",
     passwordHint: "At least 10 characters.",
     passwordShort: (left: number) => (left === 1 ? "One more character." : `${left} more characters.`),
@@ -119,7 +119,6 @@ const en = {
     addTitle: (name: string, role: string) => `Add ${name} as ${role}?`,
     addText: "A password for the first login is shown once.",
     name: "Login name",
-    nameBad: "Use 1 to 32 lower-case letters, digits or dashes, beginning with a letter.",
     roleHints: {
       viewer: "Looks.",
       operator: "Makes changes that can be taken back.",

@@ -13,7 +13,6 @@ use aios_abi::{CallError, who};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-
 /// What it takes to change an account and files of keys.
 pub(crate) const NEEDS: Needs = CHANGES.asks(&[Asks::AccountsToAct]);
 

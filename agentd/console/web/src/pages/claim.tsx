@@ -4,15 +4,13 @@ import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { api, sentence } from "../api/client";
 import type { Session } from "../api/types";
+import { missingCharacters, NAME } from "../lib/account";
 import { caretAfter, formatCode, isWholeCode } from "../lib/claimcode";
 import { forget } from "../state/audit";
 import { session as current } from "../state/session";
 import { strings } from "../strings";
 import { Button, Field } from "../ui/parts";
 import { FrontPage } from "./login";
-
-const NAME = /^[a-z][a-z0-9_-]{0,31}$/;
-const SHORTEST_PASSWORD = 10;
 
 type Problems = { code?: string; name?: string; password?: string; confirm?: string };
 
@@ -39,7 +37,7 @@ export function ClaimPage({ session }: { session: Session }) {
     const found: Problems = {};
     if (!isWholeCode(code.value)) found.code = words.codeShort;
     if (!NAME.test(name.value)) found.name = words.nameBad;
-    const left = SHORTEST_PASSWORD - [...password.value].length;
+    const left = missingCharacters(password.value);
     if (left > 0) found.password = words.passwordShort(left);
     if (again.value !== password.value) found.confirm = words.confirmDiffers;
     return found;

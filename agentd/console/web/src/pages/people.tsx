@@ -5,14 +5,13 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api, sentence } from "../api/client";
 import { ROLES, type Account, type CallDone, type JsonObject, type Role } from "../api/types";
+import { NAME } from "../lib/account";
 import { may, session } from "../state/session";
 import { toast } from "../state/toast";
 import { strings } from "../strings";
 import { confirm } from "../ui/dialog";
 import { Button, Failure, Field, Loading, Notice, PageHead, Status } from "../ui/parts";
 import { ChoosePassword } from "../ui/password";
-
-const NAME = /^[a-z][a-z0-9-]{0,31}$/;
 
 /** A password that the machine made; it is said once. */
 type Made = { name: string; password: string };
@@ -213,7 +212,7 @@ function Add({ ask }: { ask: Ask }) {
 
   function submit(event: Event): void {
     event.preventDefault();
-    problem.value = NAME.test(name.value) ? null : words.nameBad;
+    problem.value = NAME.test(name.value) ? null : strings.claim.nameBad;
     if (problem.value) return;
     const args = { name: name.value, role: role.value };
     ask(words.addTitle(name.value, strings.roles[role.value]), [words.addText], words.add, "users.create", args);

@@ -3,10 +3,9 @@
 import { useSignal } from "@preact/signals";
 import { api, sentence } from "../api/client";
 import type { Session } from "../api/types";
+import { missingCharacters } from "../lib/account";
 import { strings } from "../strings";
 import { Button, Field } from "./parts";
-
-const SHORTEST_PASSWORD = 10;
 
 type Problems = { present?: string; new?: string; again?: string };
 
@@ -29,7 +28,7 @@ export function ChoosePassword({ name, present, done }: Props) {
   function check(): Problems {
     const found: Problems = {};
     if (!old.value) found.present = words.presentMissing;
-    const left = SHORTEST_PASSWORD - [...chosen.value].length;
+    const left = missingCharacters(chosen.value);
     if (left > 0) found.new = strings.claim.passwordShort(left);
     if (again.value !== chosen.value) found.again = strings.claim.confirmDiffers;
     return found;
