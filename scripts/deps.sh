@@ -50,7 +50,7 @@ for group in "$@"; do
       want python3 python3; python3 -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)
       want chromium chromium; want dnsmasq-base dnsmasq; want nftables nft; want systemd systemd-analyze
       # Those of the recipes in image/extensions.
-      want postgresql-15 /usr/lib/postgresql/15/bin/postgres; want nginx nginx; want openssh-server sshd ;;
+      want postgresql-15 /usr/lib/postgresql/15/bin/postgres; want nginx nginx; want openssh-server sshd; want git git; want make make ;;
     # ldd fails for a program that needs no libraries, which is the one wanted.
     bench)
       want dbus-daemon dbus-daemon; want s6 s6-svscan; want runit runsvdir; want systemd /usr/lib/systemd/systemd /lib/systemd/systemd

@@ -21,8 +21,11 @@ mod network;
 pub mod nginx;
 pub mod policy;
 pub mod reach;
+#[cfg(test)]
+mod recipe;
 pub mod redact;
 pub mod reference;
+mod repository;
 mod running;
 pub mod schedule;
 pub mod serve;

@@ -106,14 +106,14 @@ pub(super) fn arrange(sandbox: &Sandbox, root: &Root, image: &OwnedFd) -> Result
     }
     attach(&copy(c"/sys")?, c"/tmp/sys")?;
     if sandbox.own_tmp {
-        attach(&mounts::own_tmp()?, c"/tmp/tmp")?;
+        attach(&sandbox.own_tmp()?, c"/tmp/tmp")?;
     }
     let small = [c"/tmp/data", c"/tmp/run", c"/tmp/models", c"/tmp/dev"];
     for place in small {
         attach(&made(c"tmpfs", &FEW, INERT)?, place)?;
     }
     mkdirat(CWD, c"/tmp/dev/shm", Mode::from_bits_truncate(0o755))?;
-    attach(&mounts::own_tmp()?, c"/tmp/dev/shm")?;
+    attach(&mounts::shared_memory()?, c"/tmp/dev/shm")?;
     for bind in &root.binds {
         bind.make()?;
     }

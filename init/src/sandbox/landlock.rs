@@ -42,7 +42,8 @@ pub(super) fn rules(unit: &Unit) -> Option<Rules> {
     }
     unit.sandbox.read.iter().for_each(|path| allow(path, READ));
     super::writable(unit).into_iter().for_each(|path| allow(path, CHANGE));
-    allow(Path::new("/tmp"), CHANGE);
+    let executes = if unit.sandbox.scratch.is_some() { EXECUTE } else { 0 };
+    allow(Path::new("/tmp"), CHANGE | executes);
     if unit.root_image.is_some() {
         // Its own, like its `/tmp`.
         allow(Path::new("/dev/shm"), CHANGE);

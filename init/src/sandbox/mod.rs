@@ -30,6 +30,8 @@ pub(crate) struct Sandbox {
     root: Option<image::Root>,
     own_proc: bool,
     own_tmp: bool,
+    /// Size of a `/tmp` of its own in which programs can be executed.
+    scratch: Option<CString>,
     /// What it may change.
     writable: Vec<CString>,
     rules: Option<landlock::Rules>,
@@ -94,6 +96,7 @@ pub(crate) fn prepare(unit: &Unit) -> (Sandbox, Vec<String>) {
         root: image::root(unit),
         own_proc: !wanted.sees_processes,
         own_tmp: wanted.private_tmp,
+        scratch: wanted.scratch.and_then(|bytes| CString::new(bytes.to_string()).ok()),
         writable: writable(unit).into_iter().filter_map(c_path).chain(divided(unit)).collect(),
         rules,
         only_devices: barred.then(|| unit.devices.iter().filter_map(c_path).collect()),

@@ -17,6 +17,8 @@ use std::os::fd::{AsFd, OwnedFd};
 /// Memory that files in a service's `/tmp` may take; its cgroup's limit counts them too.
 const TMP_SIZE: &CStr = c"64M";
 const TMP_FILES: &CStr = c"16384";
+/// What is compiled has many.
+const SCRATCH_FILES: &CStr = c"262144";
 
 /// Arrange them. Everything is sealed first and opened again where it may be written.
 pub(super) fn arrange(sandbox: &Sandbox, image: Option<OwnedFd>) -> Result<(), Errno> {
@@ -28,7 +30,7 @@ pub(super) fn arrange(sandbox: &Sandbox, image: Option<OwnedFd>) -> Result<(), E
         attach(&own_proc()?, c"/proc")?;
     }
     if sandbox.own_tmp {
-        attach(&own_tmp()?, c"/tmp")?;
+        attach(&sandbox.own_tmp()?, c"/tmp")?;
     }
     for path in &sandbox.writable {
         match open_up(path) {
@@ -61,9 +63,22 @@ pub(super) fn own_proc() -> Result<OwnedFd, Errno> {
 }
 
 /// An empty directory in memory, for everybody.
-pub(super) fn own_tmp() -> Result<OwnedFd, Errno> {
-    let options = [(c"mode", c"1777"), (c"size", TMP_SIZE), (c"nr_inodes", TMP_FILES)];
-    made(c"tmpfs", &options, INERT)
+pub(super) fn shared_memory() -> Result<OwnedFd, Errno> {
+    in_memory(TMP_SIZE, TMP_FILES, INERT)
+}
+
+fn in_memory(size: &CStr, files: &CStr, flags: MountAttrFlags) -> Result<OwnedFd, Errno> {
+    made(c"tmpfs", &[(c"mode", c"1777"), (c"size", size), (c"nr_inodes", files)], flags)
+}
+
+impl Sandbox {
+    /// An empty `/tmp`.
+    pub(super) fn own_tmp(&self) -> Result<OwnedFd, Errno> {
+        match &self.scratch {
+            Some(size) => in_memory(size, SCRATCH_FILES, NO_SETUID | NO_DEVICES),
+            None => shared_memory(),
+        }
+    }
 }
 
 /// Make a path writable, as far as its file system is.

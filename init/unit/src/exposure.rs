@@ -163,6 +163,7 @@ const CHECKS: &[Check] = &[
     Check("sandbox.syscalls", 5, "has the kernel work through io_uring", Calls(SyscallGroup::Uring)),
     Check("sandbox.syscalls", 2, "watches whole file systems", Calls(SyscallGroup::Fanotify)),
     Check("sandbox.write_execute", 2, "executes what it has written to memory", If(|u| u.sandbox.write_execute)),
+    Check("sandbox.scratch", 2, "executes what it has written to its /tmp", If(|u| u.sandbox.scratch.is_some() || u.sandbox.privileged)),
     Check("resources.delegate", 10, "divides its own cgroup", If(|u| u.resources.delegate)),
     // No other key decides these: init does so for all but the privileged.
     Check("always", 10, "gains privileges by starting programs", Never),

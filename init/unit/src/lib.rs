@@ -257,6 +257,8 @@ pub struct Sandbox {
     pub write: Vec<PathBuf>,
     /// Whether `/tmp` is its own.
     pub private_tmp: bool,
+    /// Bytes of a larger `/tmp` of its own, in which programs can be executed.
+    pub scratch: Option<u64>,
     /// Whether it sees the processes of others in `/proc`.
     pub sees_processes: bool,
     /// System calls that it may use besides those that every service may.
@@ -283,6 +285,7 @@ impl Default for Sandbox {
             read: Vec::new(),
             write: Vec::new(),
             private_tmp: true,
+            scratch: None,
             sees_processes: false,
             syscalls: Vec::new(),
             write_execute: false,
@@ -301,6 +304,7 @@ impl Sandbox {
             read: Vec::new(),
             write: vec![PathBuf::from("/")],
             private_tmp: false,
+            scratch: None,
             sees_processes: true,
             syscalls: SyscallGroup::ALL.to_vec(),
             write_execute: true,

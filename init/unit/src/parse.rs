@@ -330,6 +330,11 @@ fn sandbox(raw: RawSandbox) -> Result<Sandbox, Fault> {
         true => standard.families,
         false => vec![Family::Unix],
     });
+    let private_tmp = raw.private_tmp.unwrap_or(standard.private_tmp);
+    if let Some(scratch) = raw.scratch.as_ref().filter(|_| !private_tmp) {
+        let what = "where programs can be executed is nobody else's; remove scratch, or private_tmp";
+        return Err((scratch.span().start, what.into()));
+    }
     let capabilities = raw
         .capabilities
         .into_iter()
@@ -340,7 +345,8 @@ fn sandbox(raw: RawSandbox) -> Result<Sandbox, Fault> {
         families,
         read: each(raw.read, absolute)?,
         write: each(raw.write, absolute)?,
-        private_tmp: raw.private_tmp.unwrap_or(standard.private_tmp),
+        private_tmp,
+        scratch: optional(raw.scratch, size)?,
         sees_processes: raw.sees_processes.unwrap_or(standard.sees_processes),
         syscalls: raw.syscalls,
         write_execute: raw.write_execute.unwrap_or(standard.write_execute),

@@ -387,6 +387,10 @@ pub(crate) struct RawSandbox {
     ///
     /// Example: `private_tmp = false`.
     pub(crate) private_tmp: Option<bool>,
+    /// Bytes of a larger `/tmp` of its own in which programs can be executed too: for one that compiles. It is in memory, which `memory_max` counts, and goes with the last process.
+    ///
+    /// Example: `scratch = "512M"`.
+    pub(crate) scratch: Option<Spanned<String>>,
     /// Whether it sees the processes of others in `/proc`.
     ///
     /// Example: `sees_processes = true`.
@@ -416,6 +420,7 @@ impl RawSandbox {
             ("read", !self.read.is_empty()),
             ("write", !self.write.is_empty()),
             ("private_tmp", self.private_tmp.is_some()),
+            ("scratch", self.scratch.is_some()),
             ("sees_processes", self.sees_processes.is_some()),
             ("syscalls", !self.syscalls.is_empty()),
             ("write_execute", self.write_execute.is_some()),

@@ -3,6 +3,7 @@
 use crate::text;
 use aios_tests::{Appliance, program, root, said};
 use anyhow::{Context, Result, ensure};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -213,9 +214,8 @@ fn sites(appliance: &Appliance) -> Result<()> {
 fn a_database_is_looked_at_backed_up_restored_and_a_statement_in_it_ended() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let image = built(folder.path(), "postgresql")?;
-    let sftp = built(folder.path(), "openssh")?;
-    let (file, other) = (format!("{UPLOAD}/postgresql.aiosx"), format!("{UPLOAD}/openssh.aiosx"));
-    let appliance = Appliance::boot(&[(&file, &image), (&other, &sftp)], |_| {})?;
+    let file = format!("{UPLOAD}/postgresql.aiosx");
+    let appliance = Appliance::boot(&[(&file, &image)], |_| {})?;
     appliance.claim()?;
     let installed = package(&appliance, "pkg.install", &format!("path=/data/{file}"))?;
     println!("{}", text(&installed["summary"]));
@@ -239,10 +239,69 @@ fn a_database_is_looked_at_backed_up_restored_and_a_statement_in_it_ended() -> R
     println!("{}", text(&gone["summary"]));
     let again = call(&appliance, "db.status", &[])?;
     ensure!(again["result"]["databases"].is_array(), "the database is gone: {again}");
-
-    let installed = package(&appliance, "pkg.install", &format!("path=/data/{other}"))?;
-    println!("{}", text(&installed["summary"]));
     Ok(())
+}
+
+#[test]
+fn a_repository_is_cloned_built_tested_and_taken_back_and_files_come_over_ssh() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (dev, sftp) = (built(folder.path(), "dev")?, built(folder.path(), "openssh")?);
+    let names = ["dev.aiosx", "openssh.aiosx", "site.bundle"].map(|name| format!("{UPLOAD}/{name}"));
+    let [image, other, bundle] = &names;
+    let site = bundled(folder.path())?;
+    let appliance = Appliance::boot(&[(image, &dev), (other, &sftp), (bundle, &site)], |_| {})?;
+    appliance.claim()?;
+    let call = |tool: &str, arguments: &[&str]| call(&appliance, tool, arguments);
+    println!("{}", text(&call("pkg.install", &[&format!("path=/data/{image}")])?["summary"]));
+    let cloned = call("dev.clone", &[&format!("source=/data/{bundle}")])?;
+    println!("{}", text(&cloned["summary"]));
+    ensure!(cloned["result"]["branch"] == "main", "another branch: {cloned}");
+    // The console answers there, whose certificate no authority has signed.
+    let strange = ["tools", "call", "dev.clone", "source=https://127.0.0.1/x.git", "--why", "test"];
+    let strange = said(&appliance.ctl(&strange)?);
+    ensure!(strange.contains("certificate"), "a stranger was not refused as one: {strange}");
+    let built = call("dev.build", &["repository=site"])?;
+    println!("{}", text(&built["summary"]));
+    ensure!(built["result"]["passed"] == true, "it was not built: {built}");
+    let output = text(&built["result"]["output"]);
+    ensure!(output.contains("built in its scratch"), "what was built does not run: {built}");
+    let tested = call("dev.test", &["repository=site"])?;
+    println!("{}", text(&tested["summary"]));
+    ensure!(tested["result"]["failures"][0] == "not ok 1 - it adds", "not what fails: {tested}");
+    let status = call("dev.status", &["repository=site"])?;
+    ensure!(status["result"]["files"] == serde_json::json!([]), "a test left something: {status}");
+    let switched = call("dev.switch", &["repository=site", "branch=fix"])?;
+    for audit in [&switched["audit"], &cloned["audit"]] {
+        let undone = appliance.json(&["undo", &audit.to_string(), "--why", "test"])?;
+        println!("{}", text(&undone["summary"]));
+    }
+    let none = call("dev.list", &[])?;
+    ensure!(none["result"]["repositories"] == serde_json::json!([]), "it is still there: {none}");
+
+    println!("{}", text(&call("pkg.install", &[&format!("path=/data/{other}")])?["summary"]));
+    Ok(())
+}
+
+/// A repository in one file, as a person would upload it: its build runs what it has made, its test tries to get out and fails.
+fn bundled(folder: &Path) -> Result<Vec<u8>> {
+    const MAKEFILE: &str = "all:\n\t@cp program made && ./made\n\
+        test:\n\t@if echo x >/data/dev/site/escaped; then echo 'it got out'; exit 0; fi\n\
+        \t@if git ls-remote https://127.0.0.1/; then echo 'it got out'; exit 0; fi\n\t@echo 'not ok 1 - it adds'; exit 1\n";
+    let site = folder.join("site");
+    std::fs::create_dir(&site)?;
+    std::fs::write(site.join("Makefile"), MAKEFILE)?;
+    std::fs::write(site.join("program"), "#!/bin/sh\necho built in its scratch\n")?;
+    std::fs::set_permissions(site.join("program"), std::fs::Permissions::from_mode(0o755))?;
+    for words in [
+        &["init", "--quiet", "--initial-branch", "main"][..],
+        &["add", "--all"],
+        &["-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "--quiet", "-m", "first"],
+        &["bundle", "create", "--quiet", "../site.bundle", "HEAD", "main"],
+    ] {
+        let output = Command::new("git").args(words).current_dir(&site).output()?;
+        ensure!(output.status.success(), "git {words:?}: {}", said(&output));
+    }
+    Ok(std::fs::read(folder.join("site.bundle"))?)
 }
 
 /// A recipe for another machine: everything is right but the processor.

@@ -73,24 +73,17 @@ fn refused(error: &Error) -> CallError {
 
 #[cfg(test)]
 mod tests {
-    use crate::ctx::{Ctx, House, alone, within};
+    use crate::ctx::{Ctx, alone, within};
     use crate::declaration::Change;
     use crate::dump::Server;
-    use crate::reach::Question;
+    use crate::recipe::Recipe;
     use crate::tool::db::{backup, connections, kill_query, migrate, restore, slow_queries, status};
-    use crate::worker::Answer;
-    use aios_abi::run::{RunEnd, RunHow, RunOutcome};
-    use aios_abi::service::{InitReply, InitRequest};
-    use aios_abi::tool::Progress;
-    use aios_abi::{CallError, ErrorCode};
-    use aios_unit::Users;
+    use aios_abi::ErrorCode;
     use rustix::process::{Signal, getuid, kill_process};
-    use std::os::unix::process::CommandExt;
     use std::path::{Path, PathBuf};
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};
 
-    const RECIPE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../image/extensions/postgresql");
     const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 
     /// The server of Debian's package, set up by the recipe's own program and started as its service file says.
@@ -98,6 +91,7 @@ mod tests {
         folder: tempfile::TempDir,
         server: Child,
         user: (u32, String),
+        recipe: Recipe,
     }
 
     /// The server refuses to run as root.
@@ -113,13 +107,8 @@ mod tests {
         (found[2].parse().expect("a number"), found[0].into())
     }
 
-    fn as_user(program: impl AsRef<std::ffi::OsStr>, uid: u32) -> Command {
-        let mut command = Command::new(program);
-        if getuid().is_root() {
-            command.uid(uid).gid(uid);
-        }
-        command.stdin(Stdio::null()).current_dir("/");
-        command
+    fn recipe(folder: &Path, uid: u32) -> Recipe {
+        Recipe::new("postgresql", &[("/data/postgresql", folder), ("/run/postgresql", folder)], Some(uid))
     }
 
     impl Cluster {
@@ -130,8 +119,9 @@ mod tests {
             if getuid().is_root() {
                 std::os::unix::fs::chown(folder.path(), Some(user.0), Some(user.0)).expect("given");
             }
-            let setup = Path::new(RECIPE).join("root/usr/lib/postgresql/setup");
-            let made = as_user(setup, user.0)
+            let recipe = recipe(folder.path(), user.0);
+            let made = recipe
+                .program("/usr/lib/postgresql/setup")
                 .env("PGDATA", &data)
                 .env("BACKUPS", folder.path().join("backup"))
                 .env("MIGRATIONS", folder.path().join("migrations"))
@@ -148,15 +138,11 @@ mod tests {
             let text = std::fs::read_to_string(&rules).expect("reads");
             assert!(text.starts_with("local postgres aios peer map=aios\n"));
             std::fs::write(&rules, format!("local postgres app trust\n{text}")).expect("written");
-            let unit = unit();
-            let place = |argument: &String| {
-                let here = folder.path().display().to_string();
-                argument.replace("/data/postgresql", &here).replace("/run/postgresql", &here)
-            };
-            let mut words = unit.exec.iter().map(place);
-            let mut command = as_user(words.next().expect("a program"), user.0);
+            let unit = recipe.unit("postgresql");
+            let mut words = unit.exec.iter().map(|word| recipe.here(word));
+            let mut command = recipe.as_user(words.next().expect("a program"));
             let server = command.args(words).stderr(Stdio::null()).spawn().expect("starts");
-            let cluster = Self { folder, server, user };
+            let cluster = Self { folder, server, user, recipe };
             let ready = || cluster.tool("pg_isready", &[]).status.success();
             let until = Instant::now() + Duration::from_secs(30);
             while !ready() && Instant::now() < until {
@@ -171,7 +157,7 @@ mod tests {
         }
 
         fn command(&self, program: &str) -> Command {
-            let mut command = as_user(Path::new(PROGRAMS).join(program), self.user.0);
+            let mut command = self.recipe.as_user(Path::new(PROGRAMS).join(program));
             command.arg("-h").arg(self.folder.path()).args(["-U", "postgres"]);
             command
         }
@@ -189,45 +175,6 @@ mod tests {
             let _ = kill_process(pid, Signal::INT);
             let _ = self.server.wait();
         }
-    }
-
-    /// In place of init: it runs the service's commands beside the service, as its file says.
-    struct Runs {
-        folder: PathBuf,
-        uid: u32,
-    }
-
-    impl House for Runs {
-        fn ask(&self, question: Question) -> Result<Answer, CallError> {
-            let Question::Init(InitRequest::Run(request)) = question else { panic!("{question:?}") };
-            assert_eq!((request.service.as_str(), request.how), ("postgresql", RunHow::Wait));
-            let unit = unit();
-            let command = unit.commands.iter().find(|one| one.name == request.command).expect("is declared");
-            let program = Path::new(RECIPE).join("root").join(command.exec[0].trim_start_matches('/'));
-            let here = |value: &String| {
-                let here = self.folder.display().to_string();
-                value.replace("/data/postgresql", &here).replace("/run/postgresql", &here)
-            };
-            let mut process = as_user(program, self.uid);
-            process.envs(unit.environment.iter().map(|(name, value)| (name, here(value))));
-            let output = process.args(&request.arguments).output().expect("starts");
-            let said = [output.stdout, output.stderr].concat();
-            Ok(Answer::Init(InitReply::Ran(RunOutcome {
-                end: RunEnd::Exited(output.status.code().expect("ends")),
-                output: String::from_utf8(said).expect("text"),
-                omitted_bytes: 0,
-                duration_ms: 1,
-            })))
-        }
-
-        fn progress(&self, _progress: Progress) {}
-    }
-
-    fn unit() -> aios_unit::Unit {
-        let service = Path::new(RECIPE).join("services/postgresql.toml");
-        let text = std::fs::read_to_string(&service).expect("reads");
-        let text = text.replace("{image}", "/data/extensions/x");
-        aios_unit::parse(&service, &text, &Users::default()).expect("a service")
     }
 
     /// What `look` sees as soon as it is what is waited for.
@@ -302,7 +249,7 @@ mod tests {
     }
 
     fn end_a_statement(ctx: &Ctx, cluster: &Cluster, connection: bool) {
-        let mut app = as_user(Path::new(PROGRAMS).join("psql"), cluster.user.0);
+        let mut app = cluster.recipe.as_user(Path::new(PROGRAMS).join("psql"));
         app.arg("-h").arg(cluster.folder.path()).args(["-U", "app", "-d", "postgres"]);
         let mut app = app.args(["-c", "SELECT pg_sleep(601)"]).spawn().expect("starts");
         let socket = cluster.socket();
@@ -319,7 +266,7 @@ mod tests {
     }
 
     fn saved_and_restored(cluster: &Cluster) {
-        let ctx = within(Runs { folder: cluster.folder.path().into(), uid: cluster.user.0 });
+        let ctx = within(recipe(cluster.folder.path(), cluster.user.0));
         let folder = cluster.folder.path();
         let server = || Server {
             socket: cluster.socket(),
