@@ -11,11 +11,12 @@ use crate::state::{Shared, unix_ms};
 use crate::store::{Back, random};
 use aios_abi::CallError;
 use aios_abi::accounts::{
-    Account, AccountChange, Accounts, AccountsReply, AccountsRequest, MAX_NAMES, OneTimePassword,
+    Account, AccountChange, Accounts, AccountsReply, AccountsRequest, MAX_DAYS, MAX_NAMES, Secret,
 };
 use aios_abi::server::{Context, Handler};
 use aios_abi::who::{Peer, Role, uid};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Answers about accounts.
 pub struct Server {
@@ -59,7 +60,7 @@ impl Server {
             self.app.lockout().succeeded(&name);
         }
         let account = self.account(&name).await?;
-        Ok(AccountsReply::Changed { account, password: password.map(OneTimePassword::new) })
+        Ok(AccountsReply::Changed { account, password: password.map(Secret::new) })
     }
 
     async fn renew(&self, number: u64, change: AccountChange) -> Result<AccountsReply, CallError> {
@@ -151,6 +152,24 @@ impl Handler<Accounts> for Server {
                 let ended = self.app.with_store(move |store| store.end_logins(by, name.as_deref())).await?;
                 self.app.revoked.send_replace(());
                 Ok(AccountsReply::Ended { sessions: ended.0, tokens: ended.1 })
+            }
+            AccountsRequest::Issue { names, days } => {
+                if by < Role::Admin {
+                    return Err(CallError::denied("only an admin has certificates issued"));
+                }
+                if !(1..=MAX_DAYS).contains(&days) {
+                    return Err(CallError::invalid(format!("{days} days are not 1 to {MAX_DAYS}")));
+                }
+                if names.is_empty() {
+                    return Err(CallError::invalid("name the hosts that the certificate is for"));
+                }
+                let issued = self.app.identity.issue(&names_for(names, &[])?, days, SystemTime::now())?;
+                let cert::Issued { pem, authority } = issued;
+                Ok(AccountsReply::Issued {
+                    key: Secret::new(pem.key),
+                    certificate: pem.certificate,
+                    authority,
+                })
             }
             AccountsRequest::Certificate => Ok(AccountsReply::Certificate(self.app.identity.certificate())),
         }

@@ -3,7 +3,10 @@
 
 use crate::store::Pem;
 use aios_abi::CallError;
-use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -14,7 +17,11 @@ use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 use x509_parser::prelude::GeneralName;
+
+/// Days that the authority's own certificate counts: ten years.
+const AUTHORITY_DAYS: u32 = 3652;
 
 /// A certificate, ready for use.
 #[derive(Debug, Clone)]
@@ -72,6 +79,11 @@ impl Holder {
     /// The certificate in DER.
     pub fn certificate(&self) -> Vec<u8> {
         self.present().key.cert.first().map(|cert| cert.to_vec()).unwrap_or_default()
+    }
+
+    /// A key and a certificate for it that the machine's own authority signs; `now` is the time of the request.
+    pub fn issue(&self, names: &[String], days: u32, now: SystemTime) -> Result<Issued, CallError> {
+        issue(&self.first, names, days, now)
     }
 
     /// From now on this one counts.
@@ -158,6 +170,64 @@ pub fn make(names: &[String]) -> Result<Pem, CallError> {
     Ok(Pem { certificate: cert.pem(), key: key.serialize_pem() })
 }
 
+/// What the machine's own authority made for a service.
+#[derive(Debug)]
+pub struct Issued {
+    /// Key and certificate.
+    pub pem: Pem,
+    /// The authority's certificate.
+    pub authority: String,
+}
+
+/// The authority's key is made when it is first needed and never leaves the directory. What it signs signs nothing itself.
+fn issue(directory: &Path, names: &[String], days: u32, now: SystemTime) -> Result<Issued, CallError> {
+    let failed = |e: rcgen::Error| CallError::failed(format!("no certificate can be made: {e}"));
+    let day = Duration::from_secs(24 * 60 * 60);
+    let (key_path, cert_path) = (directory.join("authority-key.pem"), directory.join("authority.pem"));
+    let authority_key = match std::fs::read_to_string(&key_path) {
+        Ok(text) => KeyPair::from_pem(&text).map_err(failed)?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
+            write_durably(&key_path, key.serialize_pem().as_bytes(), 0o600)?;
+            key
+        }
+        Err(e) => return Err(CallError::failed(format!("{}: {e}", key_path.display()))),
+    };
+    let mut params = CertificateParams::default();
+    // Two machines are two authorities.
+    let digest = Sha256::digest(authority_key.public_key_raw());
+    let own: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    params.distinguished_name.push(DnType::CommonName, format!("aiOS authority {own}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    // A clock that was set right since is none of its concern.
+    params.not_before = (now - day).into();
+    params.not_after = (now + AUTHORITY_DAYS * day).into();
+    let authority = match std::fs::read_to_string(&cert_path) {
+        Ok(text) => text,
+        Err(_) => {
+            let text = params.self_signed(&authority_key).map_err(failed)?.pem();
+            write_durably(&cert_path, text.as_bytes(), 0o644)?;
+            text
+        }
+    };
+    let issuer = Issuer::new(params, authority_key);
+
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
+    let mut params = CertificateParams::new(names).map_err(failed)?;
+    let name =
+        names.first().ok_or_else(|| CallError::invalid("name the hosts that the certificate is for"))?;
+    params.distinguished_name.push(DnType::CommonName, name.as_str());
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    params.not_before = (now - day).into();
+    params.not_after = (now + days * day).into();
+    let cert = params.signed_by(&key, &issuer).map_err(failed)?;
+    Ok(Issued { pem: Pem { certificate: cert.pem(), key: key.serialize_pem() }, authority })
+}
+
 /// The host names and addresses that a certificate is for.
 pub fn names(der: &[u8]) -> Result<Vec<String>, CallError> {
     let invalid =
@@ -219,6 +289,48 @@ mod tests {
         assert_eq!(first.fingerprint.len(), 32 * 3 - 1);
         let mode = std::fs::metadata(folder.path().join("key.pem")).expect("key").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_issued_is_signed_by_the_one_authority_of_the_machine() {
+        let folder = tempfile::tempdir().expect("folder");
+        let names = ["site.lan".to_owned(), "10.0.0.7".to_owned()];
+        let now = SystemTime::now();
+        let first = issue(folder.path(), &names, 90, now).expect("is made");
+        let second = issue(folder.path(), &names, 1, now).expect("is made");
+        assert_eq!(first.authority, second.authority);
+        assert_ne!(first.pem.key, second.pem.key);
+        let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM").to_vec();
+        let (authority, cert) = (der(&first.authority), der(&second.pem.certificate));
+        assert_eq!(super::names(&cert).expect("names"), names);
+        // As a browser would: the chain, the name, the time, and what it may be used for.
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.into()).expect("an authority");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        let verifier = verifier.build().expect("a verifier");
+        let verified = |name: &str, days: u64| {
+            let name = rustls::pki_types::ServerName::try_from(name.to_owned()).expect("a name");
+            let then = now.duration_since(SystemTime::UNIX_EPOCH).expect("later")
+                + Duration::from_secs(days * 86_400);
+            let time = rustls::pki_types::UnixTime::since_unix_epoch(then);
+            rustls::client::danger::ServerCertVerifier::verify_server_cert(
+                verifier.as_ref(),
+                &cert.clone().into(),
+                &[],
+                &name,
+                &[],
+                time,
+            )
+        };
+        verified("site.lan", 0).expect("is trusted");
+        verified("10.0.0.7", 0).expect("is trusted");
+        verified("other.lan", 0).expect_err("is for others");
+        verified("site.lan", 2).expect_err("has expired");
+        let mode =
+            std::fs::metadata(folder.path().join("authority-key.pem")).expect("key").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        issue(folder.path(), &[], 1, now).expect_err("is for nobody");
     }
 
     #[test]

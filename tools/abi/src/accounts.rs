@@ -24,6 +24,8 @@ impl Protocol for Accounts {
 pub const MAX_ACCOUNTS: usize = 256;
 /// Names of a certificate at most.
 pub const MAX_NAMES: usize = 32;
+/// Days that an issued certificate counts at most: browsers take none that counts longer.
+pub const MAX_DAYS: u32 = 397;
 
 /// A request to the console.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +53,13 @@ pub enum AccountsRequest {
     },
     /// The certificate in use.
     Certificate,
+    /// Make a key and a certificate for it that the machine's own authority signs, for a service. Neither is kept.
+    Issue {
+        /// Host names and addresses that it is for, 1 to [`MAX_NAMES`].
+        names: Vec<String>,
+        /// Days that it counts, 1 to [`MAX_DAYS`].
+        days: u32,
+    },
 }
 
 /// A change that can be taken back.
@@ -103,7 +112,7 @@ pub enum AccountsReply {
         /// The account now; none where it was removed.
         account: Option<Account>,
         /// The password that the console made, which is not kept and said once only.
-        password: Option<OneTimePassword>,
+        password: Option<Secret>,
     },
     /// It is taken back: in a few words what is so now.
     TakenBack(String),
@@ -116,6 +125,15 @@ pub enum AccountsReply {
     },
     /// The certificate in use: DER (RFC 5280).
     Certificate(Vec<u8>),
+    /// What was made, each in PEM.
+    Issued {
+        /// The private key (RFC 5208).
+        key: Secret,
+        /// The certificate.
+        certificate: String,
+        /// That of the authority, which is the same for all: whoever trusts it trusts what this machine issues.
+        authority: String,
+    },
 }
 
 /// An account.
@@ -135,11 +153,11 @@ pub struct Account {
     pub tokens: u32,
 }
 
-/// A password that the console made. It is shown on purpose only, with [`Self::expose`].
+/// A password or a private key that the console made. It is shown on purpose only, with [`Self::expose`].
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OneTimePassword(String);
+pub struct Secret(String);
 
-impl OneTimePassword {
+impl Secret {
     /// This text.
     pub fn new(text: String) -> Self {
         Self(text)
@@ -151,8 +169,8 @@ impl OneTimePassword {
     }
 }
 
-impl fmt::Debug for OneTimePassword {
+impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OneTimePassword(…)")
+        f.write_str("Secret(…)")
     }
 }
