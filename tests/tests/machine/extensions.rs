@@ -184,8 +184,14 @@ fn sites(appliance: &Appliance) -> Result<()> {
     let tested = call(appliance, "web.test", &[])?;
     ensure!(tested["result"]["good"] == true, "nginx refuses what it runs with: {tested}");
     call(appliance, "fs.mkdir", &["path=/data/nginx/conf.d"])?;
-    let site = "content=server { listen 8080; server_name site.lan; location / { return 200 site; } }";
-    let written = call(appliance, "fs.write", &[path, site])?;
+    let pem = "/data/nginx/conf.d/site.pem";
+    let issue = serde_json::json!({ "names": ["site.lan"], "path": pem }).to_string();
+    let issued = call(appliance, "sec.certificate_issue", &["--args", &issue])?;
+    println!("{}", text(&issued["summary"]));
+    let site = format!(
+        "content=server {{ listen 8443 ssl; server_name site.lan; ssl_certificate {pem}; ssl_certificate_key {pem}; }}"
+    );
+    let written = call(appliance, "fs.write", &[path, &site])?;
     let reloaded = call(appliance, "web.reload", &[])?;
     ensure!(reloaded["result"]["taken"] == true, "nginx does not take a good site: {reloaded}");
     let sites = call(appliance, "web.vhosts", &[])?;
@@ -193,11 +199,11 @@ fn sites(appliance: &Appliance) -> Result<()> {
     let status = call(appliance, "web.status", &[])?;
     ensure!(status["result"]["requests"].as_u64() >= Some(1), "nginx counts nothing: {status}");
     let certificates = call(appliance, "web.certificates", &[])?;
-    ensure!(
-        certificates["result"]["certificates"].as_array().is_some_and(Vec::is_empty),
-        "the site has no certificate: {certificates}"
-    );
-    appliance.json(&["undo", &written["audit"].to_string(), "--why", "test"])?;
+    let used = &certificates["result"]["certificates"][0];
+    ensure!(used["key_fits"] == true && used["problem"].is_null(), "not as it was issued: {certificates}");
+    for audit in [&written["audit"], &issued["audit"]] {
+        appliance.json(&["undo", &audit.to_string(), "--why", "test"])?;
+    }
     call(appliance, "fs.write", &[path, "content=server { listen 8080; no_such_word; }"])?;
     let tested = call(appliance, "web.test", &[])?;
     ensure!(
