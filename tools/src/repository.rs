@@ -384,6 +384,18 @@ fn said(outcome: RunOutcome) -> Result<String, CallError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_git_says_is_read(lines in prop::collection::vec("(# branch\\.(oid|head|upstream|ab)|[12u?!]|name|.{0,5})( .{0,12}){0,11}", 0..9)) {
+            let text = lines.join("\n");
+            let status = Status::read("x", &text);
+            prop_assert!(status.files.len() <= lines.len() + text.matches('\n').count());
+            let branches: Vec<Branch> = text.lines().filter_map(Branch::read).collect();
+            prop_assert_eq!(difference(&branches, &branches), "");
+        }
+    }
 
     #[test]
     fn what_git_says_of_a_repository_is_read() {
