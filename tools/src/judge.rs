@@ -457,3 +457,14 @@ fn supposed(policy: &Policy, text: &str) -> Result<Object, CallError> {
     let kind = Kind::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(kind));
     kind.map(|kind| Object::Named(kind, name.trim().into())).ok_or_else(unknown)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_of_every_appliance_fit_its_tools() {
+        let actions: Vec<Action> = tool::all().iter().map(|tool| action(tool)).collect();
+        Engine::check_appliance(&actions).expect("no rule names what does not exist");
+    }
+}

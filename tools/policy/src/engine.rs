@@ -73,32 +73,25 @@ pub struct Engine {
     /// Names of the rules in the order in which they stand.
     order: Vec<PolicyId>,
     actions: HashMap<&'static str, Known>,
-    schema: Schema,
 }
 
 impl Engine {
     /// Read a document for these tools. The error is one sentence with place and cure.
     pub fn new(actions: &[Action], text: &str) -> Result<Self, String> {
-        let undo = Action { name: UNDO, least: Role::Operator, effect: Effect::Reversible };
-        let mut all = actions.to_vec();
-        all.push(undo);
+        let all = with_undo(actions);
         let document = Document::read(text, &all)?;
-        let (schema, _) = Schema::from_cedarschema_str(&schema_text(&all))
-            .map_err(|e| format!("the schema of this release is damaged: {e}"))?;
         let mut own = own_rules(&document.rules)?;
+        // Those of the appliance are checked when it is built: each takes longer than all other work at a start.
+        validate(&all, own.clone())?;
         let mut rules = appliance()?;
         rules.append(&mut own);
         let order = rules.iter().map(|rule| rule.id().clone()).collect();
         let rules = PolicySet::from_policies(rules)
             .map_err(|e| format!("rules: {e}; give each rule an @id(\"…\") of its own"))?;
-        let checked = Validator::new(schema.clone()).validate(&rules, ValidationMode::Strict);
-        if let Some(error) = checked.validation_errors().next() {
-            return Err(error.to_string());
-        }
         let known = |action: Action| Some((action.name, Known { entity: entity(&action)?, action }));
         let actions = all.into_iter().map(known).collect::<Option<_>>();
         let actions = actions.ok_or("an action of this release has no valid name")?;
-        let engine = Self { document, rules, order, actions, schema };
+        let engine = Self { document, rules, order, actions };
         crate::check::irreversible(&engine)?;
         Ok(engine)
     }
@@ -274,14 +267,25 @@ impl Engine {
         schema_text(&actions)
     }
 
-    /// Whether Cedar itself finds this question well-formed; for tests.
-    pub fn is_well_formed(&self, request: &Request<'_>) -> bool {
+    /// Whether the rules of every appliance fit these tools; for tests, since it takes a while.
+    pub fn check_appliance(actions: &[Action]) -> Result<(), String> {
+        validate(&with_undo(actions), appliance()?)
+    }
+
+    /// Whether Cedar itself finds these questions well-formed; for tests.
+    pub fn are_well_formed<'a>(&self, requests: impl IntoIterator<Item = &'a Request<'a>>) -> bool {
+        let actions: Vec<Action> = self.actions().cloned().collect();
+        let Ok(schema) = schema(&actions) else { return false };
+        requests.into_iter().all(|request| self.is_well_formed(request, &schema))
+    }
+
+    fn is_well_formed(&self, request: &Request<'_>, schema: &Schema) -> bool {
         let question = || {
             let action = self.entity_of(request.action)?;
             let context = self.context(request, Autonomy::Confirm, false, false)?;
             let object = object_entity(request.object)?;
             let (by, what, to) = (principal(request)?, action.uid(), object.uid());
-            cedar_policy::Request::new(by, what, to, context, Some(&self.schema)).ok()
+            cedar_policy::Request::new(by, what, to, context, Some(schema)).ok()
         };
         question().is_some()
     }
@@ -357,6 +361,27 @@ fn groups(action: &Action) -> Vec<String> {
 
 /// What rules can speak of. Made from the declarations of the tools, so that a rule about one that does not exist is
 /// refused.
+fn with_undo(actions: &[Action]) -> Vec<Action> {
+    let undo = Action { name: UNDO, least: Role::Operator, effect: Effect::Reversible };
+    actions.iter().cloned().chain([undo]).collect()
+}
+
+fn schema(actions: &[Action]) -> Result<Schema, String> {
+    let read = Schema::from_cedarschema_str(&schema_text(actions));
+    read.map(|(schema, _)| schema).map_err(|e| format!("the schema of this release is damaged: {e}"))
+}
+
+/// Whether these rules name only tools, kinds of targets and attributes that exist, and compare like with like.
+fn validate(actions: &[Action], rules: Vec<Policy>) -> Result<(), String> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let rules = PolicySet::from_policies(rules)
+        .map_err(|e| format!("rules: {e}; give each rule an @id(\"…\") of its own"))?;
+    let checked = Validator::new(schema(actions)?).validate(&rules, ValidationMode::Strict);
+    checked.validation_errors().next().map_or(Ok(()), |error| Err(error.to_string()))
+}
+
 fn schema_text(actions: &[Action]) -> String {
     let quoted = |names: &[String]| names.iter().map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(", ");
     let mut every: Vec<String> = actions.iter().flat_map(groups).collect();

@@ -120,11 +120,13 @@ fn each_rule_of_the_appliance_changes_a_decision() {
 
 #[test]
 fn all_questions_are_well_formed() {
-    let engine = engine("");
-    for (subject, action, object, situation) in questions() {
-        let request = Request { subject: &subject, action, object: &object, situation: &situation };
-        assert!(engine.is_well_formed(&request), "{request:?}");
-    }
+    let questions = questions();
+    let requests: Vec<Request<'_>> = questions
+        .iter()
+        .map(|(subject, action, object, situation)| Request { subject, action, object, situation })
+        .collect();
+    assert!(engine("").are_well_formed(&requests));
+    Engine::check_appliance(&ACTIONS).expect("the rules of every appliance fit");
 }
 
 #[test]

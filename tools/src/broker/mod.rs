@@ -211,7 +211,7 @@ impl Broker {
     /// Answer one request. It must not be dropped half-way: the server runs it in a task of its own.
     pub async fn answer(self: Arc<Self>, way: Way, request: ToolRequest) -> Result<ToolReply, CallError> {
         match request {
-            ToolRequest::List => Ok(ToolReply::List(tool::all().iter().map(|tool| tool.info()).collect())),
+            ToolRequest::List => Ok(ToolReply::List(tool::infos().to_vec())),
             ToolRequest::Audit { from, limit } => {
                 let (records, head) = blocking(move || self.audit.page(from, limit)).await?;
                 Ok(ToolReply::Audit { records, head })

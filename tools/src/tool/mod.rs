@@ -4,6 +4,7 @@
 //! that does it. Schema, authorisation, audit, dry run and undo follow from that declaration.
 
 use crate::declaration::Declaration;
+use aios_abi::tool::ToolInfo;
 use std::sync::LazyLock;
 
 include!(concat!(env!("OUT_DIR"), "/tools.rs"));
@@ -17,6 +18,13 @@ static BY_NUMBER: LazyLock<Vec<&'static Declaration>> = LazyLock::new(|| {
 /// All tools, by number.
 pub fn all() -> &'static [&'static Declaration] {
     &BY_NUMBER
+}
+
+/// The tools as every interface needs them; schemas are made once.
+pub fn infos() -> &'static [ToolInfo] {
+    static INFOS: LazyLock<Vec<ToolInfo>> =
+        LazyLock::new(|| BY_NUMBER.iter().map(|tool| tool.info()).collect());
+    &INFOS
 }
 
 /// The tool with this wire number.

@@ -92,6 +92,7 @@ pub(super) fn all() -> Vec<Route> {
     use Answer::{Events, Json, Lines};
     const SERVICE: Field = need("name", "string", "Name of the service");
     const RECORD: Field = need("audit", "integer", "Number of the record that began the change");
+    const TOOL: Field = need("name", "string", "Name of the tool");
     const STEPS: Field = need("steps", "array", "The changes in their order, each with `tool` and `args`");
     const FROM: Field = may("from", "integer", "Number of the first record");
     const MOST: Field = may("limit", "integer", "At most this many records");
@@ -116,6 +117,7 @@ pub(super) fn all() -> Vec<Route> {
         look("/overview", "How the machine is", Json("object"), get(watch::overview)),
         look("/overview/stream", "How the machine is, again and again", Events, get(watch::stream)),
         look("/tools", "All tools, as they are declared", Json("array"), get(tools::list)),
+        look("/tools/{name}", "One tool, as it is declared", Json("object"), get(tools::one)).with(&[TOOL]),
         look("/services", "What runs on the machine", Json("object"), get(services::list)),
         act("/services/{name}/restart", "Restart a service", &[WHY], post(services::restart))
             .with(&[SERVICE]),

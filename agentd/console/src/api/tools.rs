@@ -19,9 +19,18 @@ use serde_json::{Map, Value};
 const UNDO_MS: u32 = 120_000;
 /// How much longer than the tool itself the console waits, so that toold's own message arrives.
 const GRACE_MS: u32 = 2_000;
+
 pub(super) async fn list(State(app): App, login: Login) -> Answer<axum::Json<Vec<Value>>> {
     let tools = app.tools(&login.person).await?;
     Ok(axum::Json(tools.iter().map(json::tool).collect()))
+}
+
+pub(super) async fn one(
+    State(app): App,
+    login: Login,
+    Path(tool): Path<String>,
+) -> Answer<axum::Json<Value>> {
+    Ok(axum::Json(json::tool(&app.tool(&login.person, &tool).await?)))
 }
 
 #[derive(Deserialize)]

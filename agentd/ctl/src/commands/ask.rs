@@ -136,11 +136,8 @@ impl Teller<'_> {
     /// The command line that does what was proposed.
     async fn command(&self, tool: &str, args: &Value, why: &str) -> String {
         // Only the schema tells a number from a text that looks like one; without it JSON says it exactly.
-        let schema = match super::tools::all(self.machine).await {
-            Ok(tools) => tools.into_iter().find(|known| known.name == tool).map(|known| known.args_schema),
-            Err(_) => None,
-        };
-        args::line(tool, schema.as_ref(), args, why, self.machine.context.as_deref())
+        let declared = super::tools::one(self.machine, tool).await.unwrap_or_default();
+        args::line(tool, declared.get("args_schema"), args, why, self.machine.context.as_deref())
     }
 
     fn step(&mut self, line: &str) -> Outcome {

@@ -5,7 +5,7 @@ use super::{Machine, reason};
 use crate::api::{PATIENCE, decode};
 use crate::args;
 use crate::cli;
-use crate::error::{Failure, Outcome};
+use crate::error::{Exit, Failure, Outcome};
 use crate::family;
 use crate::output::{Output, Tone, clean, clean_line, span};
 use crate::value;
@@ -28,14 +28,14 @@ const TOGETHER: Duration = Duration::from_secs(600);
 
 /// A tool as the API shows it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Tool {
-    pub(super) name: String,
+struct Tool {
+    name: String,
     summary: String,
     effect: Effect,
     touches: Vec<String>,
     role: Role,
     timeout_ms: u32,
-    pub(super) args_schema: Value,
+    args_schema: Value,
     result_schema: Value,
     examples: Vec<Example>,
 }
@@ -65,11 +65,6 @@ pub(super) async fn run(machine: &Machine, command: cli::Tools, output: &Output)
             together(machine, &file, why, idempotency_key, output).await
         }
     }
-}
-
-/// All tools.
-pub(super) async fn all(machine: &Machine) -> Outcome<Vec<Tool>> {
-    decode(&list_of(machine).await?)
 }
 
 /// The machine's list, which is kept for the command line.
@@ -113,13 +108,20 @@ fn find<'a>(list: &'a Value, name: &str) -> Outcome<&'a Value> {
     })
 }
 
-async fn show(machine: &Machine, name: &str, output: &Output) -> Outcome {
-    let list = list_of(machine).await?;
-    let json = find(&list, name)?;
-    if output.is_json() {
-        return output.json(json);
+/// One tool; what is not there is looked for among those that have a name like it.
+pub(super) async fn one(machine: &Machine, name: &str) -> Outcome<Value> {
+    match machine.api.get(&["tools", name]).await {
+        Err(failure) if failure.exit == Exit::NotFound => find(&list_of(machine).await?, name).cloned(),
+        other => other,
     }
-    let tool: Tool = decode(json)?;
+}
+
+async fn show(machine: &Machine, name: &str, output: &Output) -> Outcome {
+    let json = one(machine, name).await?;
+    if output.is_json() {
+        return output.json(&json);
+    }
+    let tool: Tool = decode(&json)?;
     output.line(output.tone(Tone::Strong, clean_line(&tool.name)))?;
     output.line(clean(&tool.summary))?;
     let what = match tool.effect {
@@ -154,8 +156,7 @@ async fn show(machine: &Machine, name: &str, output: &Output) -> Outcome {
 }
 
 async fn call(machine: &Machine, call: cli::Call, output: &Output) -> Outcome {
-    let list = list_of(machine).await?;
-    let tool: Tool = decode(find(&list, &call.name)?)?;
+    let tool: Tool = decode(&one(machine, &call.name).await?)?;
     let args = match &call.object {
         Some(text) => object(text)?,
         None => args::parse(&tool.name, &tool.args_schema, &call.args)?,

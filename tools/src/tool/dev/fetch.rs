@@ -7,7 +7,7 @@ use crate::reach::{Asks, Needs, Paths};
 use crate::repository::{Branch, Repository};
 use crate::undo::Kept;
 use aios_abi::tool::Effect;
-use aios_abi::{CallError, ErrorCode, who::Role};
+use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
