@@ -16,7 +16,7 @@ const LICENCE: &str = "MIT OR Apache-2.0";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The daemons: program and place in the image.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("aios-init", "sbin/init"),
     ("aios-toold", "usr/bin/aios-toold"),
     ("aios-netd", "usr/bin/aios-netd"),
@@ -24,6 +24,7 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("aios-agentd", "usr/bin/aios-agentd"),
     ("aios-console", "usr/bin/aios-console"),
     ("aios-rescue", "usr/bin/aios-rescue"),
+    ("aios-zram", "usr/bin/aios-zram"),
 ];
 
 /// The engine workers.

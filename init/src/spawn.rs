@@ -101,10 +101,9 @@ pub(crate) fn spawn(
             .collect()
     };
     let (argv, environment) = (text(unit.exec.clone())?, text(environment)?);
-    let pid_variables: &[&str] = match unit.watchdog {
-        Some(_) => &["LISTEN_PID", "WATCHDOG_PID"],
-        None => &["LISTEN_PID"],
-    };
+    let listens = (!passed.is_empty()).then_some("LISTEN_PID");
+    let watched = unit.watchdog.map(|_| "WATCHDOG_PID");
+    let pid_variables = listens.into_iter().chain(watched);
     let (sandbox, missing) = sandbox::prepare(unit);
     faults.extend(missing);
     let score = unit.resources.oom_score;
@@ -122,7 +121,7 @@ pub(crate) fn spawn(
     let program = Program {
         argv,
         environment,
-        pid_variables: pid_variables.iter().map(|name| (*name).to_owned()).collect(),
+        pid_variables: pid_variables.map(str::to_owned).collect(),
         numbers,
         uid: unit.user.uid,
         gid: unit.user.gid,
@@ -153,9 +152,12 @@ fn environment(unit: &Unit, names: &[&str], notify: &str) -> Vec<String> {
         format!("PATH={}", own_path.map_or(PATH, |(_, value)| value)),
         format!("USER={}", unit.user.name),
         format!("NOTIFY_SOCKET={notify}"),
-        format!("LISTEN_FDS={}", names.len()),
-        format!("LISTEN_FDNAMES={}", names.join(":")),
     ];
+    // As systemd does: a program that is told of no descriptors at all may close those that it has (Debian's sshd does).
+    if !names.is_empty() {
+        variables.push(format!("LISTEN_FDS={}", names.len()));
+        variables.push(format!("LISTEN_FDNAMES={}", names.join(":")));
+    }
     let directories =
         [("STATE_DIRECTORY", &unit.state_directory), ("RUNTIME_DIRECTORY", &unit.runtime_directory)];
     for (name, directory) in directories {

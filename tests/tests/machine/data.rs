@@ -127,8 +127,15 @@ fn what_was_saved_comes_back_limits_hold_and_planned_calls_are_made_up_for() -> 
     let restored = call(&appliance, "backup.restore", back)?;
     let read = |appliance: &Appliance| appliance.json(&["tools", "call", "fs.read", "path=/data/www/page"]);
     ensure!(read(&appliance)?["result"].to_string().contains("first"), "not brought back: {restored}");
+    let squeezed = call(&appliance, "memory.zram", serde_json::json!({ "percent": 25 }))?;
+    println!("{}", crate::text(&squeezed["summary"]));
     let appliance = appliance.cut_power()?;
     ensure!(read(&appliance)?["result"].to_string().contains("first"), "lost with the power");
+    let swap =
+        || appliance.json(&["tools", "call", "memory.swap"]).map(|swap| swap["result"]["areas"].clone());
+    ensure!(swap()?[0]["path"] == "/dev/zram0", "no memory is compressed after the start: {}", swap()?);
+    appliance.json(&["undo", &squeezed["audit"].to_string(), "--why", "test"])?;
+    ensure!(swap()? == serde_json::json!([]), "it is swapped to after the undo: {}", swap()?);
     appliance.json(&["undo", &restored["audit"].to_string(), "--why", "test"])?;
     ensure!(read(&appliance)?["result"].to_string().contains("second"), "not taken back");
     let whole = appliance.json(&["tools", "call", "backup.verify", "name=all"])?;

@@ -259,7 +259,9 @@ fn a_repository_is_cloned_built_tested_and_taken_back_and_files_come_over_ssh() 
     appliance.claim()?;
     let call = |tool: &str, arguments: &[&str]| call(&appliance, tool, arguments);
     println!("{}", text(&call("pkg.install", &[&format!("path=/data/{image}")])?["summary"]));
-    let cloned = call("dev.clone", &[&format!("source=/data/{bundle}")])?;
+    call("fs.mkdir", &["path=/data/dev/incoming"])?;
+    call("fs.copy", &[&format!("from=/data/{bundle}"), "to=/data/dev/incoming/site.bundle"])?;
+    let cloned = call("dev.clone", &["source=/data/dev/incoming/site.bundle"])?;
     println!("{}", text(&cloned["summary"]));
     ensure!(cloned["result"]["branch"] == "main", "another branch: {cloned}");
     // The console answers there, whose certificate no authority has signed.
@@ -285,6 +287,8 @@ fn a_repository_is_cloned_built_tested_and_taken_back_and_files_come_over_ssh() 
     ensure!(none["result"]["repositories"] == serde_json::json!([]), "it is still there: {none}");
 
     println!("{}", text(&call("pkg.install", &[&format!("path=/data/{other}")])?["summary"]));
+    let checked = call("sec.ssh_check", &[])?;
+    println!("{}", text(&checked["summary"]));
     Ok(())
 }
 

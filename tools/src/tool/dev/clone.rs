@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Args {
-    /// Where the other one is: `https://…`, or the path of a git bundle or a repository in `/data/upload` or `/data/dev`.
+    /// Where the other one is: `https://…`, or the path of a git bundle or a repository in `/data/dev`, where a person puts it, such as `/data/dev/incoming/site.bundle`.
     source: String,
     /// Name of the new repository; without it the last part of the source.
     repository: Option<String>,
@@ -43,8 +43,8 @@ pub static TOOL: &Declaration = &Declaration {
             r#"{"source":"https://git.example.org/firmware.git","branch":"stable"}"#,
         ),
         (
-            "unpack the bundle /data/upload/docs.bundle as the repository docs",
-            r#"{"source":"/data/upload/docs.bundle","repository":"docs"}"#,
+            "unpack the bundle /data/dev/incoming/docs.bundle as the repository docs",
+            r#"{"source":"/data/dev/incoming/docs.bundle","repository":"docs"}"#,
         ),
         (
             "check out https://git.example.org/tools.git as tools-test",
@@ -93,22 +93,18 @@ pub(crate) fn prepare(ctx: &Ctx, args: Args) -> Result<Clone, CallError> {
 
 /// Only where it can be seen who answers, and what a person put there. What is in a name before `@` would be in the audit chain.
 fn check_source(source: &str) -> Result<(), CallError> {
-    let places = ["/data/upload/", "/data/dev/"];
+    const PLACE: &str = "/data/dev/";
     let plain = !source.contains(|c: char| c.is_control() || c.is_whitespace()) && source.len() <= 1_000;
     let server = source.strip_prefix("https://").map(|rest| rest.split('/').next().unwrap_or_default());
     let good = match server {
         Some(server) => !server.is_empty() && !server.contains('@'),
-        None => {
-            places.iter().any(|place| source.starts_with(place))
-                && !source.split('/').any(|part| part == "..")
-        }
+        None => source.starts_with(PLACE) && !source.split('/').any(|part| part == ".."),
     };
     match plain && good {
         true => Ok(()),
         false => Err(CallError::invalid(format!(
-            "\"{}\" is no source; give https://SERVER/PATH without a name or password in it, or a path below {}",
-            source.chars().take(200).collect::<String>(),
-            places.join(" or ")
+            "\"{}\" is no source; give https://SERVER/PATH without a name or password in it, or a path below {PLACE}",
+            source.chars().take(200).collect::<String>()
         ))),
     }
 }
@@ -161,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_source_is_a_server_that_proves_itself_or_what_a_person_uploaded() {
-        for good in ["https://git.example.org/a.git", "/data/upload/a.bundle", "/data/dev/site"] {
+        for good in ["https://git.example.org/a.git", "/data/dev/incoming/a.bundle", "/data/dev/site"] {
             check_source(good).expect(good);
         }
         for bad in [
@@ -173,7 +169,8 @@ mod tests {
             "ext::sh -c id",
             "file:///etc",
             "/etc",
-            "/data/upload/../x",
+            "/data/dev/../x",
+            "/data/upload/a.bundle",
             "https://",
             "https://user:secret@x/a",
             "https://x/a b",
@@ -184,6 +181,6 @@ mod tests {
             check_source(bad).expect_err(bad);
         }
         assert_eq!(last_part("https://x/y/site.git/"), "site");
-        assert_eq!(last_part("/data/upload/docs.bundle"), "docs");
+        assert_eq!(last_part("/data/dev/incoming/docs.bundle"), "docs");
     }
 }

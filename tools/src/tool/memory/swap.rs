@@ -39,7 +39,7 @@ pub struct Area {
     /// `partition` or `file`.
     kind: String,
     /// Bytes.
-    size: u64,
+    pub(crate) size: u64,
     /// Bytes in use.
     used: u64,
     /// The higher one is filled first.
@@ -92,6 +92,12 @@ fn run(_ctx: &Ctx, _args: Args) -> Result<Swap, CallError> {
     Ok(Swap { total: sum(|area| area.size), used: sum(|area| area.used), areas, swappiness })
 }
 
+/// The area of compressed memory that is in use.
+pub(crate) fn compressed() -> Option<Area> {
+    let text = std::fs::read_to_string("/proc/swaps").ok()?;
+    areas(&text, Path::new("/sys/block")).into_iter().find(|area| area.path.ends_with("/zram0"))
+}
+
 /// `/proc/swaps`: a heading, then path, kind, size and use in KiB, and priority.
 fn areas(text: &str, blocks: &Path) -> Vec<Area> {
     let area = |line: &str| {
@@ -100,11 +106,20 @@ fn areas(text: &str, blocks: &Path) -> Vec<Area> {
         let mut kib = || words.next()?.parse::<u64>().ok().map(|kib| kib.saturating_mul(1024));
         let (size, used) = (kib()?, kib()?);
         let priority = words.next()?.parse().ok()?;
+        // Who turned it on saw the device where nobody else does (swapon(2) keeps that path).
+        let path = if path == "/" && is_zram(blocks, size) { "/dev/zram0".to_owned() } else { path };
         let zram = Path::new(&path).file_name().filter(|name| name.to_string_lossy().starts_with("zram"));
         let zram = zram.and_then(|name| self::zram(&blocks.join(name)));
         Some(Area { path, kind, size, used, priority, zram })
     };
     text.lines().skip(1).take(MAX).filter_map(area).collect()
+}
+
+/// Whether an area of so many bytes is the device of compressed memory: its first page describes it.
+fn is_zram(blocks: &Path, bytes: u64) -> bool {
+    let size = std::fs::read_to_string(blocks.join("zram0/disksize")).ok();
+    size.and_then(|text| text.trim().parse::<u64>().ok())
+        .is_some_and(|size| size == bytes.saturating_add(4096))
 }
 
 fn zram(folder: &Path) -> Option<Zram> {
@@ -156,6 +171,11 @@ mod tests {
         assert_eq!((found[0].size, found[0].used, found[0].zram.as_ref()), (1 << 20, 8192, Some(&expected)));
         assert_eq!((found[1].priority, &found[1].zram), (-2, &None));
         assert!(areas("", dir.path()).is_empty());
+        // Turned on in a sandbox, whose paths nobody else has.
+        std::fs::write(zram.join("disksize"), "1048576\n").expect("written");
+        let hidden = areas("Filename\n/ partition 1020 0 100\n/ partition 4 0 1\n", dir.path());
+        assert_eq!((hidden[0].path.as_str(), hidden[0].zram.is_some()), ("/dev/zram0", true));
+        assert_eq!((hidden[1].path.as_str(), hidden[1].zram.is_some()), ("/", false));
     }
 
     proptest::proptest! {
