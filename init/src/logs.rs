@@ -4,6 +4,7 @@ use aios_abi::service::LogLine;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -248,6 +249,27 @@ impl Filter {
     /// Whether this line is wanted.
     pub(crate) fn takes(&self, line: &LogLine) -> bool {
         self.takes_unit(&line.unit) && self.takes_text(&line.text)
+    }
+}
+
+/// Bytes that are read from one program's output before others have their turn.
+const TURN: usize = 64 * 1024;
+
+/// Give out what a program has written to this pipe, which is closed at its end.
+pub(crate) fn drain(output: &mut Option<OwnedFd>, mut take: impl FnMut(&[u8])) {
+    let mut buffer = [0; 8192];
+    let mut total = 0;
+    while let Some(open) = &*output
+        && total < TURN
+    {
+        match rustix::io::read(open, &mut buffer[..]) {
+            Ok(0) => *output = None,
+            Ok(length) => {
+                total += length;
+                take(buffer.get(..length).unwrap_or_default());
+            }
+            Err(_) => break,
+        }
     }
 }
 

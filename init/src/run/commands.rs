@@ -7,7 +7,7 @@
 use super::Machine;
 use crate::cgroup::Cgroup;
 use crate::clock::{self, milliseconds};
-use crate::logs::{INIT, Lines, Logs};
+use crate::logs::{self, INIT, Lines, Logs};
 use crate::poll::Token;
 use crate::sys::{self, Change, REPORT_BYTES};
 use crate::{notify, spawn};
@@ -26,8 +26,6 @@ use std::time::Duration;
 
 /// Commands that run at once.
 const MOST: usize = 16;
-/// Bytes that are read from one command's output before others have their turn.
-const TURN: usize = 64 * 1024;
 /// What was killed and has not gone so long after that waits for a device; who asked does not.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -114,35 +112,18 @@ impl Running {
     }
 
     fn read(&mut self, number: u32, logs: &mut Logs) {
-        let mut buffer = [0; 8192];
-        let mut total = 0;
-        while let Some(output) = &self.output
-            && total < TURN
-        {
-            match rustix::io::read(output, &mut buffer[..]) {
-                Ok(0) => self.output = None,
-                Ok(length) => {
-                    total += length;
-                    self.take(number, buffer.get(..length).unwrap_or_default(), logs);
-                }
-                Err(_) => break,
-            }
-        }
-    }
-
-    fn take(&mut self, number: u32, piece: &[u8], logs: &mut Logs) {
-        match &mut self.to {
+        let Self { service, command, output, to, .. } = self;
+        logs::drain(output, |piece| match to {
             To::Caller { kept, omitted, .. } => {
                 let (taken, rest) = piece.split_at(piece.len().min(MAX_OUTPUT - kept.len()));
                 kept.extend_from_slice(taken);
                 *omitted += rest.len() as u64;
             }
             To::Log(lines) => {
-                let (service, command) = (&self.service, &self.command);
                 lines.feed(piece, |line| logs.push(service, 6, &said(command, number, line)));
             }
             To::Nobody => {}
-        }
+        });
     }
 
     fn info(&self, number: u32) -> RunInfo {

@@ -3,15 +3,12 @@
 use super::standby::Standby;
 use crate::boot;
 use crate::cgroup::Cgroup;
-use crate::logs::{Lines, Logs};
+use crate::logs::{self, Lines, Logs};
 use crate::supervisor::{Ended, Id, Run, Spec};
 use crate::sys::Change;
 use aios_unit::Unit;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-
-/// Bytes that are read from one service's output before the others have their turn.
-const TURN: usize = 64 * 1024;
 
 /// The process of a run. It is our child: until it is reaped, and then this goes, its number is nobody else's.
 #[derive(Debug, Clone, Copy)]
@@ -79,22 +76,8 @@ impl Held {
     }
 
     pub(super) fn read_output(&mut self, logs: &mut Logs) {
-        let mut buffer = [0; 8192];
-        let mut total = 0;
-        while let Some(output) = &self.output
-            && total < TURN
-        {
-            match rustix::io::read(output, &mut buffer[..]) {
-                Ok(0) => self.output = None,
-                Ok(length) => {
-                    total += length;
-                    let name = &self.unit.name;
-                    let piece = buffer.get(..length).unwrap_or_default();
-                    self.lines.feed(piece, |line| logs.push_line(name, line));
-                }
-                Err(_) => break,
-            }
-        }
+        let Self { output, lines, unit, .. } = self;
+        logs::drain(output, |piece| lines.feed(piece, |line| logs.push_line(&unit.name, line)));
     }
 
     /// Read what is left of a run that has ended.

@@ -140,7 +140,10 @@ fn an_extension_is_installed_called_updated_rolled_back_and_removed_and_a_bad_on
         "the update was not taken back: {}",
         page(&appliance)?
     );
-    package(&appliance, "pkg.update", &path("two"))?;
+    let news = call(&appliance, "pkg.updates", &[])?;
+    ensure!(news["result"]["updates"].to_string().contains("\"2.0\""), "nothing is new: {news}");
+    let all = call(&appliance, "pkg.update_all", &[])?;
+    ensure!(page(&appliance)?.contains("this is 2.0"), "not all is updated: {all}");
     package(&appliance, "pkg.rollback", "name=nginx")?;
     ensure!(page(&appliance)?.contains("this is 1.0"), "no rollback: {}", page(&appliance)?);
     let good = appliance.json(&["tools", "call", "pkg.verify"])?;

@@ -171,15 +171,22 @@ fn key(
 }
 
 async fn addresses(handle: &Handle, link: u32) -> Result<Vec<AddressMessage>, String> {
-    let all: Vec<AddressMessage> = handle
+    let mut all = addresses_of(handle, link).await?;
+    all.retain(|message| message.header.family == AddressFamily::Inet);
+    Ok(all)
+}
+
+/// Addresses of a link, of whatever family.
+pub(crate) async fn addresses_of(handle: &Handle, link: u32) -> Result<Vec<AddressMessage>, String> {
+    let mut all: Vec<AddressMessage> = handle
         .address()
         .get()
         .execute()
         .try_collect()
         .await
         .map_err(|e| format!("the kernel did not list its addresses: {e}"))?;
-    let ours = |m: &AddressMessage| m.header.index == link && m.header.family == AddressFamily::Inet;
-    Ok(all.into_iter().filter(ours).collect())
+    all.retain(|message| message.header.index == link);
+    Ok(all)
 }
 
 fn local(message: &AddressMessage) -> Option<Ipv4Addr> {

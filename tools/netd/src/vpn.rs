@@ -4,12 +4,11 @@ use crate::kernel;
 use crate::watch::Configured;
 use aios_abi::CallError;
 use aios_abi::netconf::{PeerState, Prefix, Settings, Vpn, VpnState};
-use futures_util::TryStreamExt;
 use nl_wireguard::{
     WireguardError, WireguardHandle, WireguardIpAddress, WireguardParsed, WireguardParsedPeerFlags,
     WireguardPeerParsed,
 };
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::{Handle, LinkUnspec, LinkWireguard};
 use std::net::IpAddr;
@@ -185,14 +184,7 @@ async fn make(handle: &Handle, wanted: &str) -> Result<u32, String> {
 
 /// Give an interface these addresses and no others.
 async fn addresses(handle: &Handle, index: u32, wanted: &[Prefix]) -> Result<(), String> {
-    let all: Vec<AddressMessage> = handle
-        .address()
-        .get()
-        .execute()
-        .try_collect()
-        .await
-        .map_err(|e| format!("the kernel did not list its addresses: {e}"))?;
-    for message in all.into_iter().filter(|message| message.header.index == index) {
+    for message in kernel::addresses_of(handle, index).await? {
         let own = message.attributes.iter().find_map(|attribute| match attribute {
             AddressAttribute::Local(address) | AddressAttribute::Address(address) => Some(*address),
             _ => None,

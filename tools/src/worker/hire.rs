@@ -243,7 +243,7 @@ impl Prepared {
 
     /// Make the change.
     pub fn go(self) -> Result<Finished, CallError> {
-        packet::send(&self.worker.conversation, &Told::Go, None)?;
+        self.worker.tell(&Told::Go)?;
         self.worker.finish()
     }
 }
@@ -272,7 +272,7 @@ impl Worker {
                 }
                 Said::Asks(question) => {
                     let answer = self.pass_on(question);
-                    packet::send(&self.conversation, &Told::Answer(answer), None)?;
+                    self.tell(&Told::Answer(answer))?;
                 }
                 Said::Prepared { target, preview, kept } => {
                     return Ok(Heard::Prepared { target, preview, kept });
@@ -287,6 +287,14 @@ impl Worker {
                     )));
                 }
             }
+        }
+    }
+
+    /// Say something to it. Where nobody listens any more, what is heard next is why.
+    fn tell(&self, told: &Told) -> Result<(), CallError> {
+        match packet::send(&self.conversation, told, None) {
+            Err(error) if error.code == ErrorCode::Unavailable => Ok(()),
+            other => other,
         }
     }
 

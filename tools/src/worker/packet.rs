@@ -49,6 +49,9 @@ fn send_packet(
     loop {
         match sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
             Err(Errno::INTR) => {}
+            Err(Errno::PIPE | Errno::CONNRESET) => {
+                return Err(CallError::unavailable("nobody is at the other end any more"));
+            }
             Err(e) => return Err(std::io::Error::from(e).into()),
             Ok(_) => return Ok(()),
         }

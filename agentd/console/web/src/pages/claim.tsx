@@ -2,13 +2,14 @@
 
 import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { api, sentence } from "../api/client";
+import { api } from "../api/client";
 import type { Session } from "../api/types";
 import { missingCharacters, NAME } from "../lib/account";
 import { caretAfter, formatCode, isWholeCode } from "../lib/claimcode";
 import { forget } from "../state/audit";
 import { session as current } from "../state/session";
 import { strings } from "../strings";
+import { useForm } from "../ui/form";
 import { Button, Field } from "../ui/parts";
 import { FrontPage } from "./login";
 
@@ -20,9 +21,6 @@ export function ClaimPage({ session }: { session: Session }) {
   const name = useSignal("");
   const password = useSignal("");
   const again = useSignal("");
-  const problems = useSignal<Problems>({});
-  const refused = useSignal<string | null>(null);
-  const busy = useSignal(false);
   const codeInput = useRef<HTMLInputElement>(null);
   const caret = useRef<number | null>(null);
 
@@ -43,26 +41,10 @@ export function ClaimPage({ session }: { session: Session }) {
     return found;
   }
 
-  async function submit(event: Event): Promise<void> {
-    event.preventDefault();
-    if (busy.value) return;
-    refused.value = null;
-    problems.value = check();
-    const first = Object.keys(problems.value)[0];
-    if (first) {
-      document.getElementById(`claim-${first}`)?.focus();
-      return;
-    }
-    busy.value = true;
-    try {
-      current.value = await api.claim(code.value, name.value, password.value);
-      forget();
-    } catch (error) {
-      refused.value = sentence(error);
-    } finally {
-      busy.value = false;
-    }
-  }
+  const { problems, refused, busy, submit } = useForm("claim", check, async () => {
+    current.value = await api.claim(code.value, name.value, password.value);
+    forget();
+  });
 
   const shown = problems.value;
   return (

@@ -1,10 +1,11 @@
 // Choosing a password of one's own: after a first login, and whenever a person wants to.
 
 import { useSignal } from "@preact/signals";
-import { api, sentence } from "../api/client";
+import { api } from "../api/client";
 import type { Session } from "../api/types";
 import { missingCharacters } from "../lib/account";
 import { strings } from "../strings";
+import { useForm } from "./form";
 import { Button, Field } from "./parts";
 
 type Problems = { present?: string; new?: string; again?: string };
@@ -21,9 +22,6 @@ export function ChoosePassword({ name, present, done }: Props) {
   const old = useSignal(present ?? "");
   const chosen = useSignal("");
   const again = useSignal("");
-  const problems = useSignal<Problems>({});
-  const refused = useSignal<string | null>(null);
-  const busy = useSignal(false);
 
   function check(): Problems {
     const found: Problems = {};
@@ -34,29 +32,13 @@ export function ChoosePassword({ name, present, done }: Props) {
     return found;
   }
 
-  async function submit(event: Event): Promise<void> {
-    event.preventDefault();
-    if (busy.value) return;
-    refused.value = null;
-    problems.value = check();
-    const first = Object.keys(problems.value)[0];
-    if (first) {
-      document.getElementById(`password-${first}`)?.focus();
-      return;
-    }
-    busy.value = true;
-    try {
-      const session = await api.password(name, old.value, chosen.value);
-      old.value = "";
-      chosen.value = "";
-      again.value = "";
-      done(session);
-    } catch (error) {
-      refused.value = sentence(error);
-    } finally {
-      busy.value = false;
-    }
-  }
+  const { problems, refused, busy, submit } = useForm("password", check, async () => {
+    const session = await api.password(name, old.value, chosen.value);
+    old.value = "";
+    chosen.value = "";
+    again.value = "";
+    done(session);
+  });
 
   const shown = problems.value;
   const input = (id: keyof Problems, value: typeof old, autocomplete: "current-password" | "new-password") => (
