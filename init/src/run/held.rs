@@ -37,7 +37,7 @@ pub(super) struct Held {
     /// `oom_kill` when the run began.
     pub(super) oom_before: u64,
     /// What the kernel said about the last process that it killed here for want of memory.
-    pub(super) oom: Option<crate::logs::OomKill>,
+    pub(super) oom: Option<logs::OomKill>,
 }
 
 impl Held {
