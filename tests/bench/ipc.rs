@@ -6,6 +6,8 @@ use aios_abi::client::Client;
 use aios_abi::tool::{ToolReply, ToolRequest, Tools};
 use anyhow::{Context, Result, bail};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -43,6 +45,10 @@ impl Drop for Daemon {
 
 /// Every row is measured beside its peer, round by round. The peers are those of `aios-peers`, which `make bench` builds.
 ///
+/// Whether two processes that talk to each other share a CPU is the scheduler's choice, and makes more of a difference than
+/// either of them: to wake an idle CPU takes several times as long as the whole exchange on one. So each exchange is measured with
+/// both ends on one CPU, where nothing hides the work, ours and the peer's, and `ipc.read_call_apart` with an end on each of two.
+///
 /// `ipc.read_call`: a read tool, authorised, run and audited, against a ping-pong between two threads over the same kind of
 /// socket, and against what others call with: D-Bus, MCP over pipes, gRPC. `ipc.sandboxed_call`: a read tool that opens a file,
 /// in a process of its own that can open nothing else; `ipc.sandbox`: what that process costs, against a bare one.
@@ -55,10 +61,10 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
     let socket = sockets.path().join("toold.sock");
     let program = programs.join("aios-toold");
     let (orders, data) = (sockets.path().join("workshop.sock"), folder.path().as_os_str());
-    let _workshop =
+    let workshop =
         Daemon::start(&program, &["--be-workshop".as_ref(), "--socket".as_ref(), orders.as_os_str()])?;
     let broker = ["--socket".as_ref(), socket.as_os_str(), "--workshop".as_ref(), orders.as_os_str()];
-    let _broker = Daemon::start(&program, &[&broker[..], &["--data".as_ref(), data]].concat())?;
+    let broker = Daemon::start(&program, &[&broker[..], &["--data".as_ref(), data]].concat())?;
     let client = Client::<Tools>::at(&socket);
     let ready = Duration::from_secs(10);
     let tool = tokio::time::timeout(ready, number_of(&client, "time.now")).await;
@@ -73,22 +79,26 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
     let (mut ours, mut sandboxed, mut process) = (Vec::new(), Vec::new(), Vec::new());
     let (mut bare, mut durable) = (Vec::new(), Vec::new());
     let (mut dbus, mut mcp, mut grpc) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut eight, mut pairs) = (Vec::new(), Vec::new());
+    let all = sched_getaffinity(None)?;
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| all.is_set(cpu)).collect();
+    let one = only(cpus[0]);
+    let own = std::process::id();
+    for process in [own, broker.0.id(), workshop.0.id()] {
+        place(process, &one)?;
+    }
     for _ in 0..ROUNDS {
         calls(&client, tool, "{}", &mut ours).await?;
-        bare.extend(ping_pong(None)?);
+        bare.extend(ping_pong(None, None)?);
         dbus.extend(peer("dbus", CALLS)?);
         mcp.extend(peer("mcp", CALLS)?);
         grpc.extend(peer("grpc", CALLS)?);
-        durable.extend(ping_pong(Some(File::create(folder.path().join("records"))?))?);
+        durable.extend(ping_pong(Some(File::create(folder.path().join("records"))?), None)?);
         calls(&client, reader, READ, &mut sandboxed).await?;
         for _ in 0..50 {
             let start = Instant::now();
             Command::new("/bin/true").status().context("/bin/true cannot be started")?;
             process.push(micros(start));
         }
-        eight.push(many_clients(&socket, tool).await?);
-        pairs.push(many_pairs()?);
     }
     let (mut alone, mut flooded) = (Vec::new(), Vec::new());
     for _ in 0..2 {
@@ -96,6 +106,22 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
         let flood = Flood::start(&peers, &socket)?;
         calls(&client, tool, "{}", &mut flooded).await?;
         drop(flood);
+    }
+    let (mut apart, mut bare_apart) = (Vec::new(), Vec::new());
+    if let Some(&second) = cpus.get(1) {
+        for _ in 0..ROUNDS {
+            place(own, &only(second))?;
+            calls(&client, tool, "{}", &mut apart).await?;
+            bare_apart.extend(ping_pong(None, Some(&one))?);
+        }
+    }
+    for process in [own, broker.0.id(), workshop.0.id()] {
+        place(process, &all)?;
+    }
+    let (mut eight, mut pairs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        eight.push(many_clients(&socket, tool).await?);
+        pairs.push(many_pairs()?);
     }
     let (mut one, mut plain, mut together, mut sqlite) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -105,9 +131,9 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
         sqlite.extend(peer("sqlite", RECORDS)?);
     }
 
-    let read = |id, other: &str, peer: &[f64], bar| {
-        let what = format!("read tool, audited; p99 {:.0} against {:.0}", p99(&ours), p99(peer));
-        Row::new(id, what, "µs", median(ours.clone()), other, median(peer.to_vec()), bar)
+    let read = |id, ours: &[f64], other: &str, peer: &[f64], bar| {
+        let what = format!("read tool, audited; p99 {:.0} against {:.0}", p99(ours), p99(peer));
+        Row::new(id, what, "µs", median(ours.to_vec()), other, median(peer.to_vec()), bar)
     };
     let per_second = |times: &[f64]| 1e6 / median(times.to_vec());
     let appended = |id, what: &str, value, other: &str, peer: &[f64], bar| {
@@ -118,12 +144,12 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
     let during =
         format!("read tool while a user floods; p99 {:.0} against {:.0}", p99(&flooded), p99(&alone));
     let (one_each, together_each) = (per_second(&one), per_second(&together));
-    Ok(vec![
-        read("ipc.read_call", "SEQPACKET ping-pong", &bare, Bar::AtMost(2.5))?,
-        read("ipc.read_call_vs_dbus", "D-Bus (zbus, dbus-daemon)", &dbus, Bar::AtMost(0.25))?,
-        read("ipc.read_call_vs_mcp", "MCP over pipes, JSON", &mcp, Bar::None)?,
-        read("ipc.read_call_vs_grpc", "gRPC (tonic)", &grpc, Bar::None)?,
-        read("ipc.read_call_vs_durable", "ping-pong and fdatasync", &durable, Bar::None)?,
+    let mut rows = vec![
+        read("ipc.read_call", &ours, "SEQPACKET ping-pong", &bare, Bar::AtMost(2.5))?,
+        read("ipc.read_call_vs_dbus", &ours, "D-Bus (zbus, dbus-daemon)", &dbus, Bar::AtMost(0.25))?,
+        read("ipc.read_call_vs_mcp", &ours, "MCP over pipes, JSON", &mcp, Bar::None)?,
+        read("ipc.read_call_vs_grpc", &ours, "gRPC (tonic)", &grpc, Bar::None)?,
+        read("ipc.read_call_vs_durable", &ours, "ping-pong and fdatasync", &durable, Bar::None)?,
         Row::new(
             "ipc.sandboxed_call",
             what,
@@ -176,7 +202,27 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
             &sqlite,
             Bar::None,
         )?,
-    ])
+    ];
+    if !apart.is_empty() {
+        rows.push(read("ipc.read_call_apart", &apart, "ping-pong, two CPUs", &bare_apart, Bar::AtMost(2.5))?);
+    }
+    Ok(rows)
+}
+
+/// This CPU alone.
+fn only(cpu: usize) -> CpuSet {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    set
+}
+
+/// Let all threads of a process run on these CPUs; those that they start inherit it.
+fn place(process: u32, cpus: &CpuSet) -> Result<()> {
+    for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        let task = task?.file_name().to_string_lossy().parse().ok().and_then(Pid::from_raw);
+        sched_setaffinity(task, cpus).context("a thread cannot be placed on a CPU")?;
+    }
+    Ok(())
 }
 
 /// Durable records in a round.
@@ -247,7 +293,8 @@ async fn many_clients(socket: &Path, tool: u16) -> Result<f64> {
 /// The same of as many pairs of threads.
 fn many_pairs() -> Result<f64> {
     let start = Instant::now();
-    let pairs: Vec<_> = (0..CLIENTS).map(|_| std::thread::spawn(|| ping_pong(None).map(drop))).collect();
+    let pairs: Vec<_> =
+        (0..CLIENTS).map(|_| std::thread::spawn(|| ping_pong(None, None).map(drop))).collect();
     for pair in pairs {
         pair.join().map_err(|_| anyhow::anyhow!("a ping-pong panicked"))??;
     }
@@ -318,11 +365,15 @@ async fn number_of(client: &Client<Tools>, name: &str) -> Result<u16> {
     }
 }
 
-/// Times in µs of exchanges with a thread that, if there is a file, first appends to it and syncs it.
-fn ping_pong(mut file: Option<File>) -> Result<Vec<f64>> {
+/// Times in µs of exchanges with a thread (on these CPUs, if any are named) that, if there is a file, first appends to it and syncs it.
+fn ping_pong(mut file: Option<File>, cpus: Option<&CpuSet>) -> Result<Vec<f64>> {
     let (near, far): (OwnedFd, OwnedFd) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let cpus = cpus.copied();
     let echo = std::thread::spawn(move || -> Result<()> {
+        if let Some(cpus) = cpus {
+            sched_setaffinity(None, &cpus)?;
+        }
         let mut buffer = [0; ASKED];
         while recv(&far, &mut buffer, RecvFlags::empty())?.0 > 0 {
             if let Some(file) = &mut file {

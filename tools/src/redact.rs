@@ -38,10 +38,12 @@ pub(crate) fn has_secrets(tool: &Declaration) -> bool {
 }
 
 fn redacted(args: &str, schema: &Value) -> String {
+    if matches!(args, "" | "{}") {
+        return "{}".into();
+    }
     let Ok(mut value) = serde_json::from_str::<Value>(args) else {
         // It may hold a secret in a place that cannot be known, so only its size and hash are kept.
-        let text = if args.is_empty() { "{}".into() } else { format!("not JSON: {}", digest(args)) };
-        return if args.is_empty() { text } else { Value::String(text).to_string() };
+        return Value::String(format!("not JSON: {}", digest(args))).to_string();
     };
     redact(&mut value, schema);
     let text = value.to_string();

@@ -7,7 +7,6 @@ use aios_abi::server::{Context, Handler};
 use aios_abi::tool::{ToolReply, ToolRequest, Tools};
 use aios_abi::{CallError, who::Peer};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
@@ -48,6 +47,16 @@ impl Handler<Tools> for Server {
         (self.identify)(peer, &Meta::default()).is_ok()
     }
 
+    fn at_once(
+        &self,
+        peer: &Peer,
+        meta: &Meta,
+        request: &ToolRequest,
+    ) -> Option<Result<ToolReply, CallError>> {
+        let caller = (self.identify)(peer, meta).ok()?;
+        self.broker.at_once(caller, meta, request)
+    }
+
     async fn handle(
         self: Arc<Self>,
         context: Context<Tools>,
@@ -64,14 +73,8 @@ impl Handler<Tools> for Server {
         // Set when this future is dropped: the caller cancelled, has gone, or its deadline passed.
         let gone = Gone(Arc::default());
         let way = Way::new(caller, context.meta.clone()).watched(sender, gone.0.clone());
-        let mut answer = Box::pin(self.broker.clone().answer(way, request));
-        // What the broker knows itself is answered without another task.
-        let first = std::future::poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
-        if let Poll::Ready(result) = first {
-            return result;
-        }
         // In a task of its own: a change that was begun is finished, and every call gets its record.
-        let mut work = tokio::spawn(answer);
+        let mut work = tokio::spawn(self.broker.clone().answer(way, request));
         loop {
             tokio::select! {
                 biased;

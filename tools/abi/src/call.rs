@@ -53,6 +53,11 @@ impl Meta {
         Self { why: why.into(), ..Self::default() }
     }
 
+    /// Whether there is a reason.
+    pub fn has_reason(&self) -> bool {
+        !self.why.trim().is_empty()
+    }
+
     /// The same, with a time limit in milliseconds.
     pub fn deadline_ms(mut self, milliseconds: u32) -> Self {
         self.deadline_ms = milliseconds;

@@ -13,6 +13,9 @@ pub const VERSION: u8 = 1;
 /// The largest packet in bytes. A reply that is longer travels as a sealed memfd.
 pub const MAX_PACKET: usize = 60 * 1024;
 
+/// Room in bytes that is enough for most packets.
+const USUAL: usize = 512;
+
 /// The largest reply in bytes that a client accepts in a memfd.
 pub const MAX_LARGE: usize = 64 * 1024 * 1024;
 
@@ -21,7 +24,9 @@ pub const MAX_LARGE: usize = 64 * 1024 * 1024;
 /// Errors: [`ErrorCode::Invalid`](crate::ErrorCode::Invalid) when a value cannot be encoded. The
 /// length is not checked: the caller decides what to do with a long one.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CallError> {
-    postcard::to_extend(value, vec![VERSION])
+    let mut packet = Vec::with_capacity(USUAL);
+    packet.push(VERSION);
+    postcard::to_extend(value, packet)
         .map_err(|e| CallError::invalid(format!("the message cannot be encoded: {e}")))
 }
 

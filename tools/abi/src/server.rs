@@ -38,6 +38,17 @@ pub trait Handler<P: Protocol>: Send + Sync + 'static {
         request: P::Request,
     ) -> impl Future<Output = Result<P::Reply, CallError>> + Send;
 
+    /// Answer what is known without waiting for anybody: with no task, no timer and no room for either. `None` is for
+    /// everything else, which [`handle`](Self::handle) answers.
+    fn at_once(
+        &self,
+        _peer: &Peer,
+        _meta: &Meta,
+        _request: &P::Request,
+    ) -> Option<Result<P::Reply, CallError>> {
+        None
+    }
+
     /// Whether this peer may ask anything at all. A stranger is answered, but slowly.
     fn knows(&self, _peer: &Peer) -> bool {
         true
@@ -255,6 +266,10 @@ async fn begin<P: Protocol, H: Handler<P>>(
     if let Some(error) = refusal {
         reply::<P>(connection, id, Err(error)).await;
         return true;
+    }
+    if let Some(result) = handler.at_once(&peer, &meta, &body) {
+        reply::<P>(connection, id, result).await;
+        return false;
     }
     let limit = match meta.deadline_ms {
         0 => DEFAULT_DEADLINE,

@@ -6,9 +6,9 @@
 use crate::{error::CallError, frame};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg,
-    socket_with, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, recvmsg, send,
+    sendmsg, socket_with, sockopt,
 };
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
@@ -16,6 +16,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::task::{Poll, ready};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -97,12 +98,17 @@ impl Socket {
         understand: impl Fn(&[u8], Option<OwnedFd>) -> Result<T, CallError>,
         files: bool,
     ) -> std::io::Result<Received<T>> {
-        loop {
-            let mut news = self.reading.readable().await?;
-            if let Ok(done) = news.try_io(|socket| Ok(receive_now(socket.get_ref(), &understand, files)?)) {
-                return done;
+        // One task at a time reads, so the cheaper of tokio's ways to wait is enough: it keeps one waker.
+        std::future::poll_fn(|context| {
+            loop {
+                let mut news = ready!(self.reading.poll_read_ready(context))?;
+                if let Ok(done) = news.try_io(|socket| Ok(receive_now(socket.get_ref(), &understand, files)?))
+                {
+                    return Poll::Ready(done);
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Whoever waits for a packet hears that there will be no more.
@@ -113,13 +119,16 @@ impl Socket {
 }
 
 fn send_now(socket: impl AsFd, packet: &[u8], file: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    if file.is_none() {
+        return rustix::io::retry_on_intr(|| send(&socket, packet, flags)).map(drop);
+    }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let file = file.as_slice();
     if !file.is_empty() && !control.push(SendAncillaryMessage::ScmRights(file)) {
         return Err(Errno::NOBUFS);
     }
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     rustix::io::retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(packet)], &mut control, flags)).map(drop)
 }
 
@@ -129,27 +138,18 @@ fn receive_now<T>(
     files: bool,
 ) -> Result<Received<T>, Errno> {
     PACKET.with_borrow_mut(|buffer| {
-        // The kernel closes what there is no room for.
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let room = if files { space.len() } else { 0 };
-        let mut control = RecvAncillaryBuffer::new(&mut space[..room]);
-        let received = loop {
-            let mut parts = [IoSliceMut::new(buffer)];
-            match recvmsg(&socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT) {
+        let (length, file) = loop {
+            let received = if files { with_file(&socket, buffer) } else { alone(&socket, buffer) };
+            match received {
                 // The other end was closed before it read all; what it had said before comes next. Told once.
                 Err(Errno::INTR | Errno::CONNRESET) => {}
                 done => break done?,
             }
         };
-        let file = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut files) => files.next(),
-            _ => None,
-        });
-        if received.bytes == 0 {
+        if length == 0 {
             return Ok(Received::End);
         }
-        let whole = received.bytes <= frame::MAX_PACKET && !received.flags.contains(ReturnFlags::TRUNC);
-        let understood = match buffer.get(..received.bytes).filter(|_| whole) {
+        let understood = match buffer.get(..length).filter(|_| length <= frame::MAX_PACKET) {
             Some(packet) => understand(packet, file),
             None => Err(CallError::invalid(format!(
                 "the packet is longer than {} bytes; nothing of it was used",
@@ -158,4 +158,25 @@ fn receive_now<T>(
         };
         Ok(understood.map_or_else(Received::Refused, Received::Message))
     })
+}
+
+/// A packet, as much of it as there is room for, and its whole length. The kernel closes what came with it.
+fn alone(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+    let (_, length) = recv(socket, buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC)?;
+    Ok((length, None))
+}
+
+/// The same with a descriptor that came with it.
+fn with_file(socket: impl AsFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+    // The kernel closes what there is no room for.
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+    let received = recvmsg(socket, &mut parts, &mut control, flags)?;
+    let file = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+        _ => None,
+    });
+    Ok((received.bytes, file))
 }

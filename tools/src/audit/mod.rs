@@ -258,6 +258,13 @@ impl Log {
         }
     }
 
+    /// Append an entry that may wait for the disk ([`Need::Soon`]) without waiting for anything. `None` when it is not on its way:
+    /// there is no room for it just now, or the writer has ended.
+    pub fn append_now(&self, entry: Entry) -> Option<u64> {
+        let new = Box::new(New { time_ms: now_ms(), entry, once: None });
+        self.inbox.0.number(Job::Append { new, durable: None }).ok()?.ok()
+    }
+
     /// Wait until what was appended before can be read. Blocks.
     fn flush(&self) {
         let (reply, answer) = oneshot::channel();

@@ -26,7 +26,7 @@ impl Way {
 impl Broker {
     pub(super) async fn take_back(self: Arc<Self>, way: Way, seq: u64) -> Result<CallDone, CallError> {
         let call = way.undo_record(seq);
-        let reason = way.has_reason();
+        let reason = way.meta.has_reason();
         if let Err(error) = self.judge.may_undo(&way.caller, reason) {
             return self.refused(call, error).await;
         }

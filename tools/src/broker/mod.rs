@@ -98,12 +98,8 @@ impl Way {
         Self { progress: Some(progress), cancelled, ..self }
     }
 
-    fn has_reason(&self) -> bool {
-        !self.meta.why.trim().is_empty()
-    }
-
     fn case(&self, tool: &'static Declaration, dry_run: bool) -> Case<'_> {
-        Case { caller: &self.caller, tool, reason: self.has_reason(), dry_run }
+        Case { caller: &self.caller, tool, reason: self.meta.has_reason(), dry_run }
     }
 
     fn call_record(&self, tool: &Declaration, args: &str) -> CallRecord {
@@ -111,15 +107,7 @@ impl Way {
     }
 
     fn record(&self, tool: &str, effect: Effect, args: String) -> CallRecord {
-        CallRecord {
-            tool: tool.into(),
-            effect,
-            args,
-            why: self.meta.why.clone(),
-            incident: self.meta.incident.clone(),
-            by: self.caller.by.clone(),
-            person: self.caller.person.clone(),
-        }
+        record(&self.caller, &self.meta, tool, effect, args)
     }
 }
 
@@ -208,6 +196,25 @@ impl Broker {
         self.turns.close(patience).await;
     }
 
+    /// Answer a call of a tool that needs neither a process nor anybody else. `None` when the request is another, or the audit
+    /// chain has no room for its record just now.
+    pub fn at_once(
+        &self,
+        caller: Caller,
+        meta: &Meta,
+        request: &ToolRequest,
+    ) -> Option<Result<ToolReply, CallError>> {
+        let &ToolRequest::Call { tool, ref args, dry_run } = request else { return None };
+        let tool = tool::by_number(tool).filter(|tool| tool.needs.in_broker && meta.key.is_none())?;
+        let case = Case { caller: &caller, tool, reason: meta.has_reason(), dry_run };
+        let allowed = self.judge.may_call(&case);
+        let call = record(&caller, meta, tool.name, tool.effect, redact::for_audit(args, tool));
+        let found = allowed.and_then(|()| in_broker(tool, caller, self.policy.clone(), args));
+        let outcome = outcome(found.as_ref().map(|finished| finished.summary.as_str()));
+        let audit = self.audit.append_now(Entry::Call { call, outcome })?;
+        Some(found.map(|finished| ToolReply::Done(look(finished, audit))))
+    }
+
     /// Answer one request. It must not be dropped half-way: the server runs it in a task of its own.
     pub async fn answer(self: Arc<Self>, way: Way, request: ToolRequest) -> Result<ToolReply, CallError> {
         match request {
@@ -270,7 +277,7 @@ impl Broker {
     }
 
     fn brief(&self, tool: &'static Declaration, way: &Way, limit: Duration) -> Brief {
-        let (caller, reason, progress) = (way.caller.clone(), way.has_reason(), way.progress.clone());
+        let (caller, reason, progress) = (way.caller.clone(), way.meta.has_reason(), way.progress.clone());
         Brief { tool, caller, reason, policy: self.policy.clone(), limit, progress }
     }
 
@@ -304,10 +311,10 @@ impl Broker {
         args: String,
         limit: Duration,
     ) -> Result<Begun, CallError> {
-        let brief = self.brief(tool, way, limit);
         if tool.needs.in_broker {
-            return in_broker(brief, &args);
+            return in_broker(tool, way.caller.clone(), self.policy.clone(), &args).map(Begun::Done);
         }
+        let brief = self.brief(tool, way, limit);
         let (ticket, sources) = (self.workshop.ticket(), self.sources.clone());
         let work = blocking({
             let ticket = ticket.clone();
@@ -325,8 +332,7 @@ impl Broker {
     async fn looked(&self, call: CallRecord, finished: Finished) -> Result<CallDone, CallError> {
         let outcome = Outcome::Done { summary: finished.summary.clone() };
         let audit = self.audit.append(Entry::Call { call, outcome }, Need::Soon).await?;
-        let Finished { result, summary, .. } = finished;
-        Ok(CallDone { result, summary, audit, undoable: false, repeated: false })
+        Ok(look(finished, audit))
     }
 
     async fn previewed(
@@ -441,13 +447,36 @@ impl Broker {
     }
 }
 
+/// What the audit chain says of a call.
+fn record(caller: &Caller, meta: &Meta, tool: &str, effect: Effect, args: String) -> CallRecord {
+    CallRecord {
+        tool: tool.into(),
+        effect,
+        args,
+        why: meta.why.clone(),
+        incident: meta.incident.clone(),
+        by: caller.by.clone(),
+        person: caller.person.clone(),
+    }
+}
+
 /// A call that needs no process of its own.
-fn in_broker(brief: Brief, args: &str) -> Result<Begun, CallError> {
-    let ctx = Ctx::new(brief.caller, brief.policy, Instant::now() + brief.limit, Box::new(Alone));
-    match brief.tool.code.start(&ctx, args)? {
-        Started::Done(finished) => Ok(Begun::Done(finished)),
+fn in_broker(
+    tool: &Declaration,
+    caller: Caller,
+    policy: Arc<Policy>,
+    args: &str,
+) -> Result<Finished, CallError> {
+    let until = Instant::now() + Duration::from_millis(tool.timeout_ms.into());
+    match tool.code.start(&Ctx::new(caller, policy, until, Box::new(Alone)), args)? {
+        Started::Done(finished) => Ok(finished),
         Started::Change(_) => Err(CallError::failed("what changes something needs a worker")),
     }
+}
+
+/// What the caller of a look gets.
+fn look(Finished { result, summary }: Finished, audit: u64) -> CallDone {
+    CallDone { result, summary, audit, undoable: false, repeated: false }
 }
 
 /// The house of a tool that asks nobody.

@@ -29,8 +29,14 @@ pub fn infos() -> &'static [ToolInfo] {
 
 /// The tool with this wire number.
 pub fn by_number(number: u16) -> Option<&'static Declaration> {
-    let index = BY_NUMBER.binary_search_by_key(&number, |tool| tool.number).ok()?;
-    BY_NUMBER.get(index).copied()
+    /// Place by place; the numbers leave few gaps.
+    static PLACES: LazyLock<Vec<Option<&'static Declaration>>> = LazyLock::new(|| {
+        let last = BY_NUMBER.last().map_or(0, |tool| tool.number);
+        let mut places = vec![None; usize::from(last) + 1];
+        BY_NUMBER.iter().for_each(|tool| places[usize::from(tool.number)] = Some(*tool));
+        places
+    });
+    PLACES.get(usize::from(number)).copied().flatten()
 }
 
 /// The tool with this name.

@@ -5,7 +5,7 @@ use crate::declaration::{Declaration, Look, no_paths};
 use crate::reach::Needs;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use rustix::time::{ClockId, clock_gettime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ pub static TOOL: &Declaration = &Declaration {
 
 fn run(_ctx: &Ctx, _args: Args) -> Result<Now, CallError> {
     let now = Timestamp::now();
-    let weekday = format!("{:?}", now.to_zoned(jiff::tz::TimeZone::UTC).weekday());
+    let weekday = format!("{:?}", TimeZone::UTC.to_datetime(now).weekday());
     Ok(Now {
         utc: format!("{now:.0}"),
         weekday,
