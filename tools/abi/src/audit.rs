@@ -124,6 +124,13 @@ impl Record {
         let hash = digest(seq, time_ms, &previous, &entry);
         Self { seq, time_ms, previous, entry, hash }
     }
+
+    /// Whether it is whole, and the one that comes after `previous` (its sequence number and hash), or the first one.
+    pub fn follows(&self, previous: Option<(u64, Hash)>) -> bool {
+        let (seq, previous) = previous.map_or((0, Hash::default()), |(seq, hash)| (seq + 1, hash));
+        let hash = digest(self.seq, self.time_ms, &self.previous, &self.entry);
+        (self.seq, self.previous, self.hash) == (seq, previous, hash)
+    }
 }
 
 fn digest(seq: u64, time_ms: u64, previous: &Hash, entry: &Entry) -> Hash {

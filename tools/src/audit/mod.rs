@@ -1,29 +1,42 @@
 //! The audit chain on disk, and the one thread that writes it.
 //!
+//! | module | what it is about |
+//! |---|---|
+//! | `store` | the chain in a database |
+//! | `journal` | the file that has what is not in the database yet |
+//! | `ledger` | both together |
+//! | `key` | what signs it |
+//!
 //! An entry gets its number when it is handed to that thread; whatever has gathered while the disk was busy goes into one
-//! transaction (group commit), so many callers share one flush.
+//! frame of the journal (group commit), so many callers share one flush.
 //!
 //! A change is not made unless its record is on disk. A look is answered as soon as its record is on its way: a power cut
 //! may take the looks of the last moments, never a change. So a look is answered even when the disk is full or broken, because that
 //! is when somebody has to look: its record waits in memory for the next transaction that succeeds.
 
+mod journal;
 mod key;
+mod ledger;
 mod store;
 
 pub use store::{Done, Once};
 
 use aios_abi::audit::{Entry, Head, Outcome, Record};
 use aios_abi::{CallError, ErrorCode};
+use ledger::{Ledger, New};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use store::{New, Store};
+use store::Store;
 use tokio::sync::{Notify, oneshot};
 
 /// Entries that are enough for one transaction.
 const BATCH: usize = 256;
 /// How long a look's record waits for others to share a flush with.
 const LINGER: Duration = Duration::from_millis(10);
+/// After so long without anything to write, what is in the journal goes into the database.
+const IDLE: Duration = Duration::from_secs(1);
 /// Entries that wait in memory for a disk that does not take them; and as many on their way to the thread.
 const BACKLOG: usize = 4096;
 /// How long a call waits for a place among them before it is answered `Busy`.
@@ -134,10 +147,18 @@ impl Desk {
         })
     }
 
-    /// Wait for jobs, and a little longer for others to share a flush with them. `None` when there will be no more.
-    fn take(&self) -> Option<Vec<Job>> {
-        let state = self.lock();
+    /// Wait for jobs, for so long if it is said, and a little longer for others to share a flush with them. `None` when there
+    /// will be no more.
+    fn take(&self, patience: Option<Duration>) -> Option<Vec<Job>> {
+        let mut state = self.lock();
         let idle = |state: &mut State| state.jobs.is_empty() && !state.closed;
+        if let Some(patience) = patience {
+            let waited = self.news.wait_timeout_while(state, patience, idle);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if idle(&mut state) {
+                return Some(Vec::new());
+            }
+        }
         let state = self.news.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
         let may_wait = |state: &mut State| !state.urgent && !state.closed && state.jobs.len() < BATCH;
         let waited = self.news.wait_timeout_while(state, LINGER, may_wait);
@@ -183,7 +204,9 @@ impl Log {
     pub fn open(folder: &Path, version: &str, boot_id: &str) -> Result<(Self, Vec<u64>), CallError> {
         let key = key::load_or_create(&folder.join("audit.key"))?;
         let path = folder.join("audit.redb");
-        let (mut opened, mut version) = (Store::open(&path, key.clone()), version.to_owned());
+        let journal = folder.join("audit.journal");
+        let mut version = version.to_owned();
+        let mut opened = Ledger::open(&path, &journal, &key);
         if let Err(error) = &opened
             && error.is_damage()
         {
@@ -192,12 +215,15 @@ impl Log {
                 "the audit chain cannot be used ({error}); it is kept as {} and a new one is started",
                 aside.display()
             );
+            if journal.exists() {
+                move_aside(&journal)?;
+            }
             let name = aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
             version += &format!("{NEW_CHAIN}{name}");
-            opened = Store::open(&path, key.clone());
+            opened = Ledger::open(&path, &journal, &key);
         }
-        let store = match opened {
-            Ok(store) => Some(Arc::new(store)),
+        let ledger = match opened {
+            Ok(ledger) => Some(ledger),
             Err(error) if error.is_in_use() => {
                 return Err(CallError::new(
                     ErrorCode::Conflict,
@@ -212,18 +238,29 @@ impl Log {
                 None
             }
         };
-        let interrupted = store.as_ref().map(|store| store.interrupted.clone()).unwrap_or_default();
+        let interrupted = match &ledger {
+            Some(ledger) => ledger.open_changes().map_err(failed)?,
+            None => Vec::new(),
+        };
         let ends = interrupted.iter().map(|&of| Entry::End { of, outcome: Outcome::Interrupted });
         let entries = std::iter::once(Entry::Opened { version, boot_id: boot_id.into() }).chain(ends);
         let now = now_ms();
         let backlog: Vec<_> = entries.map(|entry| New { time_ms: now, entry, once: None }).collect();
-        let next = store.as_ref().map_or(0, |store| store.next());
+        let next = ledger.as_ref().map_or(0, Ledger::next);
 
-        let store = Arc::new(RwLock::new(store));
+        let store = Arc::new(RwLock::new(ledger.as_ref().map(|ledger| ledger.store().clone())));
         let desk = Arc::new(Desk::default());
         desk.lock().next = next + u64::try_from(backlog.len()).unwrap_or(0);
-        let mut writer =
-            Writer { path, key, store: store.clone(), backlog, desk: desk.clone(), failing: false };
+        let mut writer = Writer {
+            path,
+            journal,
+            key,
+            ledger,
+            store: store.clone(),
+            backlog,
+            desk: desk.clone(),
+            failing: false,
+        };
         writer.write(Vec::new());
         // A thread of its own: it waits for the disk.
         std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
@@ -266,7 +303,7 @@ impl Log {
     }
 
     /// Wait until what was appended before can be read. Blocks.
-    fn flush(&self) {
+    pub fn flush(&self) {
         let (reply, answer) = oneshot::channel();
         {
             let desk = &self.inbox.0;
@@ -342,7 +379,11 @@ fn move_aside(path: &Path) -> Result<PathBuf, CallError> {
 
 struct Writer {
     path: PathBuf,
+    journal: PathBuf,
     key: ed25519_dalek::SigningKey,
+    /// Not while the disk does not take anything.
+    ledger: Option<Ledger<File>>,
+    /// Its database, for those who read.
     store: Arc<RwLock<Option<Arc<Store>>>>,
     /// Entries that have their number but are not on disk, oldest first.
     backlog: Vec<New>,
@@ -357,7 +398,8 @@ type Waiting = Vec<(usize, oneshot::Sender<Result<u64, CallError>>)>;
 impl Writer {
     fn run(mut self) {
         let _seat = Seat(self.desk.clone());
-        while let Some(jobs) = self.desk.take() {
+        while let Some(jobs) = self.desk.take(self.is_behind().then_some(IDLE)) {
+            let is_idle = jobs.is_empty();
             let (mut waiting, mut flushed) = (Waiting::new(), Vec::new());
             for job in jobs {
                 match job {
@@ -369,18 +411,41 @@ impl Writer {
                 }
             }
             self.write(waiting);
+            if is_idle || !flushed.is_empty() {
+                self.settle();
+            }
             for reply in flushed {
                 // Whoever does not wait any more does not read either.
                 let _ = reply.send(());
             }
         }
+        self.settle();
+    }
+
+    /// Whether something is in the journal and not in the database.
+    fn is_behind(&self) -> bool {
+        self.ledger.as_ref().is_some_and(Ledger::is_behind)
+    }
+
+    /// Put into the database what is in the journal alone. It stays in the journal if that fails.
+    fn settle(&mut self) {
+        if let Some(Err(error)) = self.ledger.as_mut().map(Ledger::settle) {
+            tracing::error!("the audit chain's database cannot be written: {error}");
+            self.let_go();
+        }
+    }
+
+    /// After an error of the disk the chain has to be opened anew.
+    fn let_go(&mut self) {
+        self.ledger = None;
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn write(&mut self, waiting: Waiting) {
         if self.backlog.is_empty() {
             return;
         }
-        match self.commit(self.backlog.clone()) {
+        match self.commit() {
             Ok(numbers) => {
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the audit chain is written again");
@@ -415,23 +480,20 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, entries: Vec<New>) -> Result<Vec<u64>, String> {
-        let mut slot = self.store.write().unwrap_or_else(PoisonError::into_inner);
-        let store = match slot.as_ref() {
-            Some(store) => store.clone(),
-            None => {
-                let store = Store::open(&self.path, self.key.clone()).map_err(|e| e.to_string())?;
-                // What is on the disk decides what comes next, not what was thought to be there.
-                let mut state = self.desk.lock();
-                let under_way = state.jobs.iter().filter(|job| matches!(job, Job::Append { .. })).count();
-                state.next = store.next() + (self.backlog.len() + under_way) as u64;
-                slot.insert(Arc::new(store)).clone()
-            }
-        };
-        let result = store.append(entries);
+    fn commit(&mut self) -> Result<Vec<u64>, String> {
+        if self.ledger.is_none() {
+            let ledger = Ledger::open(&self.path, &self.journal, &self.key).map_err(|e| e.to_string())?;
+            // What is on the disk decides what comes next, not what was thought to be there.
+            let mut state = self.desk.lock();
+            let under_way = state.jobs.iter().filter(|job| matches!(job, Job::Append { .. })).count();
+            state.next = ledger.next() + (self.backlog.len() + under_way) as u64;
+            *self.store.write().unwrap_or_else(PoisonError::into_inner) = Some(ledger.store().clone());
+            self.ledger = Some(ledger);
+        }
+        let Some(ledger) = &mut self.ledger else { return Err("the chain is not open".into()) };
+        let result = ledger.append(&self.backlog);
         if result.is_err() {
-            // After an error of the disk the database has to be opened anew.
-            *slot = None;
+            self.let_go();
         }
         result.map_err(|e| e.to_string())
     }

@@ -76,17 +76,16 @@ impl Error {
     }
 }
 
-/// An entry on its way into the chain.
-#[derive(Debug, Clone)]
-pub(super) struct New {
-    pub(super) time_ms: u64,
-    pub(super) entry: Entry,
+/// A record that has its place in the chain.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Link {
+    pub(super) record: Record,
     /// What is remembered with it of a change that must not be made twice.
     pub(super) once: Option<Once>,
 }
 
 /// A change that was asked for under a key, in the words of whoever asked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Once {
     /// Who asked, and their key.
     pub key: String,
@@ -112,8 +111,6 @@ pub struct Done {
 pub(super) struct Store {
     database: Database,
     key: SigningKey,
-    /// Changes that had begun and not ended when it was opened.
-    pub(super) interrupted: Vec<u64>,
     last: Mutex<Option<(u64, Hash)>>,
 }
 
@@ -127,7 +124,7 @@ impl Store {
         })
     }
 
-    fn begin(
+    pub(super) fn begin(
         key: SigningKey,
         create: impl FnOnce(&mut redb::Builder) -> Result<Database, Error> + std::panic::UnwindSafe,
     ) -> Result<Self, Error> {
@@ -137,36 +134,33 @@ impl Store {
             builder.set_cache_size(CACHE);
             let database = create(&mut builder)?;
             let last = newest(&database)?;
-            let interrupted = open_changes(&database)?;
-            Ok::<_, Error>((database, last, interrupted))
+            Ok::<_, Error>((database, last))
         });
-        let (database, last, interrupted) =
+        let (database, last) =
             opened.unwrap_or_else(|_| Err(Error::Content("the database is damaged".into())))?;
-        Ok(Self { database, key, interrupted, last: Mutex::new(last) })
+        Ok(Self { database, key, last: Mutex::new(last) })
     }
 
-    /// Number of the record that will come next.
-    pub(super) fn next(&self) -> u64 {
-        self.last().map_or(0, |(seq, _)| seq + 1)
-    }
-
-    fn last(&self) -> Option<(u64, Hash)> {
+    /// Number and hash of the newest record.
+    pub(super) fn last(&self) -> Option<(u64, Hash)> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Append all of these in one durable transaction; their numbers come back.
-    pub(super) fn append(&self, entries: Vec<New>) -> Result<Vec<u64>, Error> {
+    /// Append all of these, which follow the newest record, in one durable transaction.
+    pub(super) fn append<'a>(&self, links: impl Iterator<Item = &'a Link>) -> Result<(), Error> {
         // The lock is held to the end: two appends must not follow the same record.
         let mut place = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mut last = *place;
-        let mut numbers = Vec::with_capacity(entries.len());
         let transaction = self.database.begin_write()?;
         {
             let mut records = transaction.open_table(RECORDS)?;
             let mut open = transaction.open_table(OPEN)?;
             let mut undone = transaction.open_table(UNDONE)?;
-            for New { time_ms, entry, once } in entries {
-                let record = Record::new(last, time_ms, entry);
+            for Link { record, once } in links {
+                let place = last.map_or((0, Hash::default()), |(seq, hash)| (seq + 1, hash));
+                if (record.seq, record.previous) != place {
+                    return Err(Error::Content(format!("record {} would break the chain", record.seq)));
+                }
                 match &record.entry {
                     Entry::Begin { .. } => drop(open.insert(record.seq, ())?),
                     Entry::End { of, .. } => drop(open.remove(of)?),
@@ -177,16 +171,16 @@ impl Store {
                 }
                 if let (Some(once), Entry::Begin { .. } | Entry::End { .. }) = (once, &record.entry) {
                     let audit = if let Entry::End { of, .. } = record.entry { of } else { record.seq };
-                    let done = Done { asked: once.asked, audit, answer: once.answer, time_ms };
+                    let (asked, answer) = (once.asked, once.answer.clone());
+                    let done = Done { asked, audit, answer, time_ms: record.time_ms };
                     let mut table = transaction.open_table(ONCE)?;
                     if done.answer.is_none() {
-                        forget_old(&mut table, time_ms)?;
+                        forget_old(&mut table, record.time_ms)?;
                     }
                     table.insert(once.key.as_str(), encode(&done)?.as_slice())?;
                 }
-                records.insert(record.seq, encode(&record)?.as_slice())?;
+                records.insert(record.seq, encode(record)?.as_slice())?;
                 last = Some((record.seq, record.hash));
-                numbers.push(record.seq);
             }
             if let Some((seq, hash)) = last {
                 let head = Head::sign(seq, hash, &self.key);
@@ -195,7 +189,18 @@ impl Store {
         }
         transaction.commit()?;
         *place = last;
-        Ok(numbers)
+        Ok(())
+    }
+
+    /// Changes that have begun and not ended.
+    pub(super) fn open_changes(&self) -> Result<Vec<u64>, Error> {
+        match self.database.begin_read()?.open_table(OPEN) {
+            Ok(table) => {
+                table.iter()?.map(|row| Ok(row.map(|(key, _)| key.value())?)).collect::<Result<_, Error>>()
+            }
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Records from `from` on, and the signed head.
@@ -285,17 +290,6 @@ fn restrict(path: &Path) -> Result<(), Error> {
         .map_err(|e| Error::Content(format!("{}: {e}", path.display())))
 }
 
-/// Changes that have begun and not ended.
-fn open_changes(database: &Database) -> Result<Vec<u64>, Error> {
-    match database.begin_read()?.open_table(OPEN) {
-        Ok(table) => {
-            table.iter()?.map(|row| Ok(row.map(|(key, _)| key.value())?)).collect::<Result<_, Error>>()
-        }
-        Err(redb::TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
-        Err(e) => Err(e.into()),
-    }
-}
-
 fn newest(database: &Database) -> Result<Option<(u64, Hash)>, Error> {
     let read = database.begin_read()?;
     let records = match read.open_table(RECORDS) {
@@ -329,154 +323,4 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
 
 fn decode(seq: u64, bytes: &[u8]) -> Result<Record, Error> {
     postcard::from_bytes(bytes).map_err(|e| Error::Content(format!("record {seq} cannot be read: {e}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::io;
-    use std::sync::Arc;
-
-    /// A disk that forgets what was not synced: at a power cut some of those writes are there, some are not, one is torn.
-    #[derive(Debug, Clone, Default)]
-    struct Disk(Arc<Mutex<Contents>>);
-
-    #[derive(Debug, Default)]
-    struct Contents {
-        /// As the machine sees it.
-        seen: Vec<u8>,
-        /// As it is on the platter.
-        synced: Vec<u8>,
-        /// What was done since the last sync.
-        since: Vec<Step>,
-        /// Writes and syncs until the power is cut.
-        left: usize,
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Length(usize),
-        Write(usize, Vec<u8>),
-    }
-
-    impl Step {
-        fn apply(&self, bytes: &mut Vec<u8>) {
-            match self {
-                Self::Length(length) => bytes.resize(*length, 0),
-                Self::Write(at, data) => {
-                    let end = at + data.len();
-                    bytes.resize(bytes.len().max(end), 0);
-                    bytes[*at..end].copy_from_slice(data);
-                }
-            }
-        }
-    }
-
-    impl Disk {
-        fn step(&self, step: Option<Step>) -> io::Result<()> {
-            let mut contents = self.0.lock().expect("whole");
-            contents.left = contents.left.checked_sub(1).ok_or(io::ErrorKind::BrokenPipe)?;
-            match step {
-                Some(step) => {
-                    step.apply(&mut contents.seen);
-                    contents.since.push(step);
-                }
-                None => {
-                    contents.synced = contents.seen.clone();
-                    contents.since.clear();
-                }
-            }
-            Ok(())
-        }
-
-        /// The disk after the power came back. `fate` says of each write what became of it.
-        fn after_the_cut(&self, fate: &[u8]) -> Self {
-            let contents = self.0.lock().expect("whole");
-            let mut bytes = contents.synced.clone();
-            for (step, fate) in contents.since.iter().zip(fate.iter().cycle()) {
-                match (step, fate % 3) {
-                    (_, 0) => {}
-                    // A sector is written or not; the pieces of a longer write are each for themselves.
-                    (Step::Write(at, data), 1) => {
-                        let torn = (usize::from(*fate) * 512).min(data.len());
-                        Step::Write(*at, data[..torn].to_vec()).apply(&mut bytes);
-                    }
-                    (step, _) => step.apply(&mut bytes),
-                }
-            }
-            let contents =
-                Contents { seen: bytes.clone(), synced: bytes, since: Vec::new(), left: usize::MAX };
-            Self(Arc::new(Mutex::new(contents)))
-        }
-
-        fn open(&self) -> Result<Store, Error> {
-            let disk = std::panic::AssertUnwindSafe(self.clone());
-            Store::begin(SigningKey::from_bytes(&[7; 32]), move |builder| {
-                let std::panic::AssertUnwindSafe(disk) = { disk };
-                Ok(builder.create_with_backend(disk)?)
-            })
-        }
-    }
-
-    impl redb::StorageBackend for Disk {
-        fn len(&self) -> io::Result<u64> {
-            Ok(self.0.lock().expect("whole").seen.len() as u64)
-        }
-
-        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-            let contents = self.0.lock().expect("whole");
-            let at = usize::try_from(offset).expect("fits");
-            out.copy_from_slice(contents.seen.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
-            Ok(())
-        }
-
-        fn set_len(&self, len: u64) -> io::Result<()> {
-            self.step(Some(Step::Length(usize::try_from(len).expect("fits"))))
-        }
-
-        fn sync_data(&self) -> io::Result<()> {
-            self.step(None)
-        }
-
-        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            self.step(Some(Step::Write(usize::try_from(offset).expect("fits"), data.to_vec())))
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(192))]
-        #[test]
-        fn what_was_durable_is_there_after_a_power_cut(
-            batches in proptest::collection::vec(1_usize..20, 1..12),
-            cut in 0_usize..160,
-            fate in proptest::collection::vec(any::<u8>(), 1..64),
-        ) {
-            let disk = Disk(Arc::new(Mutex::new(Contents { left: usize::MAX, ..Contents::default() })));
-            let store = disk.open().expect("opens");
-            let entry = |n: usize| {
-                let entry = Entry::Opened { version: "x".repeat(n * 97 % 3_000), boot_id: "b".into() };
-                New { time_ms: n as u64, entry, once: None }
-            };
-            store.append(vec![entry(1)]).expect("is on disk");
-            // From here on the power may go at any write.
-            disk.0.lock().expect("whole").left = cut;
-            let mut durable = 0;
-            for batch in batches {
-                match store.append((0..batch).map(entry).collect()) {
-                    Ok(numbers) => durable = numbers.last().copied().unwrap_or(durable),
-                    Err(_) => break,
-                }
-            }
-            let after = disk.after_the_cut(&fate);
-            drop(store);
-            let store = after.open().map_err(|e| TestCaseError::fail(format!("does not open: {e}")))?;
-            let head = store.verify().map_err(|e| TestCaseError::fail(e.to_string()))?;
-            prop_assert!(head.seq >= durable, "record {} is the last, {durable} was durable", head.seq);
-            // And it goes on.
-            let next = store.append(vec![entry(2)]).expect("is on disk");
-            prop_assert_eq!(next, vec![head.seq + 1]);
-            prop_assert!(store.verify().is_ok());
-        }
-    }
 }

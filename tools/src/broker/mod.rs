@@ -194,6 +194,9 @@ impl Broker {
     /// Let what is under way come to its end, for at most this long; nothing new is begun.
     pub async fn settle(&self, patience: Duration) {
         self.turns.close(patience).await;
+        let audit = self.audit.clone();
+        // The journal would keep it too; what is at rest is better in one place.
+        let _ = blocking(move || Ok(audit.flush())).await;
     }
 
     /// Answer a call of a tool that needs neither a process nor anybody else. `None` when the request is another, or the audit
