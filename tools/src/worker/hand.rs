@@ -18,7 +18,6 @@ use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -28,14 +27,23 @@ use std::time::{Duration, Instant};
 /// Open files of a worker.
 const FILES: u64 = 256;
 
-/// The filter of each tool: making one takes longer than all other preparations.
-static FILTERS: LazyLock<HashMap<u16, Vec<Instruction>>> = LazyLock::new(|| {
-    let filter = |needs: &Needs| {
-        let (groups, families) = (needs.calls.to_vec(), needs.families.to_vec());
-        seccomp::filter(&Calls { groups, families, processes: false })
-    };
-    tool::all().iter().map(|tool| (tool.number, filter(&tool.needs))).collect()
+/// The filters of all tools, each once: to make one takes longer than all other preparations. What lies close together in
+/// the workshop's memory has few pages, and a worker copies each page of it that it writes to.
+static FILTERS: LazyLock<Vec<(Calls, Vec<Instruction>)>> = LazyLock::new(|| {
+    let mut filters: Vec<(Calls, Vec<Instruction>)> = Vec::new();
+    for tool in tool::all() {
+        let calls = calls(&tool.needs);
+        if filters.iter().all(|(known, _)| *known != calls) {
+            let filter = seccomp::filter(&calls);
+            filters.push((calls, filter));
+        }
+    }
+    filters
 });
+
+fn calls(needs: &Needs) -> Calls {
+    Calls { groups: needs.calls.to_vec(), families: needs.families.to_vec(), processes: false }
+}
 
 /// In the workshop: what all workers need is made before the first.
 pub(super) fn prepare() {
@@ -175,8 +183,9 @@ pub fn enter(tool: &Declaration, paths: &Paths, policy: &Policy, limit_ms: u32) 
         Ok(()) | Err(Errno::INVAL) => {}
         Err(e) => return Err(("its memory cannot be kept from execution", e)),
     }
-    let filter = FILTERS.get(&tool.number).map(Vec::as_slice).unwrap_or_default();
-    seccomp::install(filter).map_err(at("its system calls cannot be filtered"))
+    let calls = calls(needs);
+    let filter = FILTERS.iter().find(|(known, _)| *known == calls).map(|(_, filter)| filter.as_slice());
+    seccomp::install(filter.unwrap_or_default()).map_err(at("its system calls cannot be filtered"))
 }
 
 /// Another user than the workshop's, so that its process is out of reach; by hand it stays who it is.
