@@ -196,7 +196,7 @@ impl Broker {
         self.turns.close(patience).await;
         let audit = self.audit.clone();
         // The journal would keep it too; what is at rest is better in one place.
-        let _ = blocking(move || Ok(audit.flush())).await;
+        let _ = tokio::task::spawn_blocking(move || audit.flush()).await;
     }
 
     /// Answer a call of a tool that needs neither a process nor anybody else. `None` when the request is another, or the audit
