@@ -69,7 +69,7 @@ pub(crate) fn pressed(button: &mut File) -> std::io::Result<bool> {
 }
 
 /// The hardware that restarts the machine when PID 1 says nothing any more. Opening it arms it; it is
-/// never disarmed, so that a shutdown that hangs ends as well.
+/// disarmed while the machine sleeps and never else, so that a shutdown that hangs ends as well.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     device: File,
@@ -96,6 +96,12 @@ impl Watchdog {
         self.device.as_raw_fd()
     }
 
+    /// Stop it, as far as its driver lets us: the letter before the end says that the end is meant (watchdog-api.rst, "Magic
+    /// Close feature").
+    fn disarm(mut self) {
+        let _ = self.device.write_all(b"V");
+    }
+
     /// Say that all is well, when it is time to.
     pub(crate) fn feed(&mut self, now: Duration) {
         if self.due <= now {
@@ -103,6 +109,41 @@ impl Watchdog {
             self.due = now + WATCHDOG_PAUSE;
         }
     }
+}
+
+/// Where the kernel is told to sleep (Documentation/admin-guide/pm/sleep-states.rst).
+const STATE: &str = "/sys/power/state";
+/// Where the clock is told when to wake the machine (Documentation/ABI/testing/sysfs-class-rtc).
+const ALARM: &str = "/sys/class/rtc/rtc0/wakealarm";
+/// Whether the watchdog counts (Documentation/ABI/testing/sysfs-class-watchdog).
+const COUNTS: &str = "/sys/class/watchdog/watchdog0/state";
+
+/// Sleep until something wakes the machine: the clock after so many seconds, unless they are 0, a button or a network card.
+/// Comes back when it is awake; the error is a sentence that says why it never slept.
+pub(crate) fn suspend(wake_after_seconds: u32, watchdog: &mut Option<Watchdog>) -> Result<(), String> {
+    let offered = std::fs::read_to_string(STATE).unwrap_or_default();
+    let state =
+        ["mem", "freeze"].into_iter().find(|state| offered.split_whitespace().any(|word| word == *state));
+    let Some(state) = state else { return Err("this kernel offers no sleep".into()) };
+    let alarm =
+        |text: &str| std::fs::write(ALARM, text).map_err(|e| format!("its clock takes no alarm: {e}"));
+    if wake_after_seconds > 0 {
+        // One that is set has to be taken away first.
+        alarm("0")?;
+        alarm(&format!("+{wake_after_seconds}"))?;
+    }
+    let armed = watchdog.take().map(Watchdog::disarm).is_some();
+    let still = match armed && line(Path::new(COUNTS)).as_deref() != Some("inactive") {
+        true => Err("its watchdog cannot be stopped, and would restart it in its sleep".to_owned()),
+        false => std::fs::write(STATE, state).map_err(|e| format!("the kernel refuses: {e}")),
+    };
+    if armed {
+        *watchdog = Watchdog::arm();
+    }
+    if wake_after_seconds > 0 {
+        let _ = alarm("0");
+    }
+    still
 }
 
 /// All services have stopped: leave the disks and end. Does not return unless the kernel refuses.

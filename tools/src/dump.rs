@@ -236,13 +236,10 @@ fn run(ctx: &Ctx, command: &str, arguments: &[&str]) -> Result<String, CallError
     };
     let why = match outcome.end {
         RunEnd::Exited(0) => return Ok(outcome.output),
-        RunEnd::Exited(_) => said(&outcome.output),
-        RunEnd::TimedOut => "its time was over".into(),
-        RunEnd::OutOfMemory => "it needed more memory than the service has".into(),
-        RunEnd::Killed(signal) => format!("{signal} killed it"),
-        RunEnd::Ended => "somebody ended it".into(),
+        RunEnd::Exited(_) => format!("failed: {}", said(&outcome.output)),
+        end => end.to_string(),
     };
-    Err(CallError::failed(format!("{command} of {SERVICE} failed: {why}")))
+    Err(CallError::failed(format!("{command} of {SERVICE} {why}")))
 }
 
 /// The first line that names an error; others may quote what is in tables.

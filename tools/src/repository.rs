@@ -348,7 +348,7 @@ fn run(
 /// What it wrote, if it ended well.
 fn said(outcome: RunOutcome) -> Result<String, CallError> {
     let why = match outcome.end {
-        RunEnd::Exited(0) if outcome.omitted_bytes > 0 => "git says more than can be read".to_owned(),
+        RunEnd::Exited(0) if outcome.omitted_bytes > 0 => "said more than can be read".to_owned(),
         RunEnd::Exited(0) => return Ok(outcome.output),
         RunEnd::Exited(_) => {
             let line = outcome
@@ -373,12 +373,9 @@ fn said(outcome: RunOutcome) -> Result<String, CallError> {
             };
             return Err(CallError::new(code, line.chars().take(MAX_SAID).collect::<String>()));
         }
-        RunEnd::TimedOut => "its time was over".into(),
-        RunEnd::OutOfMemory => "it needed more memory than the service has".into(),
-        RunEnd::Killed(signal) => format!("{signal} killed it"),
-        RunEnd::Ended => "somebody ended it".into(),
+        end => end.to_string(),
     };
-    Err(CallError::failed(format!("git did not come to its end: {why}")))
+    Err(CallError::failed(format!("git {why}")))
 }
 
 #[cfg(test)]

@@ -163,16 +163,6 @@ fn said(command: &str, number: u32, line: &[u8]) -> String {
     format!("{command} {number}: {}", String::from_utf8_lossy(line).trim_end())
 }
 
-fn in_words(end: &RunEnd) -> String {
-    match end {
-        RunEnd::Exited(status) => format!("exited with status {status}"),
-        RunEnd::Killed(signal) => format!("was killed by {signal}"),
-        RunEnd::TimedOut => "was killed: its time was over".to_owned(),
-        RunEnd::OutOfMemory => "was killed: out of memory".to_owned(),
-        RunEnd::Ended => "was ended".to_owned(),
-    }
-}
-
 /// The service as it is started for a command: what is its own alone is left out.
 fn as_service(unit: &Unit, command: &Command, arguments: &[String], number: u32) -> Unit {
     let mut unit = unit.clone();
@@ -372,7 +362,7 @@ impl Machine {
         let (service, command) = (&running.service, &running.command);
         let end = running.outcome();
         let words = match &end {
-            Ok(end) => in_words(end),
+            Ok(end) => end.to_string(),
             Err(why) => format!("could not begin: it {why}"),
         };
         match std::mem::replace(&mut running.to, To::Nobody) {

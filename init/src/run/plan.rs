@@ -1,8 +1,9 @@
-//! Going down at a later moment, as somebody asked for. The plan is in the state page: an error of init's own does not
+//! Going down or to sleep at a later moment, as somebody asked for. The plan is in the state page: an error of init's own does not
 //! make it forget.
 
 use super::Machine;
 use crate::clock::{self, milliseconds};
+use crate::power;
 use crate::supervisor::Power;
 use aios_abi::service::{MAX_DELAY_SECONDS, PlannedPower, PowerChange};
 use aios_abi::who::Peer;
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 /// Characters of a reason.
 const MAX_WHY: usize = 200;
+/// What has been answered must have left the machine before it sleeps, and nothing tells when it has.
+const ANSWERS: Duration = Duration::from_secs(2);
 
 /// What is to be done, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +33,12 @@ impl Plan {
             )));
         }
         let why = why.chars().filter(|c| !c.is_control()).take(MAX_WHY).collect();
-        Ok(Self { at: now + Duration::from_secs(delay_seconds.into()), power, why })
+        let delay = Duration::from_secs(delay_seconds.into());
+        let delay = match power {
+            PowerChange::Suspend { .. } => delay.max(ANSWERS),
+            PowerChange::Off | PowerChange::Reboot => delay,
+        };
+        Ok(Self { at: now + delay, power, why })
     }
 
     fn told(&self, now: Duration) -> PlannedPower {
@@ -41,17 +49,11 @@ impl Plan {
         }
     }
 
-    fn power(&self) -> Power {
-        match self.power {
-            PowerChange::Off => Power::Off,
-            PowerChange::Reboot => Power::Reboot,
-        }
-    }
-
     fn words(&self) -> &'static str {
         match self.power {
             PowerChange::Off => "switched off",
             PowerChange::Reboot => "restarted",
+            PowerChange::Suspend { .. } => "sent to sleep",
         }
     }
 }
@@ -107,8 +109,33 @@ impl Machine {
     /// Do it when its time has come.
     pub(super) fn carry_out(&mut self) {
         let now = clock::now();
-        if let Some(plan) = self.plan.take_if(|plan| plan.at <= now) {
-            self.begin_shutdown(plan.power(), &format!("as planned: {}", plan.why));
+        let Some(plan) = self.plan.take_if(|plan| plan.at <= now) else { return };
+        let why = format!("as planned: {}", plan.why);
+        match plan.power {
+            PowerChange::Off => self.begin_shutdown(Power::Off, &why),
+            PowerChange::Reboot => self.begin_shutdown(Power::Reboot, &why),
+            PowerChange::Suspend { wake_after_seconds } => self.sleep(wake_after_seconds, &why),
+        }
+    }
+
+    /// Everything stands still in here until the machine wakes.
+    fn sleep(&mut self, wake_after_seconds: u32, why: &str) {
+        let until = match wake_after_seconds {
+            0 => String::new(),
+            seconds => format!(" for {seconds} s"),
+        };
+        self.logs.info(&format!("going to sleep{until} ({why})"));
+        // Whatever comes, it is not to be done again.
+        self.remember_common();
+        let began = clock::with_sleep();
+        let slept = power::suspend(wake_after_seconds, &mut self.watchdog);
+        self.remember_common();
+        match slept {
+            Ok(()) => {
+                let seconds = clock::with_sleep().saturating_sub(began).as_secs();
+                self.logs.info(&format!("awake after {seconds} s"));
+            }
+            Err(why) => self.logs.warn(&format!("the machine does not sleep: {why}")),
         }
     }
 }
@@ -123,7 +150,7 @@ mod tests {
         let plan = Plan::new(PowerChange::Off, 60, "new\ndisk", now).expect("fits");
         assert_eq!(plan.told(now + Duration::from_secs(45)).in_ms, 15_000);
         assert_eq!(plan.told(now + Duration::from_secs(99)).in_ms, 0);
-        assert_eq!((plan.why.as_str(), plan.power()), ("newdisk", Power::Off));
+        assert_eq!((plan.why.as_str(), plan.power), ("newdisk", PowerChange::Off));
         assert!(Plan::new(PowerChange::Reboot, MAX_DELAY_SECONDS + 1, "", now).is_err());
         let long = Plan::new(PowerChange::Reboot, 0, &"x".repeat(10_000), now).expect("fits");
         assert_eq!(long.why.len(), MAX_WHY);

@@ -157,7 +157,8 @@ pub(crate) struct Raw {
     /// A program that may be run beside the service on request, whether that runs or not: with the same image, user,
     /// sandbox, directories and limits, but without its sockets and opened files. Its output goes to the one who asked, its
     /// standard input is empty. Together with its name, up to 48 of a-z, 0-9, `-` and `_`, these are all programs that
-    /// can be run.
+    /// can be run. Those named `clear-cache`, `regenerate-env`, `switch-to-fallback` and `switch-back` repair the service: the
+    /// tool `service.repair` asks for them, which needs the role operator where other commands need admin.
     #[serde(default)]
     pub(crate) commands: BTreeMap<Spanned<String>, RawCommand>,
     /// Limits of its cgroup (cgroup-v2.rst) and its processes.

@@ -83,14 +83,14 @@ fn a_truncated_model_is_one_clear_error_and_everything_else_works() -> Result<()
     })?;
     appliance.claim()?;
     // The worker says it as soon as it has read the header; the state leaves `loading` by itself.
-    let until = std::time::Instant::now() + PATIENCE;
+    let until = Instant::now() + PATIENCE;
     let detail = loop {
         let status = appliance.json(&["status"])?;
         let engine = status.pointer("/inference/Ok/text").cloned().unwrap_or_default();
         if engine["state"] == "failed" {
             break text(&engine["detail"]);
         }
-        ensure!(std::time::Instant::now() < until, "never failed: {status}");
+        ensure!(Instant::now() < until, "never failed: {status}");
     };
     println!("truncated model: {detail}");
     ensure!(detail.contains("truncated"), "the reason is not told: {detail}");

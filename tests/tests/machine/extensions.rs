@@ -92,10 +92,12 @@ fn an_extension_is_installed_called_updated_rolled_back_and_removed_and_a_bad_on
                   [commands.ask]\ndescription = \"Asks whom it is told to\"\narguments = \"any\"\nchanges = false\n\
                   exec = [\"/usr/bin/aios-hostile\", \"fetch\"]\n\
                   [commands.wait]\ndescription = \"Waits for ever\"\nexec = [\"/usr/bin/aios-hostile\", \"idle\"]\n";
+    let kiosk = kiosk();
     let at = |name: &str| format!("{UPLOAD}/{name}.aiosx");
     let container = container(folder.path())?;
     let names = [at("one"), at("two"), at("stranger"), at("other"), at("tampered"), at("cut"), at("shop")];
-    let files: [(&str, &[u8]); 8] = [
+    let files: [(&str, &[u8]); 9] = [
+        ("config/services/kiosk.toml", kiosk.as_bytes()),
         (&names[6], &container),
         (&names[0], &one),
         (&names[1], &two),
@@ -125,6 +127,7 @@ fn an_extension_is_installed_called_updated_rolled_back_and_removed_and_a_bad_on
     println!("{}", text(&installed["summary"]));
     ensure!(page(&appliance)?.contains("this is 1.0"), "nginx 1.0 does not answer: {}", page(&appliance)?);
     commands_run(&appliance)?;
+    repairs(&appliance)?;
     containers_run(&appliance, &path("shop"))?;
     refused(&appliance, "pkg.install", &path("two"), "pkg.update replaces it")?;
     refused(&appliance, "pkg.update", &path("tampered"), "altered or damaged")?;
@@ -142,6 +145,11 @@ fn an_extension_is_installed_called_updated_rolled_back_and_removed_and_a_bad_on
     );
     let news = call(&appliance, "pkg.updates", &[])?;
     ensure!(news["result"]["updates"].to_string().contains("\"2.0\""), "nothing is new: {news}");
+    // One that says it is just as new, and is damaged, does not stand in the way.
+    ensure!(
+        news["result"].to_string().contains("altered or damaged"),
+        "the damaged one is not told of: {news}"
+    );
     let all = call(&appliance, "pkg.update_all", &[])?;
     ensure!(page(&appliance)?.contains("this is 2.0"), "not all is updated: {all}");
     package(&appliance, "pkg.rollback", "name=nginx")?;
@@ -393,6 +401,62 @@ fn commands_run(appliance: &Appliance) -> Result<()> {
         std::thread::sleep(Duration::from_millis(500));
     }
     anyhow::bail!("it runs after it was stopped")
+}
+
+/// A small web service with a cache, an environment and something to fall back on, and what repairs each.
+fn kiosk() -> String {
+    let mut file = "description = \"Shows a page and remembers it\"\n\
+        exec = [\"/usr/bin/aios-hostile\", \"shop\", \"serve\", \"8088\"]\nuser = \"aios-agentd\"\n\
+        state_directory = \"/data/kiosk\"\nworking_directory = \"/data/kiosk\"\n"
+        .to_owned();
+    for name in ["clear-cache", "regenerate-env", "lose-env", "switch-to-fallback", "switch-back"] {
+        file += &format!(
+            "[commands.{name}]\ndescription = \"{name}\"\nexec = [\"/usr/bin/aios-hostile\", \"shop\", \"{name}\"]\n"
+        );
+    }
+    file
+}
+
+/// What a service declares to repair it is done by name, and nothing else.
+fn repairs(appliance: &Appliance) -> Result<()> {
+    let shows = |page: &str| -> Result<()> {
+        let ask = r#"{"service":"caller","command":"ask","arguments":["127.0.0.1:8088"]}"#;
+        let asked = appliance.json(&["tools", "call", "run.look", "--args", ask, "--why", "test"])?;
+        let output = text(&asked["result"]["output"]);
+        ensure!(output.trim().ends_with(page), "not {page:?}: {output}");
+        Ok(())
+    };
+    let repair = |action: &str| -> Result<()> {
+        let arguments = ["name=kiosk".to_owned(), format!("action={action}")];
+        let call = ["tools", "call", "service.repair", &arguments[0], &arguments[1], "--why", "test"];
+        let done = appliance.json(&call)?;
+        ensure!(done["result"]["service"]["state"] == "running", "not as expected: {done}");
+        Ok(())
+    };
+    shows("nobody knows the goods, from main")?;
+    repair("regenerate_env")?;
+    shows("nobody knows the goods, from main")?;
+    repair("clear_cache")?;
+    shows("goods are cheap, from main")?;
+    repair("switch_to_fallback")?;
+    repair("clear_cache")?;
+    shows("goods are cheap, from fallback")?;
+    let lose = r#"{"service":"kiosk","command":"lose-env"}"#;
+    appliance.json(&["tools", "call", "run.command", "--args", lose, "--why", "test"])?;
+    repair("switch_back")?;
+    repair("regenerate_env")?;
+    repair("clear_cache")?;
+    shows("goods are cheap, from main")?;
+    // One that declares nothing of the kind, and one that is not there.
+    let refused = |name: &str, why: &str| -> Result<()> {
+        let arguments = [format!("name={name}"), "action=switch_back".to_owned()];
+        let call = ["tools", "call", "service.repair", &arguments[0], &arguments[1], "--why", "test"];
+        let output = appliance.ctl(&call)?;
+        ensure!(!output.status.success() && said(&output).contains(why), "{name}: {}", said(&output));
+        Ok(())
+    };
+    refused("nginx", "no command switch-back; it has: test")?;
+    refused("nobody", "nobody")
 }
 
 /// A container is an extension that runs as a service, and is taken back like one.

@@ -10,6 +10,7 @@ mod faults;
 mod kexec;
 mod network;
 mod policy;
+mod power;
 mod recovery;
 mod sandbox;
 mod services;

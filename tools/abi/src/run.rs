@@ -99,3 +99,26 @@ pub enum RunEnd {
     /// Somebody ended it.
     Ended,
 }
+
+impl RunEnd {
+    /// Its exit status; none when it did not exit by itself.
+    pub fn status(&self) -> Option<i32> {
+        match self {
+            Self::Exited(status) => Some(*status),
+            Self::Killed(_) | Self::TimedOut | Self::OutOfMemory | Self::Ended => None,
+        }
+    }
+}
+
+/// In words that go on from the name of the command.
+impl std::fmt::Display for RunEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exited with status {status}"),
+            Self::Killed(signal) => write!(f, "was killed by {signal}"),
+            Self::TimedOut => f.write_str("was killed: its time was over"),
+            Self::OutOfMemory => f.write_str("was killed: it needed more memory than its service has"),
+            Self::Ended => f.write_str("was ended by somebody else"),
+        }
+    }
+}

@@ -78,7 +78,7 @@ pub enum InitRequest {
         /// Its command line; the present one if empty.
         cmdline: String,
     },
-    /// Switch off or start anew after a while. What is planned already has to be called off first.
+    /// Switch off, start anew or sleep after a while. What is planned already has to be called off first.
     GoDown {
         /// What is to be done.
         power: PowerChange,
@@ -119,6 +119,11 @@ pub enum PowerChange {
     Off,
     /// Start anew.
     Reboot,
+    /// Sleep: everything stands still and stays in memory (suspend, Documentation/admin-guide/pm/sleep-states.rst).
+    Suspend {
+        /// Seconds after which the machine's clock wakes it; 0 leaves that to a button or a network card.
+        wake_after_seconds: u32,
+    },
 }
 
 /// A change of the machine's power that is to come.

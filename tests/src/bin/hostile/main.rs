@@ -14,6 +14,7 @@ mod pid1;
 mod processes;
 mod sandbox;
 mod services;
+mod shop;
 mod sockets;
 #[allow(unsafe_code)]
 mod sys;
@@ -50,6 +51,8 @@ fn main() -> ExitCode {
         ["answer"] => services::answer(),
         ["fetch", address] => services::fetch(address),
         ["knock", path] => services::knock(path),
+        ["shop", "serve", port] => shop::serve(number(port)),
+        ["shop", what] => shop::act(what),
         ["kill", prefix, count] => services::kill(prefix, number(count)),
         _ => Err(std::io::Error::other("unknown fault")),
     };

@@ -3,7 +3,7 @@
 use crate::ctx::Ctx;
 use crate::repository::Repository;
 use aios_abi::CallError;
-use aios_abi::run::{RunEnd, RunOutcome};
+use aios_abi::run::RunOutcome;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -65,13 +65,7 @@ fn read(repository: String, commit: String, outcome: RunOutcome) -> Result<Made,
     let RunOutcome { end, output, omitted_bytes, duration_ms } = outcome;
     let (first, rest) = output.split_once('\n').unwrap_or((&output, ""));
     let ran = first.strip_prefix("runs: ");
-    let (exit, end) = match end {
-        RunEnd::Exited(status) => (Some(status), format!("exited with status {status}")),
-        RunEnd::Killed(signal) => (None, format!("was killed by {signal}")),
-        RunEnd::TimedOut => (None, "was killed: its time was over".to_owned()),
-        RunEnd::OutOfMemory => (None, "was killed: it needed more memory than dev-build has".to_owned()),
-        RunEnd::Ended => (None, "was ended by somebody else".to_owned()),
-    };
+    let (exit, end) = (end.status(), end.to_string());
     let Some(ran) = ran.filter(|_| exit != Some(NOT_BEGUN)) else {
         let why = output.lines().find_map(|line| line.strip_prefix("error: "));
         let why = why.or(output.lines().next_back()).unwrap_or(&end);
@@ -143,6 +137,7 @@ mod tests {
     use crate::declaration::Started;
     use crate::recipe::Recipe;
     use aios_abi::ErrorCode;
+    use aios_abi::run::RunEnd;
     use proptest::prelude::*;
     use serde_json::{Value, json};
     use std::path::Path;

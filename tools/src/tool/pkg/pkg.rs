@@ -253,13 +253,16 @@ pub(crate) fn newer(ctx: &Ctx, directories: &[String]) -> Result<(Vec<Newer>, Ve
         ctx.may_see(&folder.path)?;
         let entries = std::fs::read_dir(&folder.path).map_err(|e| file::named(&folder.path, &e))?;
         let image = |path: &PathBuf| path.extension().is_some_and(|end| end == aios_extension::SUFFIX);
-        for path in entries.flatten().map(|entry| entry.path()).filter(image).take(MAX_FILES) {
+        let mut images: Vec<PathBuf> =
+            entries.flatten().map(|entry| entry.path()).filter(image).take(MAX_FILES).collect();
+        images.sort();
+        for path in images {
             ctx.check()?;
             let path = path.display().to_string();
-            let read =
-                file::open_for_reading(ctx, &path).and_then(|(open, found)| shelf.image(&open, &found.path));
+            let read = file::open_for_reading(ctx, &path)
+                .and_then(|(open, found)| Ok((shelf.image(&open, &found.path)?, open)));
             // What is no good image is not an update of anything; pkg.search tells of it.
-            let Ok(image) = read else { continue };
+            let Ok((image, open)) = read else { continue };
             let Some(old) = installed.get(&image.manifest.name) else { continue };
             let (name, version) = (image.manifest.name.clone(), image.manifest.version.clone());
             let newest = found.get(&name).map_or(&old.manifest.version, |newer| &newer.version);
@@ -270,7 +273,11 @@ pub(crate) fn newer(ctx: &Ctx, directories: &[String]) -> Result<(Vec<Newer>, Ve
                 true => shelf.fits(&image, &image_version()).map_err(|e| e.message),
                 false => Err("it was signed by another maker than what is installed".into()),
             };
-            match fits {
+            // In full: a damaged file must not stand in the way of a good one.
+            let good = fits.and_then(|()| {
+                aios_extension::check(&open, &image.seal, |_| Ok(())).map_err(|flaw| format!("it {flaw}"))
+            });
+            match good {
                 Ok(()) => {
                     let installed = old.manifest.version.clone();
                     found.insert(name.clone(), Newer { name, installed, version, path });

@@ -23,15 +23,15 @@ pub struct Args {
     /// Seconds until then; 0 is at once, a week (604800) the most.
     #[serde(default)]
     #[schemars(range(max = 604_800))]
-    delay_seconds: u32,
+    pub(crate) delay_seconds: u32,
     /// Why, in a few words (at most 200 characters): shown on the console and to everybody who asks.
-    reason: String,
+    pub(crate) reason: String,
 }
 
 /// What is to come.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Planned {
-    /// `off` or `reboot`.
+    /// `off`, `reboot` or `suspend`.
     pub(crate) power: &'static str,
     /// Seconds until then.
     pub(crate) in_seconds: u64,
@@ -44,6 +44,7 @@ impl From<PlannedPower> for Planned {
         let power = match planned.power {
             PowerChange::Off => "off",
             PowerChange::Reboot => "reboot",
+            PowerChange::Suspend { .. } => "suspend",
         };
         Self { power, in_seconds: planned.in_ms.div_ceil(1000), reason: planned.why }
     }
@@ -52,7 +53,11 @@ impl From<PlannedPower> for Planned {
 impl Planned {
     /// In words.
     pub(crate) fn words(&self) -> String {
-        let what = if self.power == "off" { "is switched off" } else { "restarts" };
+        let what = match self.power {
+            "off" => "is switched off",
+            "suspend" => "goes to sleep",
+            _ => "restarts",
+        };
         match self.in_seconds {
             0 => format!("the machine {what} now: {}", self.reason),
             seconds => format!("the machine {what} in {seconds} s: {}", self.reason),
@@ -110,21 +115,29 @@ impl Change for Down {
     }
 
     fn preview(&self) -> Preview {
-        let what = match self.power {
-            PowerChange::Off => "switch the machine off",
-            PowerChange::Reboot => "restart the machine",
+        let (what, then) = match self.power {
+            PowerChange::Off => ("switch the machine off", "all services are stopped first".to_owned()),
+            PowerChange::Reboot => ("restart the machine", "all services are stopped first".to_owned()),
+            PowerChange::Suspend { wake_after_seconds: 0 } => (
+                "send the machine to sleep",
+                "nothing answers until its button or network card wakes it".to_owned(),
+            ),
+            PowerChange::Suspend { wake_after_seconds } => (
+                "send the machine to sleep",
+                format!("nothing answers until it wakes {wake_after_seconds} s later"),
+            ),
         };
         let when = match self.delay_seconds {
             0 => "at once".into(),
             seconds => format!("in {seconds} s"),
         };
-        Preview { would: format!("{what} {when}: all services are stopped first"), diff: None }
+        Preview { would: format!("{what} {when}: {then}"), diff: None }
     }
 
     fn apply(&mut self, ctx: &Ctx) -> Result<Planned, CallError> {
         let (power, delay_seconds, why) = (self.power, self.delay_seconds, self.reason.clone());
         let request = InitRequest::GoDown { power, delay_seconds, why };
-        if delay_seconds == 0 {
+        if delay_seconds == 0 && !matches!(power, PowerChange::Suspend { .. }) {
             // Nobody hears the answer of a broker that has ended, so the answer goes first.
             ctx.init_later(request)?;
             return Ok(self.planned());

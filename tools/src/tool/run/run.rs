@@ -5,7 +5,7 @@ use crate::declaration::{Change, Preview};
 use crate::policy::Target;
 use crate::tool::service::shared::{ask, unexpected};
 use aios_abi::CallError;
-use aios_abi::run::{CommandInfo, RunEnd, RunHow, RunInfo, RunOutcome, RunRequest};
+use aios_abi::run::{CommandInfo, RunHow, RunInfo, RunOutcome, RunRequest};
 use aios_abi::service::{InitReply, InitRequest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,9 +25,24 @@ pub struct Args {
 }
 
 impl Args {
+    /// A command without additional words.
+    pub(crate) fn of(service: String, command: String) -> Self {
+        Self { service, command, arguments: Vec::new() }
+    }
+
     pub(crate) fn request(self, how: RunHow) -> RunRequest {
         let Self { service, command, arguments } = self;
         RunRequest { service, command, arguments, how }
+    }
+}
+
+impl Ran {
+    /// That it did what it is for; the error has how it ended.
+    pub(crate) fn succeeded(&self) -> Result<(), CallError> {
+        match self.exit {
+            Some(0) => Ok(()),
+            _ => Err(CallError::failed(summary(self))),
+        }
     }
 }
 
@@ -49,13 +64,7 @@ pub struct Ran {
 impl From<RunOutcome> for Ran {
     fn from(outcome: RunOutcome) -> Self {
         let RunOutcome { end, output, omitted_bytes, duration_ms } = outcome;
-        let (exit, end) = match end {
-            RunEnd::Exited(status) => (Some(status), format!("exited with status {status}")),
-            RunEnd::Killed(signal) => (None, format!("was killed by {signal}")),
-            RunEnd::TimedOut => (None, "was killed: its time was over".to_owned()),
-            RunEnd::OutOfMemory => (None, "was killed: it had no memory left".to_owned()),
-            RunEnd::Ended => (None, "was ended by somebody else".to_owned()),
-        };
+        let (exit, end) = (end.status(), end.to_string());
         Self { exit, end, output, omitted_bytes, duration_ms }
     }
 }
@@ -145,6 +154,11 @@ pub(crate) fn prepare(ctx: &Ctx, args: Args, how: RunHow) -> Result<Begin, CallE
 }
 
 impl Begin {
+    /// What init is asked.
+    pub(crate) fn request(&self) -> RunRequest {
+        self.request.clone()
+    }
+
     /// What is to be run belongs to the service.
     pub(crate) fn target(&self) -> Target {
         Target::Service(self.request.service.clone())
@@ -171,7 +185,7 @@ impl Change for Wait {
     }
 
     fn apply(&mut self, ctx: &Ctx) -> Result<Ran, CallError> {
-        wait(ctx, self.0.request.clone())
+        wait(ctx, self.0.request())
     }
 }
 
@@ -190,7 +204,7 @@ impl Change for Spawn {
     }
 
     fn apply(&mut self, ctx: &Ctx) -> Result<Running, CallError> {
-        match ask(ctx, InitRequest::Run(self.0.request.clone()))? {
+        match ask(ctx, InitRequest::Run(self.0.request()))? {
             InitReply::Running(info) => Ok(info.into()),
             _ => Err(unexpected()),
         }

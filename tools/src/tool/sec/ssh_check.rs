@@ -90,7 +90,7 @@ fn judge(outcome: &RunOutcome) -> Result<Judged, CallError> {
             let problems = outcome.output.lines().map(line).take(MOST_PROBLEMS).collect();
             Ok(Judged { good: false, problems, score: 0, checks: Vec::new() })
         }
-        end => Err(CallError::failed(format!("sshd did not come to its end: {end:?}"))),
+        end => Err(CallError::failed(format!("sshd {end}"))),
     }
 }
 

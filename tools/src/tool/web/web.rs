@@ -89,7 +89,7 @@ impl Tested {
         if !good && findings.is_empty() {
             let text = match &outcome.end {
                 RunEnd::Exited(status) => format!("nginx exited with status {status} and said nothing"),
-                end => format!("nginx did not come to its end: {end:?}"),
+                end => format!("nginx {end}"),
             };
             findings.push(Finding { level: "emerg".into(), text, place: None });
         }
