@@ -48,6 +48,7 @@ impl Drop for Daemon {
 /// Whether two processes that talk to each other share a CPU is the scheduler's choice, and makes more of a difference than
 /// either of them: to wake an idle CPU takes several times as long as the whole exchange on one. So each exchange is measured with
 /// both ends on one CPU, where nothing hides the work, ours and the peer's, and `ipc.read_call_apart` with an end on each of two.
+/// What several processes do beside each other has all CPUs.
 ///
 /// `ipc.read_call`: a read tool, authorised, run and audited, against a ping-pong between two threads over the same kind of
 /// socket, and against what others call with: D-Bus, MCP over pipes, gRPC. `ipc.sandboxed_call`: a read tool that opens a file,
@@ -93,12 +94,6 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
         mcp.extend(peer("mcp", CALLS)?);
         grpc.extend(peer("grpc", CALLS)?);
         durable.extend(ping_pong(Some(File::create(folder.path().join("records"))?), None)?);
-        calls(&client, reader, READ, &mut sandboxed).await?;
-        for _ in 0..50 {
-            let start = Instant::now();
-            Command::new("/bin/true").status().context("/bin/true cannot be started")?;
-            process.push(micros(start));
-        }
     }
     let (mut alone, mut flooded) = (Vec::new(), Vec::new());
     for _ in 0..2 {
@@ -120,6 +115,12 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
     }
     let (mut eight, mut pairs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        calls(&client, reader, READ, &mut sandboxed).await?;
+        for _ in 0..50 {
+            let start = Instant::now();
+            Command::new("/bin/true").status().context("/bin/true cannot be started")?;
+            process.push(micros(start));
+        }
         eight.push(many_clients(&socket, tool).await?);
         pairs.push(many_pairs()?);
     }

@@ -151,26 +151,96 @@ fn ranges(verdicts: &BTreeMap<u32, Verdict>, otherwise: Verdict) -> Vec<(u32, Ve
     ranges
 }
 
+/// Ranges that are searched with one set of answers. A conditional jump reaches 255 instructions far; this many ranges have a
+/// branch less than there are of them, at most one leaf of each kind that looks at an argument (24 instructions together), and an
+/// answer of each kind.
+const TOGETHER: usize = 100;
+
 /// Find the range of the number in the accumulator.
 fn search(ranges: &[(u32, Verdict)], families: &[Family]) -> Vec<Instruction> {
-    match ranges {
-        [] => vec![step(RETURN, UNKNOWN)],
-        [(_, verdict)] => decide(*verdict, families),
-        _ => {
-            let (left, right) = ranges.split_at(ranges.len() / 2);
-            let boundary = right.first().map_or(0, |(start, _)| *start);
-            let (left, right) = (search(left, families), search(right, families));
-            let mut program = match u8::try_from(left.len()) {
-                Ok(length) => vec![branch(IF_AT_LEAST, boundary, length, 0)],
-                // Only the unconditional jump reaches far.
-                Err(_) => vec![
-                    branch(IF_AT_LEAST, boundary, 0, 1),
-                    step(JUMP, u32::try_from(left.len()).unwrap_or(u32::MAX)),
-                ],
-            };
-            program.extend(left);
-            program.extend(right);
-            program
+    if ranges.len() <= TOGETHER {
+        return Part::new(ranges, families);
+    }
+    let (left, right) = ranges.split_at(ranges.len() / 2);
+    let boundary = right.first().map_or(0, |(start, _)| *start);
+    let (left, right) = (search(left, families), search(right, families));
+    // Only the unconditional jump reaches far.
+    let mut program =
+        vec![branch(IF_AT_LEAST, boundary, 0, 1), step(JUMP, u32::try_from(left.len()).unwrap_or(u32::MAX))];
+    program.extend(left);
+    program.extend(right);
+    program
+}
+
+/// Where a number leads.
+#[derive(Clone, Copy)]
+enum Goal {
+    /// To this instruction.
+    At(usize),
+    /// To this answer, which stands behind all instructions, once.
+    Answer(u32),
+}
+
+/// A search whose branches lead to answers that they share: the kernel translates a filter for each process that gets one, and
+/// that takes as long as the filter is.
+struct Part<'a> {
+    program: Vec<Instruction>,
+    /// Instruction by instruction, where it leads if it is a branch of the search: from its boundary on, and below it.
+    goals: Vec<Option<(Goal, Goal)>>,
+    families: &'a [Family],
+}
+
+impl<'a> Part<'a> {
+    fn new(ranges: &[(u32, Verdict)], families: &'a [Family]) -> Vec<Instruction> {
+        let mut part = Self { program: Vec::new(), goals: Vec::new(), families };
+        if let Goal::Answer(answer) = part.find(ranges) {
+            return vec![step(RETURN, answer)];
+        }
+        let Self { mut program, goals, .. } = part;
+        let mut answers: Vec<u32> = Vec::new();
+        let behind = program.len();
+        let mut place = |goal| match goal {
+            Goal::At(at) => at,
+            Goal::Answer(answer) => {
+                let index = answers.iter().position(|known| *known == answer).unwrap_or_else(|| {
+                    answers.push(answer);
+                    answers.len() - 1
+                });
+                behind + index
+            }
+        };
+        for (at, goal) in goals.iter().enumerate() {
+            if let (Some((above, below)), Some(instruction)) = (goal, program.get_mut(at)) {
+                // All lead on; TOGETHER bounds how far.
+                let far = |goal: usize| u8::try_from(goal - at - 1).unwrap_or(u8::MAX);
+                (instruction.jt, instruction.jf) = (far(place(*above)), far(place(*below)));
+            }
+        }
+        program.extend(answers.iter().map(|answer| step(RETURN, *answer)));
+        program
+    }
+
+    fn find(&mut self, ranges: &[(u32, Verdict)]) -> Goal {
+        let at = self.program.len();
+        match ranges {
+            [] => Goal::Answer(UNKNOWN),
+            [(_, Verdict::Always(answer))] => Goal::Answer(*answer),
+            [(_, verdict)] => {
+                self.program.extend(decide(*verdict, self.families));
+                self.goals.resize(self.program.len(), None);
+                Goal::At(at)
+            }
+            _ => {
+                let (left, right) = ranges.split_at(ranges.len() / 2);
+                let boundary = right.first().map_or(0, |(start, _)| *start);
+                self.program.push(branch(IF_AT_LEAST, boundary, 0, 0));
+                self.goals.push(None);
+                let (below, above) = (self.find(left), self.find(right));
+                if let Some(goal) = self.goals.get_mut(at) {
+                    *goal = Some((above, below));
+                }
+                Goal::At(at)
+            }
         }
     }
 }
@@ -288,7 +358,7 @@ mod tests {
                 assert_eq!(run(&program, ARCHITECTURE, number, [0, 0]), expected, "call {number}");
             }
             // The kernel takes 4096 (BPF_MAXINSNS); a page is plenty.
-            assert!(program.len() < 512, "{} instructions", program.len());
+            assert!(program.len() < 256, "{} instructions", program.len());
         }
     }
 
