@@ -5,6 +5,7 @@ use aios_abi::call::Meta;
 use aios_abi::client::Client;
 use aios_abi::tool::{ToolReply, ToolRequest, Tools};
 use anyhow::{Context, Result, bail};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -221,7 +222,11 @@ fn only(cpu: usize) -> CpuSet {
 fn place(process: u32, cpus: &CpuSet) -> Result<()> {
     for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
         let task = task?.file_name().to_string_lossy().parse().ok().and_then(Pid::from_raw);
-        sched_setaffinity(task, cpus).context("a thread cannot be placed on a CPU")?;
+        match sched_setaffinity(task, cpus) {
+            // It has ended meanwhile.
+            Err(Errno::SRCH) => {}
+            placed => placed.context("a thread cannot be placed on a CPU")?,
+        }
     }
     Ok(())
 }
