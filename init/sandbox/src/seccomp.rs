@@ -159,7 +159,7 @@ const TOGETHER: usize = 100;
 /// Find the range of the number in the accumulator.
 fn search(ranges: &[(u32, Verdict)], families: &[Family]) -> Vec<Instruction> {
     if ranges.len() <= TOGETHER {
-        return Part::new(ranges, families);
+        return Part::search(ranges, families);
     }
     let (left, right) = ranges.split_at(ranges.len() / 2);
     let boundary = right.first().map_or(0, |(start, _)| *start);
@@ -191,7 +191,7 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn new(ranges: &[(u32, Verdict)], families: &'a [Family]) -> Vec<Instruction> {
+    fn search(ranges: &[(u32, Verdict)], families: &'a [Family]) -> Vec<Instruction> {
         let mut part = Self { program: Vec::new(), goals: Vec::new(), families };
         if let Goal::Answer(answer) = part.find(ranges) {
             return vec![step(RETURN, answer)];
