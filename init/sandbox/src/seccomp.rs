@@ -363,6 +363,32 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_search_with_shared_answers_still_reaches_them() {
+        let families: Vec<Family> = standard().families;
+        let special = [Verdict::Socket, Verdict::Clone, Verdict::Thread, Verdict::Ioctl];
+        for count in [1, 2, 3, TOGETHER - 1, TOGETHER, TOGETHER + 1, 3 * TOGETHER] {
+            let verdict = |n: usize| match special.get(n.wrapping_sub(5)) {
+                Some(verdict) => *verdict,
+                None => Verdict::Always([ALLOW, REFUSE, UNKNOWN][n % 3]),
+            };
+            let ranges: Vec<(u32, Verdict)> = (0..count).map(|n| (n as u32 * 2, verdict(n))).collect();
+            let mut program = vec![step(LOAD, NUMBER)];
+            program.extend(search(&ranges, &families));
+            for (start, verdict) in ranges {
+                let expected = match verdict {
+                    Verdict::Always(answer) => answer,
+                    Verdict::Socket => UNSUPPORTED,
+                    Verdict::Clone | Verdict::Ioctl => ALLOW,
+                    Verdict::Thread => REFUSE,
+                };
+                for number in [start, start + 1] {
+                    assert_eq!(run(&program, ARCHITECTURE, number, [0, 0]), expected, "{number} of {count}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_takes_the_machine_is_refused_by_default_and_given_in_groups() {
         use libc::*;
         let usual = standard();

@@ -69,8 +69,8 @@ impl Machine {
     ) -> Result<PlannedPower, CallError> {
         let now = clock::now();
         let plan = Plan::new(power, delay_seconds, why, now)?;
-        // At once is sooner than any plan.
-        if let Some(other) = self.plan.as_ref().filter(|_| delay_seconds > 0) {
+        // To go down at once is sooner than any plan, and leaves none; a sleep would only put itself in its place.
+        if let Some(other) = self.plan.as_ref().filter(|_| plan.at > now) {
             let seconds = other.at.saturating_sub(now).as_secs();
             let text = format!(
                 "the machine is to be {} in {seconds} s already ({}); call that off first",

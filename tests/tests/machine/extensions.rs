@@ -184,7 +184,7 @@ fn an_extension_is_installed_called_updated_rolled_back_and_removed_and_a_bad_on
     Ok(())
 }
 
-fn call(appliance: &Appliance, tool: &str, arguments: &[&str]) -> Result<serde_json::Value> {
+pub(crate) fn call(appliance: &Appliance, tool: &str, arguments: &[&str]) -> Result<serde_json::Value> {
     let words: Vec<&str> = ["tools", "call", tool].iter().chain(arguments).copied().collect();
     appliance.json(&[&words[..], &["--why", "test"]].concat())
 }

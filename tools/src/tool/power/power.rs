@@ -91,13 +91,18 @@ pub(crate) fn prepare(ctx: &Ctx, args: Args, power: PowerChange) -> Result<Down,
             "`delay_seconds` must be at most {MAX_DELAY_SECONDS}, a week"
         )));
     }
-    if args.delay_seconds > 0
+    if !goes_down_now(power, args.delay_seconds)
         && let Some(other) = planned(ctx)?
     {
         let text = format!("{}; power.cancel calls that off", other.words());
         return Err(CallError::new(ErrorCode::Conflict, text));
     }
     Ok(Down { power, delay_seconds: args.delay_seconds, reason })
+}
+
+/// Whether nobody is left who could hear of it; a sleep is told of first, and ends.
+fn goes_down_now(power: PowerChange, delay_seconds: u32) -> bool {
+    delay_seconds == 0 && !matches!(power, PowerChange::Suspend { .. })
 }
 
 impl Down {
@@ -137,7 +142,7 @@ impl Change for Down {
     fn apply(&mut self, ctx: &Ctx) -> Result<Planned, CallError> {
         let (power, delay_seconds, why) = (self.power, self.delay_seconds, self.reason.clone());
         let request = InitRequest::GoDown { power, delay_seconds, why };
-        if delay_seconds == 0 && !matches!(power, PowerChange::Suspend { .. }) {
+        if goes_down_now(power, delay_seconds) {
             // Nobody hears the answer of a broker that has ended, so the answer goes first.
             ctx.init_later(request)?;
             return Ok(self.planned());
