@@ -89,9 +89,8 @@ lint: web deny ## Formatting, clippy and licences: the quick part of the tests
 	@echo "lint: formatting"
 	@cargo fmt --all --check
 	@rustfmt --check --edition 2024 tools/src/tool/*/*.rs
-	@cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	@echo "lint: clippy"
-	@cargo clippy --release --all-targets -- -D warnings
+	@cargo clippy --release --workspace $(addprefix --exclude ,$(ENGINES) aios-peers) --all-targets -- -D warnings
 	@$(ENGINE_CARGO) clippy --release $(ENGINE_PACKAGES) --all-targets -- -D warnings
 	$(call next,lint,make test)
 

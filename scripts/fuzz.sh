@@ -16,11 +16,9 @@ targets=${2:-$(basename --suffix=.rs src/bin/*.rs)}
 [ -z "${2:-}" ] || [ -f "src/bin/$2.rs" ] || { echo "fuzz: there is no target $2; there are: $(basename --suffix=.rs src/bin/*.rs | xargs)" >&2; exit 1; }
 
 out=$(realpath -m ../../target/fuzz)
-programs=$out/x86_64-unknown-linux-gnu/release
+programs=$out/x86_64-unknown-linux-gnu/fuzz
 [ -d "$programs" ] || echo "fuzz: compiling everything with coverage, once (this takes minutes)"
-# The same versions as in the appliance.
-cp ../../Cargo.lock .
-nice -n 10 cargo build --release --quiet
+nice -n 10 cargo build --profile fuzz -p aios-fuzz --features link --quiet
 
 failed=
 for target in $targets; do

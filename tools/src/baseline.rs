@@ -161,7 +161,7 @@ impl Baseline {
 
 fn known(ctx: &Ctx, path: &Path, stat: &Stat) -> Result<Known, CallError> {
     let hash = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Some(hash(ctx, path)?),
+        FileType::RegularFile => Some(hash_of(ctx, path)?.to_hex().to_string()),
         FileType::Symlink => std::fs::read_link(path).ok().map(|to| {
             use std::os::unix::ffi::OsStrExt;
             blake3::hash(to.as_os_str().as_bytes()).to_hex().to_string()
@@ -171,7 +171,8 @@ fn known(ctx: &Ctx, path: &Path, stat: &Stat) -> Result<Known, CallError> {
     Ok(Known { mode: stat.st_mode, owner: (stat.st_uid, stat.st_gid), hash })
 }
 
-fn hash(ctx: &Ctx, path: &Path) -> Result<String, CallError> {
+/// BLAKE3 of a file's content.
+pub(crate) fn hash_of(ctx: &Ctx, path: &Path) -> Result<blake3::Hash, CallError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
     let mut file = match file {
@@ -184,7 +185,7 @@ fn hash(ctx: &Ctx, path: &Path) -> Result<String, CallError> {
         ctx.check()?;
         let length = std::io::Read::read(&mut file, &mut buffer)?;
         match buffer.get(..length) {
-            None | Some([]) => return Ok(hasher.finalize().to_hex().to_string()),
+            None | Some([]) => return Ok(hasher.finalize()),
             Some(part) => hasher.update(part),
         };
     }

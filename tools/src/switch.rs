@@ -122,8 +122,15 @@ impl Change for Switch {
     fn apply(&mut self, ctx: &Ctx) -> Result<Switched, CallError> {
         let changed = self.present() != self.wanted;
         if changed {
-            let facts = Facts::new(0o644, (0, 0));
-            self.place.replace(self.list.as_ref(), self.new_text().as_bytes(), &facts, false)?;
+            let text = self.new_text();
+            match &self.list {
+                // A list of nobody is none.
+                Some(list) if text.is_empty() => self.place.remove(list)?,
+                list => {
+                    let facts = Facts::new(0o644, (0, 0));
+                    self.place.replace(list.as_ref(), text.as_bytes(), &facts, false)?;
+                }
+            }
             let InitReply::Rescanned { .. } = ask(ctx, InitRequest::Rescan)? else {
                 return Err(unexpected());
             };

@@ -275,6 +275,7 @@ proptest! {
         content in proptest::collection::vec(any::<u8>(), 0..2000),
         mode in 0..=0o777_u32,
         steps in proptest::collection::vec(step(), 0..4),
+        later in proptest::collection::vec(step(), 0..4),
     ) {
         let mode = mode | 0o600;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
@@ -300,6 +301,15 @@ proptest! {
                 assert_eq!(then.get(path), Some(seen), "{path}");
             }
             assert_eq!(std::fs::read_link(&link).expect("a link"), Path::new("/nowhere/at all"));
+            // What was done since and taken back is nobody's loss.
+            let mut done = Vec::new();
+            for step in &later {
+                let (tool, args) = step.call(&house);
+                done.extend(house.change(tool, args).await.map(|change| change.audit));
+            }
+            for audit in done.into_iter().rev() {
+                house.undo(audit).await.expect("is taken back");
+            }
             house.undo(restored.audit).await.expect("is taken back");
             assert_eq!(seen_beside(&house), before);
             assert_eq!(std::fs::read_dir(house.path("backup/undo")).expect("lists").count(), 0);

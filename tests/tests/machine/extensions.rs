@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Where the test puts what a person would upload.
-const UPLOAD: &str = "upload";
+pub(crate) const UPLOAD: &str = "upload";
 
 /// nginx from its recipe, with a version and a first page of its own, signed with this key or with the builder's.
 fn nginx(folder: &Path, version: &str, key: Option<&Path>, more: &[&str]) -> Result<Vec<u8>> {
@@ -345,7 +345,7 @@ fn other_architecture(folder: &Path) -> Result<Vec<u8>> {
 }
 
 /// A bundle with one static program, as a container.
-fn container(folder: &Path) -> Result<Vec<u8>> {
+pub(crate) fn container(folder: &Path) -> Result<Vec<u8>> {
     let bundle = folder.join("bundle");
     std::fs::create_dir_all(bundle.join("rootfs/usr/bin"))?;
     std::fs::copy(program("aios-hostile"), bundle.join("rootfs/usr/bin/shop"))?;

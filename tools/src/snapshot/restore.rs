@@ -6,6 +6,8 @@
 
 use super::read::{Item, Kind, Take, Whole, read};
 use super::{About, STRIDE, room};
+use crate::attributes::Attributes;
+use crate::baseline::hash_of;
 use crate::ctx::Ctx;
 use crate::file;
 use crate::tool::process::shared::human_bytes;
@@ -15,6 +17,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -68,7 +71,16 @@ pub(crate) fn stage(ctx: &Ctx, source: File, note: &Note) -> Result<Restored, Ca
     make(stage)?;
     let cleanup = Cleanup(stage);
     let folder = directory(stage)?;
-    let mut staging = Staging { ctx, folder: &folder, chosen, open: Vec::new(), files: 0, bytes: 0, said: 0 };
+    let mut staging = Staging {
+        ctx,
+        folder: &folder,
+        chosen,
+        open: Vec::new(),
+        hashes: HashMap::new(),
+        files: 0,
+        bytes: 0,
+        said: 0,
+    };
     let whole = read(source, &mut staging)?;
     staging.close(Path::new("/"))?;
     let (files, bytes) = (staging.files, staging.bytes);
@@ -77,7 +89,12 @@ pub(crate) fn stage(ctx: &Ctx, source: File, note: &Note) -> Result<Restored, Ca
         if identity(&new)?.is_none() {
             return Err(CallError::not_found(format!("the snapshot does not hold {}", one.path.display())));
         }
-        let mark = mark(&new)?;
+        let mark = mark(&new, |_, below| {
+            let hash = staging.hashes.get(&one.path.join(below)).copied();
+            hash.ok_or_else(|| {
+                CallError::failed(format!("{} was not staged", one.path.join(below).display()))
+            })
+        })?;
         std::fs::write(stage.join(format!("{index}.{MARK}")), mark).map_err(|e| file::named(stage, &e))?;
     }
     rustix::fs::syncfs(&folder).map_err(|e| file::error(stage, e))?;
@@ -139,7 +156,7 @@ fn swapped(path: &Path, e: Errno) -> CallError {
 }
 
 /// Take back a restore; in a few words what was done.
-pub(crate) fn put_back(note: &Note) -> Result<String, CallError> {
+pub(crate) fn put_back(ctx: &Ctx, note: &Note) -> Result<String, CallError> {
     let Note { stage, chosen } = note;
     let gone = || {
         let text =
@@ -158,7 +175,7 @@ pub(crate) fn put_back(note: &Note) -> Result<String, CallError> {
             return Err(if identity(&aside)?.is_none() { gone() } else { changed(&one.path) });
         }
         let marked = std::fs::read_to_string(stage.join(format!("{index}.{MARK}"))).map_err(|_| gone())?;
-        if mark(&one.path)? != marked {
+        if mark(&one.path, |path, _| hash_of(ctx, path))? != marked {
             return Err(changed(&one.path));
         }
         todo.push((index, one));
@@ -189,6 +206,8 @@ struct Staging<'a> {
     chosen: &'a [Chosen],
     /// Directories whose facts are given when all that is in them is there: their paths in the snapshot and on the stage.
     open: Vec<(PathBuf, OwnedFd, file::Facts)>,
+    /// Of the files that were staged, by their paths in the snapshot.
+    hashes: HashMap<PathBuf, blake3::Hash>,
     files: u64,
     bytes: u64,
     said: u64,
@@ -276,7 +295,8 @@ impl Take for Staging<'_> {
                 let made =
                     rustix::fs::openat(&folder, &name, flags, Mode::from_raw_mode(0o600)).map_err(at)?;
                 let mut file = File::from(made);
-                self.copy(content, &mut file, &item.path)?;
+                let hash = self.copy(content, &mut file, &item.path)?;
+                self.hashes.insert(item.path.clone(), hash);
                 item.facts.give(file.as_fd(), true, &item.path)?;
                 self.files += 1;
             }
@@ -286,13 +306,15 @@ impl Take for Staging<'_> {
 }
 
 impl Staging<'_> {
-    fn copy(&mut self, from: &mut dyn Read, to: &mut File, path: &Path) -> Result<(), CallError> {
+    fn copy(&mut self, from: &mut dyn Read, to: &mut File, path: &Path) -> Result<blake3::Hash, CallError> {
         let mut buffer = vec![0; 64 << 10];
+        let mut hasher = blake3::Hasher::new();
         loop {
             let read = from
                 .read(&mut buffer)
                 .map_err(|e| CallError::failed(format!("the snapshot is damaged: {e}")))?;
-            let Some(read @ [_, ..]) = buffer.get(..read) else { return Ok(()) };
+            let Some(read @ [_, ..]) = buffer.get(..read) else { return Ok(hasher.finalize()) };
+            hasher.update(read);
             if self.bytes == 0 || self.bytes - self.said >= STRIDE {
                 self.said = self.bytes;
                 room(self.folder, STRIDE)?;
@@ -307,29 +329,45 @@ impl Staging<'_> {
     }
 }
 
-/// A fingerprint of a file or a directory with all below it: it changes with whatever is done to it. What follows from changing
-/// places (the root's own time of change) is not in it.
-fn mark(root: &Path) -> Result<String, CallError> {
+/// A fingerprint of a file or a directory with all below it: names, owners, modes, attributes, and the content of files with
+/// the time of its change. What was changed since and taken back is as it was. `content` says the hash of a file's content by
+/// its path and the part of that below the root.
+fn mark(
+    root: &Path,
+    mut content: impl FnMut(&Path, &Path) -> Result<blake3::Hash, CallError>,
+) -> Result<String, CallError> {
     let mut hash = blake3::Hasher::new();
-    let mut open = vec![(root.to_path_buf(), true)];
-    while let Some((path, is_root)) = open.pop() {
+    let mut part = |bytes: &[u8]| {
+        hash.update(&(bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    let mut open = vec![root.to_path_buf()];
+    while let Some(path) = open.pop() {
         let facts = std::fs::symlink_metadata(&path).map_err(|e| file::named(&path, &e))?;
-        let name = path.strip_prefix(root).unwrap_or(&path).as_os_str().as_bytes();
-        hash.update(&(name.len() as u64).to_le_bytes());
-        hash.update(name);
-        let (changed, nanoseconds) = if is_root { (0, 0) } else { (facts.ctime(), facts.ctime_nsec()) };
-        for number in [facts.ino(), facts.mode().into(), facts.uid().into(), facts.gid().into(), facts.size()]
-        {
-            hash.update(&number.to_le_bytes());
+        let below = path.strip_prefix(root).unwrap_or(&path);
+        part(below.as_os_str().as_bytes());
+        [facts.mode(), facts.uid(), facts.gid()].iter().for_each(|number| part(&number.to_le_bytes()));
+        if facts.is_symlink() {
+            let target = std::fs::read_link(&path).map_err(|e| file::named(&path, &e))?;
+            part(target.as_os_str().as_bytes());
         }
-        for number in [facts.mtime(), facts.mtime_nsec(), changed, nanoseconds] {
-            hash.update(&number.to_le_bytes());
+        if facts.is_file() || facts.is_dir() {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let there = rustix::fs::open(&path, flags, Mode::empty()).map_err(|e| file::error(&path, e))?;
+            for (name, value) in Attributes::of(&there, &path)?.all()? {
+                part(name.as_bytes());
+                part(&value);
+            }
+        }
+        if facts.is_file() {
+            [facts.mtime(), facts.mtime_nsec()].iter().for_each(|number| part(&number.to_le_bytes()));
+            part(content(&path, below)?.as_bytes());
         }
         if facts.is_dir() {
             let entries = std::fs::read_dir(&path).map_err(|e| file::named(&path, &e))?;
             let mut names: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
             names.sort_unstable();
-            open.extend(names.into_iter().map(|path| (path, false)));
+            open.extend(names);
         }
     }
     Ok(hash.finalize().to_hex().to_string())

@@ -1,13 +1,14 @@
 //! The power fails at any moment: during the boot, and while services write files and logs.
 
 use super::service;
+use crate::Random;
 use aios_qemu::{Machine, MachineConfig, disk};
 use aios_tests::{BOOT, image, root};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How often the plug is pulled.
 const CUTS: u32 = 20;
@@ -39,16 +40,12 @@ fn power_that_fails_at_random_moments_leaves_a_sound_disk_and_readable_logs() ->
         files.iter().map(|(path, text)| (path.as_str(), text.as_slice())).collect();
     disk::put(&config.data, &files)?;
 
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos();
+    let seed = Random::seed()?;
     println!("fault power: seed {seed}");
-    let mut random = u64::from(seed) | 1;
+    let mut random = Random::new(seed);
     let mut kept = BTreeMap::new();
     let (mut booting, mut writing, mut replayed, mut records) = (0, 0, 0, 0);
     for cut in 1..=CUTS {
-        // xorshift64 (G. Marsaglia, "Xorshift RNGs").
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
         let mut machine = Machine::start(config.clone())?;
         let limit = if cut <= BOOTING {
             BOOT_TIME
@@ -56,7 +53,7 @@ fn power_that_fails_at_random_moments_leaves_a_sound_disk_and_readable_logs() ->
             machine.serial().wait_for_line(|line| line.contains(KEPT), BOOT)?;
             WRITE_TIME
         };
-        let moment = Duration::from_millis(random % limit);
+        let moment = Duration::from_millis(random.number() % limit);
         // Nothing happens at this moment that could be awaited: that is the point.
         std::thread::sleep(moment);
         machine.kill()?;

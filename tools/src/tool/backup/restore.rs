@@ -228,6 +228,6 @@ fn undo_paths(kept: &Kept) -> Result<Paths, CallError> {
     Ok(note.chosen.iter().flat_map(|one| directory_of(&one.path)).chain(aside).collect())
 }
 
-fn undo(_ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
-    snapshot::put_back(&kept.read()?)
+fn undo(ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
+    snapshot::put_back(ctx, &kept.read()?)
 }

@@ -78,7 +78,9 @@ mod tests {
     use crate::dump::Server;
     use crate::recipe::Recipe;
     use crate::tool::db::{backup, connections, kill_query, migrate, restore, slow_queries, status};
-    use aios_abi::ErrorCode;
+    use aios_abi::{CallError, ErrorCode};
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
     use rustix::process::{Signal, getuid, kill_process};
     use std::path::{Path, PathBuf};
     use std::process::{Child, Command, Stdio};
@@ -167,6 +169,38 @@ mod tests {
             let mut command = self.command(program);
             command.args(arguments).output().expect("starts")
         }
+
+        fn server(&self) -> Server {
+            let folder = self.folder.path();
+            Server {
+                socket: self.socket(),
+                backups: folder.join("backup"),
+                migrations: folder.join("migrations"),
+            }
+        }
+
+        /// The names of the files in the directory of backups.
+        fn backups(&self) -> Vec<String> {
+            let entries = std::fs::read_dir(self.folder.path().join("backup")).expect("reads").flatten();
+            let mut names: Vec<_> =
+                entries.map(|entry| entry.file_name().into_string().expect("text")).collect();
+            names.sort();
+            names
+        }
+
+        /// All that can be seen of a database; a mark of this one dump is left out.
+        fn content(&self, database: &str) -> Vec<String> {
+            let output = self.tool("pg_dump", &["--dbname", database]);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let text = String::from_utf8(output.stdout).expect("text");
+            let lines = text.lines().filter(|line| !line.starts_with('\\'));
+            lines.map(str::to_owned).collect()
+        }
+
+        fn sql(&self, database: &str, text: &str) {
+            let output = self.tool("psql", &["-d", database, "-v", "ON_ERROR_STOP=1", "-qc", text]);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
     }
 
     impl Drop for Cluster {
@@ -244,6 +278,7 @@ mod tests {
             );
         assert_eq!(read.expect_err("no right").code, ErrorCode::Denied);
         saved_and_restored(&cluster);
+        changed_at_random(&cluster);
         let gone = status::look(&ctx, &cluster.folder.path().join("nothing")).expect_err("nobody is there");
         assert_eq!(gone.code, ErrorCode::Unavailable);
     }
@@ -268,30 +303,10 @@ mod tests {
     fn saved_and_restored(cluster: &Cluster) {
         let ctx = within(recipe(cluster.folder.path(), cluster.user.0));
         let folder = cluster.folder.path();
-        let server = || Server {
-            socket: cluster.socket(),
-            backups: folder.join("backup"),
-            migrations: folder.join("migrations"),
-        };
-        let names = || {
-            let entries = std::fs::read_dir(folder.join("backup")).expect("reads").flatten();
-            let mut names: Vec<_> =
-                entries.map(|entry| entry.file_name().into_string().expect("text")).collect();
-            names.sort();
-            names
-        };
-        // All that can be seen of the database; a mark of this one dump is left out.
-        let content = || {
-            let output = cluster.tool("pg_dump", &["--dbname", "shop"]);
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            let text = String::from_utf8(output.stdout).expect("text");
-            let lines = text.lines().filter(|line| !line.starts_with('\\'));
-            lines.map(str::to_owned).collect::<Vec<_>>()
-        };
-        let sql = |text: &str| {
-            let output = cluster.tool("psql", &["-d", "shop", "-v", "ON_ERROR_STOP=1", "-qc", text]);
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        };
+        let server = || cluster.server();
+        let names = || cluster.backups();
+        let content = || cluster.content("shop");
+        let sql = |text: &str| cluster.sql("shop", text);
         assert!(cluster.tool("createdb", &["shop"]).status.success());
         sql("CREATE TABLE item (id serial PRIMARY KEY, name text NOT NULL);
              INSERT INTO item (name) SELECT 'item ' || n FROM generate_series(1, 500) n;
@@ -386,5 +401,87 @@ mod tests {
         assert_eq!(migrate().err().expect("was changed").code, ErrorCode::Conflict);
         migrate::undo(&ctx, &server(), &kept).expect("is taken back");
         assert_eq!(content(), second);
+    }
+
+    /// A change by a tool; a restore is of one of the backups that are there.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Backup,
+        Restore(prop::sample::Index),
+        Migrate(usize),
+    }
+
+    type TakeBack<'a> = Box<dyn Fn() -> Result<String, CallError> + 'a>;
+
+    /// Whatever is in the database, and whatever the tools did to it: taken back in turn, it is as it was.
+    fn changed_at_random(cluster: &Cluster) {
+        const SQL: [&str; 6] = [
+            "CREATE TABLE IF NOT EXISTS t (id serial, name text); INSERT INTO t (name) VALUES ('x'), (NULL)",
+            "CREATE TABLE IF NOT EXISTS t (id serial, name text); DELETE FROM t",
+            "CREATE SCHEMA IF NOT EXISTS other; CREATE TABLE IF NOT EXISTS other.t (x int CHECK (x > 0))",
+            "DROP SCHEMA IF EXISTS other CASCADE",
+            "CREATE OR REPLACE VIEW v AS SELECT 1 AS one; GRANT SELECT ON v TO app",
+            "SELECT lo_from_bytea(0, 'large'); CREATE SEQUENCE IF NOT EXISTS s START 7",
+        ];
+        let ctx = &within(recipe(cluster.folder.path(), cluster.user.0));
+        let server = || cluster.server();
+        // What was there when something was taken back is kept, too: nobody loses it.
+        let backups = || -> Vec<_> {
+            cluster.backups().into_iter().filter(|name| !name.starts_with("before-undo-")).collect()
+        };
+        let files = cluster.folder.path().join("migrations/play");
+        std::fs::create_dir(&files).expect("made");
+        assert!(cluster.tool("createdb", &["play"]).status.success());
+        let file = std::cell::Cell::new(0);
+        let step = prop_oneof![
+            Just(Step::Backup),
+            any::<prop::sample::Index>().prop_map(Step::Restore),
+            (0..SQL.len()).prop_map(Step::Migrate),
+        ];
+        let case = (prop::collection::vec(0..SQL.len(), 0..3), prop::collection::vec(step, 1..5));
+        let mut runner = TestRunner::new(Config { cases: 8, failure_persistence: None, ..Config::default() });
+        let result = runner.run(&case, |(before, steps)| {
+            before.into_iter().for_each(|text| cluster.sql("play", SQL[text]));
+            let mut done: Vec<(_, TakeBack<'_>)> = Vec::new();
+            for step in steps {
+                let seen = (cluster.content("play"), backups());
+                let own = |name: &&String| name.contains("play") && name.ends_with(".dump");
+                let of_play: Vec<String> = seen.1.iter().filter(own).cloned().collect();
+                match step {
+                    Step::Backup => {
+                        let args = backup::Args::of("play", None);
+                        let mut change = backup::prepare(ctx, server(), args).expect("is prepared");
+                        let kept = change.save().expect("is kept");
+                        change.apply(ctx).expect("is saved");
+                        done.push((seen, Box::new(move || backup::undo(ctx, &cluster.server(), &kept))));
+                    }
+                    Step::Restore(_) if of_play.is_empty() => {}
+                    Step::Restore(which) => {
+                        let args = restore::Args::of("play", which.get(&of_play).as_str());
+                        let mut change = restore::prepare(ctx, server(), args).expect("is prepared");
+                        let kept = change.save().expect("is kept");
+                        change.apply(ctx).expect("is restored");
+                        done.push((seen, Box::new(move || restore::undo(ctx, &cluster.server(), &kept))));
+                    }
+                    Step::Migrate(text) => {
+                        file.set(file.get() + 1);
+                        std::fs::write(files.join(format!("{:04}.sql", file.get())), SQL[text])
+                            .expect("written");
+                        let args = migrate::Args::of("play");
+                        let mut change = migrate::prepare(ctx, server(), args).expect("is prepared");
+                        let kept = change.save().expect("is kept");
+                        let applied = change.apply(ctx).expect("is applied");
+                        prop_assert!(applied.failed.is_none() && !applied.applied.is_empty());
+                        done.push((seen, Box::new(move || migrate::undo(ctx, &cluster.server(), &kept))));
+                    }
+                }
+            }
+            for (seen, undo) in done.into_iter().rev() {
+                undo().expect("is taken back");
+                prop_assert_eq!((cluster.content("play"), backups()), seen);
+            }
+            Ok(())
+        });
+        result.expect("leaves no trace");
     }
 }

@@ -62,6 +62,7 @@ fn prepare(ctx: &Ctx, args: Args) -> Result<Switch, CallError> {
     let record = Record { current: Some(image.file.clone()), previous: before.record.previous.clone() };
     let after = State { record, services: shelf.texts(&image) };
     let was = Switch::version_of(&shelf, &before);
-    let source = Some(Source { open, path: found.path });
-    Ok(Switch { shelf, name, before, after, image: Some(image), source, was })
+    let source = Some(Source::new(&shelf, &image, open, found.path));
+    let ran = Switch::running(ctx, &before);
+    Ok(Switch { shelf, name, before, after, ran, image: Some(image), source, was })
 }

@@ -16,7 +16,7 @@ use aios_abi::{CallError, ErrorCode};
 use aios_unit::Start;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -64,8 +64,16 @@ pub struct Service {
 
 /// An image that is to be copied onto the shelf first.
 pub(crate) struct Source {
-    pub(crate) open: File,
-    pub(crate) path: PathBuf,
+    open: File,
+    path: PathBuf,
+    /// It is not on the shelf; one that is may be what an earlier change is taken back to.
+    new: bool,
+}
+
+impl Source {
+    pub(crate) fn new(shelf: &Shelf, image: &Image, open: File, path: PathBuf) -> Self {
+        Self { open, path, new: shelf.stored(&image.file).is_err() }
+    }
 }
 
 /// From one state of an extension to another one.
@@ -74,6 +82,8 @@ pub(crate) struct Switch {
     pub(crate) name: String,
     pub(crate) before: State,
     pub(crate) after: State,
+    /// Its services that run before.
+    pub(crate) ran: BTreeSet<String>,
     /// The image that is in use afterwards.
     pub(crate) image: Option<Image>,
     /// Where it comes from, when it is not there yet.
@@ -88,15 +98,28 @@ pub(crate) struct Note {
     name: String,
     before: State,
     after: State,
+    ran: BTreeSet<String>,
     /// The image that came with the change.
     brought: Option<String>,
 }
 
 impl Switch {
+    /// The image that comes with the change.
+    fn brings(&self) -> Option<&Image> {
+        self.source.as_ref().filter(|source| source.new).and(self.image.as_ref())
+    }
+
     /// What taking it back has to know.
     pub(crate) fn note(&self) -> Note {
-        let brought = self.source.as_ref().and(self.image.as_ref()).map(|image| image.file.clone());
-        Note { name: self.name.clone(), before: self.before.clone(), after: self.after.clone(), brought }
+        let brought = self.brings().map(|image| image.file.clone());
+        let Self { name, before, after, ran, .. } = self;
+        Note { name: name.clone(), before: before.clone(), after: after.clone(), ran: ran.clone(), brought }
+    }
+
+    /// The services of what is installed that run now: what is taken back does not start what somebody had stopped.
+    pub(crate) fn running(ctx: &Ctx, state: &State) -> BTreeSet<String> {
+        let runs = |name: &&String| one(ctx, name).is_ok_and(|service| !is_idle(&service.state));
+        state.services.keys().filter(runs).cloned().collect()
     }
 
     /// The version of what is installed, if that can still be read.
@@ -105,8 +128,14 @@ impl Switch {
         shelf.stored(file).ok().map(|(_, image)| image.manifest.version)
     }
 
-    /// Take the files of `to` into force: init reads them, starts what is new and restarts what runs from another image.
-    fn enforce(ctx: &Ctx, from: &State, to: &State) -> Result<Vec<Service>, CallError> {
+    /// Take the files of `to` into force: init reads them, starts what is new and restarts what runs from another image. Of what
+    /// was there before, that is started which ran.
+    fn enforce(
+        ctx: &Ctx,
+        from: &State,
+        to: &State,
+        ran: Option<&BTreeSet<String>>,
+    ) -> Result<Vec<Service>, CallError> {
         let InitReply::Rescanned { refused, .. } = ask(ctx, InitRequest::Rescan)? else {
             return Err(unexpected());
         };
@@ -118,10 +147,13 @@ impl Switch {
             }
             let before = one(ctx, name)?.state;
             let anew = from.services.get(name).is_some_and(|old| old != text);
+            let starts = ran.map_or_else(|| starts_at_boot(name, text), |ran| ran.contains(name));
             let request = match before.as_str() {
                 "stopped" | "listening" | "scheduled" if from.services.contains_key(name) => None,
                 _ if anew => Some(InitRequest::Restart { name: name.clone() }),
-                _ if starts_at_boot(name, text) => Some(InitRequest::Start { name: name.clone() }),
+                _ if starts => Some(InitRequest::Start { name: name.clone() }),
+                // init starts what is new to it.
+                _ if ran.is_some() && !is_idle(&before) => Some(InitRequest::Stop { name: name.clone() }),
                 _ => None,
             };
             if let Some(request) = request {
@@ -137,6 +169,11 @@ impl Switch {
         }
         Ok(services)
     }
+}
+
+/// Whether a service in this state does nothing and waits for nothing but somebody who starts it.
+fn is_idle(state: &str) -> bool {
+    matches!(state, "stopped" | "failed" | "listening" | "scheduled")
 }
 
 fn starts_at_boot(name: &str, text: &str) -> bool {
@@ -189,20 +226,23 @@ impl Change for Switch {
     }
 
     fn apply(&mut self, ctx: &Ctx) -> Result<Switched, CallError> {
-        let Self { shelf, name, before, after, image, source, was } = self;
+        let brought = self.brings().map(|image| image.file.clone());
+        let Self { shelf, name, before, after, ran, image, source, was } = self;
         if before != after {
-            if let (Some(Source { open, path }), Some(image)) = (source, &image) {
+            if let (Some(Source { open, path, .. }), Some(image)) = (source, &image) {
                 shelf.store(open, path, image)?;
             }
             ctx.check()?;
         }
-        let done = shelf.put(name, before, after).and_then(|()| Self::enforce(ctx, before, after));
+        let done = shelf.put(name, before, after).and_then(|()| Self::enforce(ctx, before, after, None));
         let services = match done {
             Ok(services) => services,
             Err(why) => {
                 // Nobody is left with half of it.
-                let back = shelf.put(name, after, before).and_then(|()| Self::enforce(ctx, after, before));
-                let brought = image.as_ref().map_or(Ok(()), |image| shelf.discard(&image.file));
+                let back = shelf
+                    .put(name, after, before)
+                    .and_then(|()| Self::enforce(ctx, after, before, Some(&*ran)));
+                let brought = brought.map_or(Ok(()), |file| shelf.discard(&file));
                 let end = match back.map(drop).and(brought) {
                     Ok(()) => "everything is as it was before".to_owned(),
                     Err(e) => format!("and what was before could not be put back: {e}"),
@@ -313,7 +353,7 @@ fn undo(ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
 
 /// Take back one change, if nobody has made another one since.
 pub(crate) fn take_back(ctx: &Ctx, note: Note) -> Result<String, CallError> {
-    let Note { name, before, after, brought } = note;
+    let Note { name, before, after, ran, brought } = note;
     let shelf = Shelf::of(ctx);
     if !shelf.is_between(&name, &before, &after)? {
         let text = format!("{name} was changed since; undoing would destroy that, so nothing was done");
@@ -329,7 +369,7 @@ pub(crate) fn take_back(ctx: &Ctx, note: Note) -> Result<String, CallError> {
         })?;
     }
     shelf.put(&name, &after, &before)?;
-    Switch::enforce(ctx, &after, &before)?;
+    Switch::enforce(ctx, &after, &before, Some(&ran))?;
     if let Some(file) = brought {
         shelf.discard(&file)?;
     }

@@ -57,5 +57,6 @@ pub(crate) fn removal(ctx: &Ctx, name: String) -> Result<Switch, CallError> {
     let record = Record { current: None, previous: Some(current) };
     let after = State { record, services: BTreeMap::new() };
     let was = Switch::version_of(&shelf, &before);
-    Ok(Switch { shelf, name, before, after, image: None, source: None, was })
+    let ran = Switch::running(ctx, &before);
+    Ok(Switch { shelf, name, before, after, ran, image: None, source: None, was })
 }

@@ -53,5 +53,6 @@ fn prepare(ctx: &Ctx, Args { name }: Args) -> Result<Switch, CallError> {
     let record = Record { current: Some(previous), previous: before.record.current.clone() };
     let after = State { record, services: shelf.texts(&image) };
     let was = Switch::version_of(&shelf, &before);
-    Ok(Switch { shelf, name, before, after, image: Some(image), source: None, was })
+    let ran = Switch::running(ctx, &before);
+    Ok(Switch { shelf, name, before, after, ran, image: Some(image), source: None, was })
 }

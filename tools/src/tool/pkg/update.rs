@@ -88,6 +88,7 @@ pub(crate) fn switch_to(ctx: &Ctx, path: &str, allow_downgrade: bool) -> Result<
     let record = Record { current: Some(image.file.clone()), previous };
     let after = State { record, services: shelf.texts(&image) };
     let was = installed.map(|installed| installed.manifest.version);
-    let source = Some(Source { open, path: found.path });
-    Ok(Switch { shelf, name, before, after, image: Some(image), source, was })
+    let source = Some(Source::new(&shelf, &image, open, found.path));
+    let ran = Switch::running(ctx, &before);
+    Ok(Switch { shelf, name, before, after, ran, image: Some(image), source, was })
 }
