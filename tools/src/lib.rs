@@ -16,6 +16,7 @@ pub mod ctx;
 pub mod declaration;
 mod dump;
 pub mod file;
+mod foreign;
 pub mod judge;
 mod network;
 pub mod nginx;
@@ -40,3 +41,5 @@ pub mod undo;
 mod walk;
 pub mod worker;
 pub mod x509;
+
+pub use foreign::FOREIGN;

@@ -71,6 +71,17 @@ pub fn read(pattern: &Path, within: &Path) -> Config {
     Config { directives, problems: reader.problems }
 }
 
+/// Read a text; no file that it includes is opened.
+pub(crate) fn read_text(text: &str) -> Config {
+    let mut reader =
+        Reader { within: Path::new("/"), files: MAX_FILES, bytes: 0, directives: 0, problems: Vec::new() };
+    let directives = reader.text(Path::new("/text"), text, 0).unwrap_or_else(|why| {
+        reader.problems.push(why);
+        Vec::new()
+    });
+    Config { directives, problems: reader.problems }
+}
+
 struct Reader<'a> {
     within: &'a Path,
     files: usize,
@@ -140,8 +151,11 @@ impl Reader<'_> {
             )));
         }
         self.bytes += bytes.len();
-        let text = String::from_utf8_lossy(&bytes);
-        let mut tokens = Tokens::new(&text).peekable();
+        self.text(path, &String::from_utf8_lossy(&bytes), depth)
+    }
+
+    fn text(&mut self, path: &Path, text: &str, depth: usize) -> Result<Vec<Directive>, String> {
+        let mut tokens = Tokens::new(text).peekable();
         let block = self.block(path, &mut tokens, depth)?;
         match tokens.next() {
             None => Ok(block),

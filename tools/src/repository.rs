@@ -60,7 +60,7 @@ impl Status {
         self.files_more == 0 && self.files.iter().all(|file| file.starts_with("??"))
     }
 
-    fn read(repository: &str, text: &str) -> Self {
+    pub(crate) fn read(repository: &str, text: &str) -> Self {
         let mut status = Self { repository: repository.into(), ..Self::default() };
         text.lines().for_each(|line| status.line(line));
         status
@@ -124,7 +124,7 @@ pub(crate) struct Branch {
 }
 
 impl Branch {
-    fn read(line: &str) -> Option<Self> {
+    pub(crate) fn read(line: &str) -> Option<Self> {
         let mut fields = line.splitn(5, ' ');
         let (name, commit, time, symbolic) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         // Another name for one of the others.

@@ -99,11 +99,7 @@ impl Kept {
         let failed = |e: std::io::Error| {
             CallError::new(ErrorCode::Failed, format!("{} cannot be written: {e}", file.display()))
         };
-        let text = toml::to_string(settings)
-            .map_err(|e| CallError::failed(format!("the settings cannot be written as TOML: {e}")))?;
-        let text = format!(
-            "# Written by aios-netd for the tools net.*; what stands here counts more than net.toml.\n{text}"
-        );
+        let text = write_settings(settings)?;
         let new = file.with_extension("toml.new");
         std::fs::write(&new, text)
             .and_then(|()| File::open(&new)?.sync_all())
@@ -113,7 +109,17 @@ impl Kept {
     }
 }
 
-fn read_settings(file: &Path, text: &str) -> Result<Settings, String> {
+/// As they are kept.
+pub(crate) fn write_settings(settings: &Settings) -> Result<String, CallError> {
+    let text = toml::to_string(settings)
+        .map_err(|e| CallError::failed(format!("the settings cannot be written as TOML: {e}")))?;
+    Ok(format!(
+        "# Written by aios-netd for the tools net.*; what stands here counts more than net.toml.\n{text}"
+    ))
+}
+
+/// Settings as they were kept, if that is what the text is: else one sentence with its place.
+pub(crate) fn read_settings(file: &Path, text: &str) -> Result<Settings, String> {
     let settings: Settings = parse(file, text)?;
     settings.check().map_err(|e| format!("{}: {e}", file.display()))?;
     Ok(settings)

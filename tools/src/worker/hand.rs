@@ -94,16 +94,27 @@ impl Conversation {
     }
 }
 
-impl House for &'static Conversation {
+/// The broker, with what it said beforehand.
+struct Broker {
+    conversation: &'static Conversation,
+    seen: Vec<PathBuf>,
+}
+
+impl House for Broker {
     fn ask(&self, question: Question) -> Result<Answer, CallError> {
-        match Conversation::ask(self, &Said::Asks(question))? {
+        if let Question::MayLook { path, private: false } = &question
+            && self.seen.contains(path)
+        {
+            return Ok(Answer::MayLook);
+        }
+        match self.conversation.ask(&Said::Asks(question))? {
             Told::Answer(answer) => answer,
             Told::Go => Err(CallError::failed("the broker answered something else than was asked")),
         }
     }
 
     fn progress(&self, progress: Progress) {
-        self.say(&Said::Progress(progress));
+        self.conversation.say(&Said::Progress(progress));
     }
 }
 
@@ -121,7 +132,8 @@ fn run(
         CallError::failed(format!("{} was not started: {what}: {}", tool.name, std::io::Error::from(errno)))
     })?;
     let deadline = Instant::now() + Duration::from_millis(job.limit_ms.into());
-    let ctx = Ctx::new(job.caller, job.policy.into(), deadline, Box::new(conversation));
+    let broker = Broker { conversation, seen: job.seen };
+    let ctx = Ctx::new(job.caller, job.policy.into(), deadline, Box::new(broker));
     match job.work {
         Work::Call { args } => match tool.code.start(&ctx, &args)? {
             Started::Done(finished) => Ok(finished),

@@ -22,6 +22,7 @@ use aios_abi::net::NetReply;
 use aios_abi::service::{InitReply, LogLine};
 use aios_abi::tool::Progress;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// What the broker sends the workshop.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +43,8 @@ struct Job {
     policy: Policy,
     /// Milliseconds that it may take.
     limit_ms: u32,
+    /// What the caller may look at, so that it need not be asked: real paths, if they are not private.
+    seen: Vec<PathBuf>,
     work: Work,
 }
 

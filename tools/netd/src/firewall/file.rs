@@ -10,7 +10,8 @@ use std::path::Path;
 
 /// Bytes that are read at most; the most rules and bans that there can be take half of it.
 const MAX_BYTES: u64 = 4 << 20;
-const MARK: &str = "# BLAKE3 ";
+/// Before the hash.
+pub(crate) const MARK: &str = "# BLAKE3 ";
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,7 +49,7 @@ pub(super) fn load(path: &Path, now_ms: u64) -> Result<Option<State>, String> {
 }
 
 /// The state that these bytes hold.
-fn parse(bytes: &[u8], now_ms: u64) -> Result<State, String> {
+pub(crate) fn parse(bytes: &[u8], now_ms: u64) -> Result<State, String> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err("the file is larger than any that was written".into());
     }
@@ -78,7 +79,8 @@ fn parse(bytes: &[u8], now_ms: u64) -> Result<State, String> {
     Ok(state)
 }
 
-fn text(state: &State) -> Result<String, String> {
+/// As it is written down.
+pub(crate) fn text(state: &State) -> Result<String, String> {
     let rules = state.rules.iter().map(|(id, rule)| StoredRule { id: *id, rule: rule.clone() }).collect();
     let bans = state.bans.iter().map(|(of, ban)| StoredBan { of: *of, ban: ban.clone() }).collect();
     let stored = Stored { next: state.next, rules, bans };

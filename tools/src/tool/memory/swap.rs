@@ -99,7 +99,7 @@ pub(crate) fn compressed() -> Option<Area> {
 }
 
 /// `/proc/swaps`: a heading, then path, kind, size and use in KiB, and priority.
-fn areas(text: &str, blocks: &Path) -> Vec<Area> {
+pub(crate) fn areas(text: &str, blocks: &Path) -> Vec<Area> {
     let area = |line: &str| {
         let mut words = line.split_whitespace();
         let (path, kind) = (words.next()?.to_owned(), words.next()?.to_owned());

@@ -72,7 +72,7 @@ fn run(ctx: &Ctx, _args: Args) -> Result<Judged, CallError> {
     }
 }
 
-fn judge(outcome: &RunOutcome) -> Result<Judged, CallError> {
+pub(crate) fn judge(outcome: &RunOutcome) -> Result<Judged, CallError> {
     match &outcome.end {
         RunEnd::Exited(0) => {
             let settings = Settings(&outcome.output);

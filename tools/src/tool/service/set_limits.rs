@@ -154,7 +154,7 @@ fn prepare(ctx: &Ctx, args: Args) -> Result<Setting, CallError> {
 }
 
 /// Lines as they were, but those of the keys that are named.
-fn text(old: &str, args: &Args) -> String {
+pub(crate) fn text(old: &str, args: &Args) -> String {
     let quoted = |value: &Option<String>| {
         value.as_ref().map(|value| if value.is_empty() { String::new() } else { format!("{value:?}") })
     };

@@ -91,7 +91,7 @@ pub(crate) fn look(ctx: &Ctx, socket: &Path) -> Result<Status, CallError> {
 }
 
 /// The numbers stand in this order, between words.
-fn parse(body: &str) -> Option<Status> {
+pub(crate) fn parse(body: &str) -> Option<Status> {
     if !body.starts_with("Active connections:") {
         return None;
     }

@@ -82,7 +82,7 @@ pub struct Finding {
 }
 
 impl Tested {
-    fn of(outcome: &RunOutcome) -> Self {
+    pub(crate) fn of(outcome: &RunOutcome) -> Self {
         let good = outcome.end == RunEnd::Exited(0);
         let mut findings: Vec<Finding> =
             outcome.output.lines().filter_map(finding).take(MOST_FINDINGS).collect();
