@@ -1,9 +1,9 @@
 //! Packets of all five protocols, from clients and from servers.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 
 use aios_abi::call::{ClientFrame, Protocol, ServerFrame};
 use aios_abi::{agent::Agent, frame, infer::Infer, net::Net, service::Init, tool::Tools};
-use libfuzzer_sys::fuzz_target;
+use aios_fuzz::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// What was understood says the same after another trip (compared as bytes: NaN is in no way equal).

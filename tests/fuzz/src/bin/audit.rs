@@ -1,9 +1,9 @@
 //! Exported audit logs: any text, and true chains of which a byte was changed.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 
 use aios_abi::audit::{Entry, Head, Record, Verification};
+use aios_fuzz::fuzz_target;
 use ed25519_dalek::SigningKey;
-use libfuzzer_sys::fuzz_target;
 
 /// The records of a log whose last line is its head, if all is proved.
 fn proved(log: &str) -> Option<Vec<Record>> {

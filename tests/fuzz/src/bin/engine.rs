@@ -1,8 +1,8 @@
 //! The byte stream between inferd and an engine worker, from either side.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 
 use aios_abi::engine::{Decoder, EngineEvent, EngineRequest, encode};
-use libfuzzer_sys::fuzz_target;
+use aios_fuzz::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The frames of a stream that arrives in pieces of this length; bad ones are `None`.

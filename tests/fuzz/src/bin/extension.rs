@@ -1,8 +1,8 @@
 //! Extension images as somebody uploads them: the seal at their end, the manifest before it, lists of keys, versions.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 
 use aios_extension::{Keys, Manifest, SEAL, Seal};
-use libfuzzer_sys::fuzz_target;
+use aios_fuzz::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Some((_, end)) = bytes.split_last_chunk::<SEAL>()

@@ -1,7 +1,7 @@
 //! Model files.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 
-use libfuzzer_sys::fuzz_target;
+use aios_fuzz::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(summary) = aios_gguf::check_bytes(bytes, bytes.len() as u64, "file") {

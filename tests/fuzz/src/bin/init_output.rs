@@ -1,8 +1,8 @@
 //! What services write to standard output and error.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 
 use std::sync::LazyLock;
 
 static PARSE: LazyLock<fn(&[u8])> = LazyLock::new(|| aios_fuzz::foreign("output"));
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| PARSE(bytes));
+aios_fuzz::fuzz_target!(|bytes: &[u8]| PARSE(bytes));

@@ -1,8 +1,8 @@
 //! Service files, and what is concluded from them: which file is a template, how exposed a service is.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 
+use aios_fuzz::fuzz_target;
 use aios_unit::{Kind, Unit, Users};
-use libfuzzer_sys::fuzz_target;
 use std::path::Path;
 use std::sync::LazyLock;
 

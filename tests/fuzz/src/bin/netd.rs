@@ -1,7 +1,7 @@
 //! What netd hears on the link: DHCP answers (as they are, and in whole headers for us) and ARP.
 //!
 //! netd is a program without a library, so its sources are compiled in here.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 #![allow(dead_code, unused_imports)]
 
 #[path = "../../../../tools/netd/src/arp.rs"]
@@ -13,8 +13,8 @@ mod resolver;
 #[path = "../../../../tools/netd/src/rng.rs"]
 mod rng;
 
+use aios_fuzz::fuzz_target;
 use dhcp::{Answer, wire};
-use libfuzzer_sys::fuzz_target;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 

@@ -1,7 +1,7 @@
 //! What netd keeps on the disk, with what it writes anew, and what the kernel says of the firewall.
 //!
 //! netd is a program without a library, so its sources are compiled in here.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 #![allow(dead_code, unused_imports)]
 
 #[path = "../../../../tools/netd/src/config.rs"]
@@ -13,7 +13,7 @@ mod nft;
 #[path = "../../../../tools/netd/src/firewall/state.rs"]
 mod state;
 
-use libfuzzer_sys::fuzz_target;
+use aios_fuzz::fuzz_target;
 use std::path::Path;
 
 fuzz_target!(|bytes: &[u8]| {

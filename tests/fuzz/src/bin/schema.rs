@@ -1,8 +1,8 @@
 //! Schemas of tools, questions and known arguments (in lines): from there to a grammar.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 
+use aios_fuzz::fuzz_target;
 use aios_inferd::{evidence::narrowed, grammar::Grammar, schema::Arguments, words::Words};
-use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 
 fuzz_target!(|text: &str| {

@@ -1,8 +1,8 @@
 //! Snapshots that anybody may have written: as they come from a disk, and unpacked, with a tar that is altered anywhere.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 
+use aios_fuzz::fuzz_target;
 use aios_toold::snapshot::read::{Item, Take, about, read, read_unpacked};
-use libfuzzer_sys::fuzz_target;
 use std::io::Read;
 
 /// What is shown lies below the paths that the snapshot says it holds.

@@ -1,8 +1,8 @@
 //! Texts that people and other programs wrote: settings of nginx and sshd, keys, limits, policies, answers of git. First which.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 
+use aios_fuzz::fuzz_target;
 use aios_toold::FOREIGN;
-use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((which, text)) = bytes.split_first() else { return };

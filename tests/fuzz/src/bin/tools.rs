@@ -1,9 +1,9 @@
 //! Arguments of every tool, as any caller may send them: they are checked, their paths are named, they are made fit for
 //! the audit chain. First the tool, then the text.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 
+use aios_fuzz::fuzz_target;
 use aios_toold::{redact, tool};
-use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u8, &str)| {
     let (number, args) = (usize::from(input.0), input.1);

@@ -1,11 +1,11 @@
 //! What people write, against the tools of the image.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 
 use aios_abi::tool::Effect;
 use aios_agentd::catalog::Catalog;
 use aios_agentd::understand::{Understood, likely, nearest, understand};
 use aios_agentd::{order, schema};
-use libfuzzer_sys::fuzz_target;
+use aios_fuzz::fuzz_target;
 use std::sync::LazyLock;
 
 static CATALOG: LazyLock<Catalog> =

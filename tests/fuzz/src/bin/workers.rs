@@ -1,9 +1,9 @@
 //! Packets between broker, workshop and workers, and files of undo data with what each tool makes of them.
-#![no_main]
+#![cfg_attr(feature = "link", no_main)]
 
 use aios_abi::frame;
+use aios_fuzz::fuzz_target;
 use aios_toold::{tool, undo, worker};
-use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     worker::foreign(bytes);
