@@ -10,8 +10,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -51,7 +50,7 @@ impl Drop for Daemon {
 /// both ends on one CPU, where nothing hides the work, ours and the peer's, and `ipc.read_call_apart` with an end on each of two.
 /// What several processes do beside each other has all CPUs.
 ///
-/// `ipc.read_call`: a read tool, authorised, run and audited, against a ping-pong between two threads over the same kind of
+/// `ipc.read_call`: a read tool, authorised, run and audited, against a ping-pong between two processes over the same kind of
 /// socket, and against what others call with: D-Bus, MCP over pipes, gRPC. `ipc.sandboxed_call`: a read tool that opens a file,
 /// in a process of its own that can open nothing else; `ipc.sandbox`: what that process costs, against a bare one.
 /// `ipc.clients_8`: the calls of eight clients at once. `ipc.hostile`: a client's calls while another user floods the broker.
@@ -90,11 +89,11 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
     }
     for _ in 0..ROUNDS {
         calls(&client, tool, "{}", &mut ours).await?;
-        bare.extend(ping_pong(None, None)?);
+        bare.extend(PingPong::start(&peers, None)?.run()?);
         dbus.extend(peer("dbus", CALLS)?);
         mcp.extend(peer("mcp", CALLS)?);
         grpc.extend(peer("grpc", CALLS)?);
-        durable.extend(ping_pong(Some(File::create(folder.path().join("records"))?), None)?);
+        durable.extend(PingPong::start(&peers, Some(&folder.path().join("records")))?.run()?);
     }
     let (mut alone, mut flooded) = (Vec::new(), Vec::new());
     for _ in 0..2 {
@@ -108,7 +107,9 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
         for _ in 0..ROUNDS {
             place(own, &only(second))?;
             calls(&client, tool, "{}", &mut apart).await?;
-            bare_apart.extend(ping_pong(None, Some(&one))?);
+            let pair = PingPong::start(&peers, None)?;
+            place(pair.echo.0.id(), &one)?;
+            bare_apart.extend(pair.run()?);
         }
     }
     for process in [own, broker.0.id(), workshop.0.id()] {
@@ -123,7 +124,7 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
             process.push(micros(start));
         }
         eight.push(many_clients(&socket, tool).await?);
-        pairs.push(many_pairs()?);
+        pairs.push(many_pairs(&peers)?);
     }
     let (mut one, mut plain, mut together, mut sqlite) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -297,10 +298,13 @@ async fn many_clients(socket: &Path, tool: u16) -> Result<f64> {
 }
 
 /// The same of as many pairs of threads.
-fn many_pairs() -> Result<f64> {
+fn many_pairs(peers: &Path) -> Result<f64> {
+    let pairs: Vec<PingPong> = (0..CLIENTS).map(|_| PingPong::start(peers, None)).collect::<Result<_>>()?;
+    // Each is there.
+    pairs.iter().try_for_each(|pair| pair.run().map(drop))?;
     let start = Instant::now();
     let pairs: Vec<_> =
-        (0..CLIENTS).map(|_| std::thread::spawn(|| ping_pong(None, None).map(drop))).collect();
+        pairs.into_iter().map(|pair| std::thread::spawn(move || pair.run().map(drop))).collect();
     for pair in pairs {
         pair.join().map_err(|_| anyhow::anyhow!("a ping-pong panicked"))??;
     }
@@ -371,39 +375,37 @@ async fn number_of(client: &Client<Tools>, name: &str) -> Result<u16> {
     }
 }
 
-/// Times in µs of exchanges with a thread (on these CPUs, if any are named) that, if there is a file, first appends to it and syncs it.
-fn ping_pong(mut file: Option<File>, cpus: Option<&CpuSet>) -> Result<Vec<f64>> {
-    let (near, far): (OwnedFd, OwnedFd) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    let cpus = cpus.copied();
-    let echo = std::thread::spawn(move || -> Result<()> {
-        if let Some(cpus) = cpus {
-            sched_setaffinity(None, &cpus)?;
-        }
-        let mut buffer = [0; ASKED];
-        while recv(&far, &mut buffer, RecvFlags::empty())?.0 > 0 {
-            if let Some(file) = &mut file {
-                file.write_all(&[0; ANSWERED])?;
-                file.sync_data()?;
+/// Exchanges of bare packets with another process.
+struct PingPong {
+    near: OwnedFd,
+    echo: Daemon,
+}
+
+impl PingPong {
+    /// With a file, the other process first appends to it and syncs it.
+    fn start(peers: &Path, file: Option<&Path>) -> Result<Self> {
+        let (near, far): (OwnedFd, OwnedFd) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let mut command = Command::new(peers);
+        command.args(["serve", "echo"]).args(file).stdin(far);
+        let echo = command.spawn().context("the echo cannot be started; build it with make bench")?;
+        Ok(Self { near, echo: Daemon(echo) })
+    }
+
+    /// Times in µs.
+    fn run(&self) -> Result<Vec<f64>> {
+        let mut buffer = [0; ANSWERED];
+        let mut times = Vec::with_capacity(CALLS);
+        for call in 0..CALLS {
+            let start = Instant::now();
+            send(&self.near, &[0; ASKED], SendFlags::empty())?;
+            if recv(&self.near, &mut buffer, RecvFlags::empty())?.0 == 0 {
+                bail!("the echo has ended");
             }
-            send(&far, &[0; ANSWERED], SendFlags::empty())?;
+            if call >= WARM_UP {
+                times.push(micros(start));
+            }
         }
-        Ok(())
-    });
-    let mut buffer = [0; ANSWERED];
-    let mut times = Vec::with_capacity(CALLS);
-    for call in 0..CALLS {
-        let start = Instant::now();
-        send(&near, &[0; ASKED], SendFlags::empty())?;
-        recv(&near, &mut buffer, RecvFlags::empty())?;
-        if call >= WARM_UP {
-            times.push(micros(start));
-        }
+        Ok(times)
     }
-    drop(near);
-    match echo.join() {
-        Ok(done) => done.context("the ping-pong failed")?,
-        Err(_) => bail!("the ping-pong panicked"),
-    }
-    Ok(times)
 }

@@ -14,6 +14,9 @@ mod grpc;
 mod mcp;
 
 use anyhow::{Context, Result, bail};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -32,6 +35,7 @@ fn main() -> Result<()> {
         ["serve", "dbus", address] => return runtime.block_on(dbus::serve(address)),
         ["serve", "grpc", socket] => return runtime.block_on(grpc::serve(Path::new(socket))),
         ["serve", "mcp"] => return mcp::serve(),
+        ["serve", "echo", file @ ..] => return echo(file.first().map(Path::new)),
         ["flood", socket] => {
             flood::all(Path::new(socket));
             return Ok(());
@@ -52,6 +56,21 @@ fn main() -> Result<()> {
         _ => bail!("aios-peers PEER COUNT FOLDER, or aios-peers serve PEER PLACE"),
     };
     times.iter().for_each(|time| println!("{time}"));
+    Ok(())
+}
+
+/// Answer bare packets on the standard input, which is a socket; with a file, append to it first and sync it.
+fn echo(file: Option<&Path>) -> Result<()> {
+    let socket = std::io::stdin();
+    let mut file = file.map(File::create).transpose()?;
+    let mut buffer = [0; ASKED];
+    while recv(&socket, &mut buffer, RecvFlags::empty())?.0 > 0 {
+        if let Some(file) = &mut file {
+            file.write_all(&[0; ANSWERED])?;
+            file.sync_data()?;
+        }
+        send(&socket, &[0; ANSWERED], SendFlags::empty())?;
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The booted image, as its owner and its enemies meet it. Every test boots a machine of its own.
 //! One file a subject; what they share is the crate `aios_tests`.
 
+mod changes;
 mod console;
 mod data;
 mod disk;
@@ -14,7 +15,6 @@ mod power;
 mod recovery;
 mod sandbox;
 mod services;
-mod undo;
 
 use anyhow::Result;
 use std::time::{SystemTime, UNIX_EPOCH};

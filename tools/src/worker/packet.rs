@@ -97,11 +97,6 @@ pub(super) fn receive<T: DeserializeOwned>(
     }
 }
 
-/// Say something to nobody.
-pub(super) fn rehearse<T: Serialize>(message: &T) -> Result<(), CallError> {
-    frame::encode(message).map(drop)
-}
-
 /// Wait for a packet; its length.
 fn waiting(socket: BorrowedFd<'_>) -> Result<Option<usize>, CallError> {
     loop {

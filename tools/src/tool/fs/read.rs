@@ -104,7 +104,8 @@ fn run(ctx: &Ctx, args: Args) -> Result<Content, CallError> {
         file.seek(SeekFrom::Start(args.offset))?;
     }
     // One byte more tells whether there is more; the size of a file in /proc says nothing.
-    let mut bytes = Vec::new();
+    let size = usize::try_from(found.stat.st_size).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(size.min(args.limit as usize) + 1);
     file.take(u64::from(args.limit) + 1).read_to_end(&mut bytes)?;
     let truncated = bytes.len() > args.limit as usize;
     bytes.truncate(args.limit as usize);
