@@ -342,6 +342,11 @@ fn rules(needs: &Needs, paths: &Paths, policy: &Policy) -> Result<Option<Ruleset
             Err(Errno::INVAL | Errno::NOMSG) => {}
             other => other?,
         }
+        // A rule is about an inode, and procfs makes another one of the same name once the kernel has dropped the first (it may at
+        // any time; memory.drop_caches asks it to). One that is open is not dropped; the process ends with its call.
+        if path.starts_with("/proc") {
+            std::mem::forget(file);
+        }
     }
     Ok(Some(ruleset))
 }
