@@ -297,7 +297,7 @@ async fn many_clients(socket: &Path, tool: u16) -> Result<f64> {
     Ok((CLIENTS * CALLS) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// The same of as many pairs of threads.
+/// Exchanges a second of as many pairs of processes.
 fn many_pairs(peers: &Path) -> Result<f64> {
     let pairs: Vec<PingPong> = (0..CLIENTS).map(|_| PingPong::start(peers, None)).collect::<Result<_>>()?;
     // Each is there.

@@ -161,7 +161,7 @@ impl Baseline {
 
 fn known(ctx: &Ctx, path: &Path, stat: &Stat) -> Result<Known, CallError> {
     let hash = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Some(hash_of(ctx, path)?.to_hex().to_string()),
+        FileType::RegularFile => Some(hash(ctx, path)?),
         FileType::Symlink => std::fs::read_link(path).ok().map(|to| {
             use std::os::unix::ffi::OsStrExt;
             blake3::hash(to.as_os_str().as_bytes()).to_hex().to_string()
@@ -171,24 +171,12 @@ fn known(ctx: &Ctx, path: &Path, stat: &Stat) -> Result<Known, CallError> {
     Ok(Known { mode: stat.st_mode, owner: (stat.st_uid, stat.st_gid), hash })
 }
 
-/// BLAKE3 of a file's content.
-pub(crate) fn hash_of(ctx: &Ctx, path: &Path) -> Result<blake3::Hash, CallError> {
+fn hash(ctx: &Ctx, path: &Path) -> Result<String, CallError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
-    let mut file = match file {
-        Ok(file) => std::fs::File::from(file),
-        Err(e) => return Err(CallError::failed(format!("{}: {}", path.display(), std::io::Error::from(e)))),
-    };
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        ctx.check()?;
-        let length = std::io::Read::read(&mut file, &mut buffer)?;
-        match buffer.get(..length) {
-            None | Some([]) => return Ok(hasher.finalize()),
-            Some(part) => hasher.update(part),
-        };
-    }
+    let file =
+        file.map_err(|e| CallError::failed(format!("{}: {}", path.display(), std::io::Error::from(e))))?;
+    Ok(file::hash_of(ctx, &mut std::fs::File::from(file))?.1.to_hex().to_string())
 }
 
 /// How a file differs.

@@ -28,8 +28,6 @@ pub(crate) const MIGRATIONS: &str = "/data/postgresql/migrations";
 const MOST_FILES: usize = 1_000;
 /// Bytes of each.
 const MAX_FILE: u64 = 16 << 20;
-/// Bytes that are hashed at once.
-const PIECE: usize = 1 << 20;
 /// Characters of what a program says that are passed on.
 const MAX_SAID: usize = 300;
 
@@ -202,15 +200,8 @@ impl Server {
         }
         let mut open =
             File::open(&path).map_err(|e| CallError::failed(format!("{}: {e}", path.display())))?;
-        let (mut hasher, mut bytes, mut piece) = (blake3::Hasher::new(), 0, vec![0; PIECE]);
-        loop {
-            ctx.check()?;
-            let length = open.read(&mut piece)?;
-            let Some(read) = piece.get(..length).filter(|read| !read.is_empty()) else { break };
-            hasher.update(read);
-            bytes += length as u64;
-        }
-        Ok((bytes, hasher.finalize().to_hex().to_string()))
+        let (bytes, hash) = file::hash_of(ctx, &mut open)?;
+        Ok((bytes, hash.to_hex().to_string()))
     }
 }
 

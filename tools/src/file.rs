@@ -136,6 +136,20 @@ pub fn open_for_reading(ctx: &Ctx, path: &str) -> Result<(File, Found), CallErro
     Ok((file, found))
 }
 
+/// Bytes and BLAKE3 of all that is read here, as long as the call has time.
+pub(crate) fn hash_of(ctx: &Ctx, content: &mut impl Read) -> Result<(u64, blake3::Hash), CallError> {
+    let (mut hasher, mut bytes, mut piece) = (blake3::Hasher::new(), 0, vec![0; 128 << 10]);
+    loop {
+        ctx.check()?;
+        let length = content.read(&mut piece)?;
+        match piece.get(..length) {
+            None | Some([]) => return Ok((bytes, hasher.finalize())),
+            Some(part) => hasher.update(part),
+        };
+        bytes += length as u64;
+    }
+}
+
 /// Whether a file with several names has one of them among the secrets. Where that cannot be found out it has.
 pub(crate) fn is_secret(ctx: &Ctx, stat: &Stat) -> bool {
     let same = |path: &Path| {

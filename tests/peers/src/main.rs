@@ -2,6 +2,7 @@
 //!
 //! `aios-peers PEER COUNT FOLDER` prints so many times in µs, one a line; `aios-bench` starts it in each of its rounds.
 //! A peer of calls is a process of its own, which is this program once more: `aios-peers serve PEER PLACE`.
+//! The barest is `serve echo`, which answers packets on its standard input and is timed by `aios-bench` itself.
 //! `aios-peers flood SOCKET` is no peer but the hostile client of toold's own test.
 
 #![forbid(unsafe_code)]

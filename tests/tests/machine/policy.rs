@@ -43,7 +43,7 @@ fn a_policy_is_set_explained_kept_over_a_power_cut_and_never_locks_out_its_autho
 }
 
 /// A public key; nobody has the private one.
-const KEY: &str =
+pub(crate) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1Ulb8aBYQ3ABRkHqhBRQb9bqCeFtoLeVGaMcX8hGLJ bob@laptop";
 
 /// An account with an SSH key goes and comes back, over the daemons' own sandboxes.

@@ -66,6 +66,8 @@ pub trait Take {
     fn item(&mut self, _item: &Item, _content: &mut dyn Read) -> Result<(), CallError> {
         Ok(())
     }
+    /// After a file: what its content was, read here or not.
+    fn hashed(&mut self, _item: Item, _hash: blake3::Hash) {}
 }
 
 /// What it says of itself, and nothing else of it.
@@ -164,6 +166,7 @@ pub fn read_unpacked(source: impl Read, take: &mut dyn Take) -> Result<Whole, Ca
         sums.push(hash);
         whole.files += 1;
         whole.bytes += item.bytes;
+        take.hashed(item, hash);
     }
     if !ended {
         return Err(damaged(&"it ends before its end"));

@@ -7,7 +7,6 @@
 use super::read::{Item, Kind, Take, Whole, read};
 use super::{About, STRIDE, room};
 use crate::attributes::Attributes;
-use crate::baseline::hash_of;
 use crate::ctx::Ctx;
 use crate::file;
 use crate::tool::process::shared::human_bytes;
@@ -89,7 +88,7 @@ pub(crate) fn stage(ctx: &Ctx, source: File, note: &Note) -> Result<Restored, Ca
         if identity(&new)?.is_none() {
             return Err(CallError::not_found(format!("the snapshot does not hold {}", one.path.display())));
         }
-        let mark = mark(&new, |_, below| {
+        let mark = mark(&new, |below, _| {
             let hash = staging.hashes.get(&one.path.join(below)).copied();
             hash.ok_or_else(|| {
                 CallError::failed(format!("{} was not staged", one.path.join(below).display()))
@@ -175,7 +174,7 @@ pub(crate) fn put_back(ctx: &Ctx, note: &Note) -> Result<String, CallError> {
             return Err(if identity(&aside)?.is_none() { gone() } else { changed(&one.path) });
         }
         let marked = std::fs::read_to_string(stage.join(format!("{index}.{MARK}"))).map_err(|_| gone())?;
-        if mark(&one.path, |path, _| hash_of(ctx, path))? != marked {
+        if mark(&one.path, |_, open| Ok(file::hash_of(ctx, open)?.1))? != marked {
             return Err(changed(&one.path));
         }
         todo.push((index, one));
@@ -206,7 +205,7 @@ struct Staging<'a> {
     chosen: &'a [Chosen],
     /// Directories whose facts are given when all that is in them is there: their paths in the snapshot and on the stage.
     open: Vec<(PathBuf, OwnedFd, file::Facts)>,
-    /// Of the files that were staged, by their paths in the snapshot.
+    /// Of the contents of the chosen files, by their paths in the snapshot.
     hashes: HashMap<PathBuf, blake3::Hash>,
     files: u64,
     bytes: u64,
@@ -295,26 +294,29 @@ impl Take for Staging<'_> {
                 let made =
                     rustix::fs::openat(&folder, &name, flags, Mode::from_raw_mode(0o600)).map_err(at)?;
                 let mut file = File::from(made);
-                let hash = self.copy(content, &mut file, &item.path)?;
-                self.hashes.insert(item.path.clone(), hash);
+                self.copy(content, &mut file, &item.path)?;
                 item.facts.give(file.as_fd(), true, &item.path)?;
                 self.files += 1;
             }
         }
         Ok(())
     }
+
+    fn hashed(&mut self, item: Item, hash: blake3::Hash) {
+        if self.chosen.iter().any(|one| item.path.starts_with(&one.path)) {
+            self.hashes.insert(item.path, hash);
+        }
+    }
 }
 
 impl Staging<'_> {
-    fn copy(&mut self, from: &mut dyn Read, to: &mut File, path: &Path) -> Result<blake3::Hash, CallError> {
+    fn copy(&mut self, from: &mut dyn Read, to: &mut File, path: &Path) -> Result<(), CallError> {
         let mut buffer = vec![0; 64 << 10];
-        let mut hasher = blake3::Hasher::new();
         loop {
             let read = from
                 .read(&mut buffer)
                 .map_err(|e| CallError::failed(format!("the snapshot is damaged: {e}")))?;
-            let Some(read @ [_, ..]) = buffer.get(..read) else { return Ok(hasher.finalize()) };
-            hasher.update(read);
+            let Some(read @ [_, ..]) = buffer.get(..read) else { return Ok(()) };
             if self.bytes == 0 || self.bytes - self.said >= STRIDE {
                 self.said = self.bytes;
                 room(self.folder, STRIDE)?;
@@ -330,11 +332,11 @@ impl Staging<'_> {
 }
 
 /// A fingerprint of a file or a directory with all below it: names, owners, modes, attributes, and the content of files with
-/// the time of its change. What was changed since and taken back is as it was. `content` says the hash of a file's content by
-/// its path and the part of that below the root.
+/// the time of its change. What was changed since and taken back is as it was. `content` says the hash of a file's content,
+/// which is open, by its path below the root.
 fn mark(
     root: &Path,
-    mut content: impl FnMut(&Path, &Path) -> Result<blake3::Hash, CallError>,
+    mut content: impl FnMut(&Path, &mut File) -> Result<blake3::Hash, CallError>,
 ) -> Result<String, CallError> {
     let mut hash = blake3::Hasher::new();
     let mut part = |bytes: &[u8]| {
@@ -354,14 +356,15 @@ fn mark(
         if facts.is_file() || facts.is_dir() {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let there = rustix::fs::open(&path, flags, Mode::empty()).map_err(|e| file::error(&path, e))?;
+            let mut there = File::from(there);
             for (name, value) in Attributes::of(&there, &path)?.all()? {
                 part(name.as_bytes());
                 part(&value);
             }
-        }
-        if facts.is_file() {
-            [facts.mtime(), facts.mtime_nsec()].iter().for_each(|number| part(&number.to_le_bytes()));
-            part(content(&path, below)?.as_bytes());
+            if facts.is_file() {
+                [facts.mtime(), facts.mtime_nsec()].iter().for_each(|number| part(&number.to_le_bytes()));
+                part(content(below, &mut there)?.as_bytes());
+            }
         }
         if facts.is_dir() {
             let entries = std::fs::read_dir(&path).map_err(|e| file::named(&path, &e))?;

@@ -65,7 +65,6 @@ pub(super) fn prepare() {
 /// A new process has to fetch each page of memory that it touches, and copy those that it writes to. It does with the rehearsal
 /// what it will do with its job, so that this is over by the time that one comes.
 fn rehearse() {
-    drop(Effects::all_files(0).map(Ruleset::new));
     let Ok(job) = frame::decode::<Job>(&REHEARSAL) else { return };
     let (Some(tool), Work::Call { args }) = (tool::by_number(job.tool), &job.work) else { return };
     if let Ok(paths) = tool.code.paths(args) {

@@ -8,7 +8,7 @@ use crate::caller::Caller;
 use crate::declaration::{Declaration, Finished, Preview};
 use crate::judge::{Case, Judge};
 use crate::policy::{Policy, Target};
-use crate::reach::Question;
+use crate::reach::{Question, Way};
 use crate::schedule::Schedule;
 use crate::undo::Kept;
 use aios_abi::accounts::Accounts;
@@ -197,7 +197,10 @@ impl Workshop {
         let limit_ms = milliseconds(limit);
         let (id, number) = (ticket.job, tool.number);
         let seen = match &work {
-            Work::Call { args } => foretold(&sources.judge, tool, &caller, &policy, reason, args),
+            Work::Call { args } => {
+                let case = Case { caller: &caller, tool, reason, dry_run: false };
+                foretold(&sources.judge, &case, &policy, args)
+            }
             Work::Undo(_) | Work::Tidy { .. } => Vec::new(),
         };
         let (whose, rules) = (caller.clone(), Policy::clone(&policy));
@@ -352,11 +355,9 @@ impl Worker {
                 .answer(&self.caller, judge, question)
                 .map(|answer| Answer::Schedule(Box::new(answer))),
             Question::MayLook { path, private } => {
-                let area = self.policy.area(&path);
-                let object = Object::File { path, area, private };
                 let case =
                     Case { caller: &self.caller, tool: self.tool, reason: self.reason, dry_run: false };
-                judge.may_look(&case, &object).map(|()| Answer::MayLook)
+                may_look(judge, &case, &self.policy, path, private).map(|()| Answer::MayLook)
             }
         }
     }
@@ -377,22 +378,23 @@ impl Worker {
     }
 }
 
-/// Those of the paths in the arguments that the caller may look at. To be asked for them costs a call a tenth of its time.
-fn foretold(
+fn may_look(
     judge: &Judge,
-    tool: &'static Declaration,
-    caller: &Caller,
+    case: &Case<'_>,
     policy: &Policy,
-    reason: bool,
-    args: &str,
-) -> Vec<PathBuf> {
-    let paths = tool.code.paths(args).unwrap_or_default();
-    let case = Case { caller, tool, reason, dry_run: false };
-    let may = |path: &PathBuf| {
-        let object = Object::File { path: path.clone(), area: policy.area(path), private: false };
-        judge.may_look(&case, &object).is_ok()
-    };
-    paths.into_iter().map(|(_, path)| path).take(FORETOLD).filter(may).collect()
+    path: PathBuf,
+    private: bool,
+) -> Result<(), CallError> {
+    let area = policy.area(&path);
+    judge.may_look(case, &Object::File { path, area, private })
+}
+
+/// Those of the paths that the arguments name to be looked at which this caller may look at. To be asked for them costs a call
+/// two wake-ups.
+fn foretold(judge: &Judge, case: &Case<'_>, policy: &Policy, args: &str) -> Vec<PathBuf> {
+    let paths = case.tool.code.paths(args).unwrap_or_default();
+    let looks = paths.into_iter().filter(|(way, _)| *way != Way::Change).map(|(_, path)| path);
+    looks.take(FORETOLD).filter(|path| may_look(judge, case, policy, path.clone(), false).is_ok()).collect()
 }
 
 /// Follow init's logs until there is a line that is newer than this one, or time is over.
