@@ -109,8 +109,11 @@ impl Appliance {
             .stderr(Stdio::piped())
             .spawn()?;
         let mut stdin = child.stdin.take().context("no stdin")?;
-        writeln!(stdin, "{input}")?;
-        drop(stdin);
+        // It may have ended without reading it.
+        match writeln!(stdin, "{input}") {
+            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => return Err(e.into()),
+            _ => drop(stdin),
+        }
         Ok(child.wait_with_output()?)
     }
 
