@@ -3,6 +3,7 @@
 use crate::text;
 use aios_tests::{Appliance, program, root, said};
 use anyhow::{Context, Result, ensure};
+use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,32 +12,36 @@ use std::time::Duration;
 /// Where the test puts what a person would upload.
 pub(crate) const UPLOAD: &str = "upload";
 
-/// nginx from its recipe, with a version and a first page of its own, signed with this key or with the builder's.
-fn nginx(folder: &Path, version: &str, key: Option<&Path>, more: &[&str]) -> Result<Vec<u8>> {
+/// The file that the image's tool makes of a recipe.
+pub(crate) fn extension(folder: &Path, recipe: &Path, version: &str, more: &[&OsStr]) -> Result<Vec<u8>> {
+    let out = folder.join("out");
+    let mut builder = Command::new(program("aios-image"));
+    builder.arg("--root").arg(root()).arg("extension").arg(recipe).args(["--version", version]);
+    let output = builder.args(more).arg("--out").arg(&out).output()?;
+    ensure!(output.status.success(), "{} was not built: {}", recipe.display(), said(&output));
+    let name = recipe.file_name().unwrap_or_default().to_string_lossy();
+    let file = out.join(format!("{name}-{version}.aiosx"));
+    std::fs::read(&file).with_context(|| format!("{} is not there", file.display()))
+}
+
+/// The recipe of an extension that comes with the appliance.
+fn recipe(name: &str) -> PathBuf {
+    root().join("image/extensions").join(name)
+}
+
+/// nginx with a version and a first page of its own, signed with this key or with the builder's.
+fn nginx(folder: &Path, version: &str, key: Option<&Path>) -> Result<Vec<u8>> {
     let page = folder.join(format!("page-{version}"));
     std::fs::create_dir_all(page.join("usr/share/nginx/html"))?;
     std::fs::write(page.join("usr/share/nginx/html/index.html"), format!("this is {version}\n"))?;
-    let out = folder.join("out");
-    let mut builder = Command::new(program("aios-image"));
-    builder.arg("--root").arg(root()).arg("extension").arg(root().join("image/extensions/nginx"));
-    builder.args(["--version", version]).args(more).arg("--from").arg(page).arg("--out").arg(&out);
-    if let Some(key) = key {
-        builder.arg("--key").arg(key);
-    }
-    let output = builder.output()?;
-    ensure!(output.status.success(), "nginx {version} was not built: {}", said(&output));
-    let file = out.join(format!("nginx-{version}.aiosx"));
-    std::fs::read(&file).with_context(|| format!("{} is not there", file.display()))
+    let mut more = vec!["--from".as_ref(), page.as_os_str()];
+    more.extend(key.iter().flat_map(|key| ["--key".as_ref(), key.as_os_str()]));
+    extension(folder, &recipe("nginx"), version, &more)
 }
 
 /// An extension from its recipe as it is.
 fn built(folder: &Path, name: &str) -> Result<Vec<u8>> {
-    let out = folder.join("out");
-    let mut builder = Command::new(program("aios-image"));
-    builder.arg("--root").arg(root()).arg("extension").arg(root().join("image/extensions").join(name));
-    let output = builder.args(["--version", "1.0"]).arg("--out").arg(&out).output()?;
-    ensure!(output.status.success(), "{name} was not built: {}", said(&output));
-    Ok(std::fs::read(out.join(format!("{name}-1.0.aiosx")))?)
+    extension(folder, &recipe(name), "1.0", &[])
 }
 
 fn strangers_key(folder: &Path) -> Result<PathBuf> {
@@ -82,8 +87,8 @@ fn refused(appliance: &Appliance, tool: &str, argument: &str, why: &str) -> Resu
 #[test]
 fn an_extension_is_installed_called_updated_rolled_back_and_removed_and_a_bad_one_is_refused() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (one, two) = (nginx(folder.path(), "1.0", None, &[])?, nginx(folder.path(), "2.0", None, &[])?);
-    let stranger = nginx(folder.path(), "3.0", Some(&strangers_key(folder.path())?), &[])?;
+    let (one, two) = (nginx(folder.path(), "1.0", None)?, nginx(folder.path(), "2.0", None)?);
+    let stranger = nginx(folder.path(), "3.0", Some(&strangers_key(folder.path())?))?;
     let other = other_architecture(folder.path())?;
     let mut tampered = two.clone();
     tampered[two.len() / 3] ^= 1;
@@ -209,6 +214,9 @@ fn sites(appliance: &Appliance) -> Result<()> {
     ensure!(sites["result"]["servers"][0]["names"][0] == "site.lan", "not the site: {sites}");
     let status = call(appliance, "web.status", &[])?;
     ensure!(status["result"]["requests"].as_u64() >= Some(1), "nginx counts nothing: {status}");
+    let pid = appliance.service("nginx")?["pid"].as_u64().context("nginx does not run")?;
+    let told = call(appliance, "process.signal", &[&format!("pid={pid}"), "signal=usr1"])?;
+    ensure!(appliance.service("nginx")?["pid"] == pid, "it was to open its logs again: {told}");
     let certificates = call(appliance, "web.certificates", &[])?;
     let used = &certificates["result"]["certificates"][0];
     ensure!(used["key_fits"] == true && used["problem"].is_null(), "not as it was issued: {certificates}");
@@ -250,6 +258,13 @@ fn a_database_is_looked_at_backed_up_restored_and_a_statement_in_it_ended() -> R
     let saved = call(&appliance, "db.backup", &["database=postgres", "name=first.dump"])?;
     println!("{}", text(&saved["summary"]));
     ensure!(saved["result"]["bytes"].as_u64() > Some(100), "an empty backup: {saved}");
+    let folder = "/data/postgresql/migrations/postgres";
+    call(&appliance, "fs.mkdir", &[&format!("path={folder}")])?;
+    let sql = serde_json::json!({ "path": format!("{folder}/001_shop.sql"), "content": "CREATE TABLE shop (name text);" });
+    call(&appliance, "fs.write", &["--args", &sql.to_string()])?;
+    let migrated = call(&appliance, "db.migrate", &["database=postgres"])?;
+    println!("{}", text(&migrated["summary"]));
+    appliance.json(&["undo", &migrated["audit"].to_string(), "--why", "test"])?;
     let restored = call(&appliance, "db.restore", &["database=postgres", "backup=first.dump"])?;
     appliance.json(&["undo", &restored["audit"].to_string(), "--why", "test"])?;
     let gone = appliance.json(&["undo", &saved["audit"].to_string(), "--why", "test"])?;
@@ -289,13 +304,25 @@ fn a_repository_is_cloned_built_tested_and_taken_back_and_files_come_over_ssh() 
     ensure!(tested["result"]["failures"][0] == "not ok 1 - it adds", "not what fails: {tested}");
     let status = call("dev.status", &["repository=site"])?;
     ensure!(status["result"]["files"] == serde_json::json!([]), "a test left something: {status}");
+    call("dev.fetch", &["repository=site"])?;
+    let branches = call("dev.branches", &["repository=site"])?;
+    ensure!(branches["result"].to_string().contains("origin/fix"), "a branch is missing: {branches}");
+    let merged = call("dev.merge", &["repository=site", "revision=origin/fix"])?;
+    println!("{}", text(&merged["summary"]));
     let switched = call("dev.switch", &["repository=site", "branch=fix"])?;
-    for audit in [&switched["audit"], &cloned["audit"]] {
+    for audit in [&switched["audit"], &merged["audit"], &cloned["audit"]] {
         let undone = appliance.json(&["undo", &audit.to_string(), "--why", "test"])?;
         println!("{}", text(&undone["summary"]));
     }
-    let none = call("dev.list", &[])?;
-    ensure!(none["result"]["repositories"] == serde_json::json!([]), "it is still there: {none}");
+    let gone = || {
+        let none = call("dev.list", &[])?;
+        ensure!(none["result"]["repositories"] == serde_json::json!([]), "it is still there: {none}");
+        Ok(())
+    };
+    gone()?;
+    call("dev.clone", &["source=/data/dev/incoming/site.bundle"])?;
+    println!("{}", text(&call("dev.remove", &["repository=site"])?["summary"]));
+    gone()?;
 
     println!("{}", text(&call("pkg.install", &[&format!("path=/data/{other}")])?["summary"]));
     let checked = call("sec.ssh_check", &[])?;
@@ -313,11 +340,15 @@ fn bundled(folder: &Path) -> Result<Vec<u8>> {
     std::fs::write(site.join("Makefile"), MAKEFILE)?;
     std::fs::write(site.join("program"), "#!/bin/sh\necho built in its scratch\n")?;
     std::fs::set_permissions(site.join("program"), std::fs::Permissions::from_mode(0o755))?;
+    let commit = ["-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "--quiet", "-m"];
     for words in [
         &["init", "--quiet", "--initial-branch", "main"][..],
         &["add", "--all"],
-        &["-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "--quiet", "-m", "first"],
-        &["bundle", "create", "--quiet", "../site.bundle", "HEAD", "main"],
+        &[&commit[..], &["first"]].concat(),
+        &["switch", "--quiet", "--create", "fix"],
+        &[&commit[..], &["second", "--allow-empty"]].concat(),
+        &["switch", "--quiet", "main"],
+        &["bundle", "create", "--quiet", "../site.bundle", "HEAD", "main", "fix"],
     ] {
         let output = Command::new("git").args(words).current_dir(&site).output()?;
         ensure!(output.status.success(), "git {words:?}: {}", said(&output));
@@ -331,17 +362,7 @@ fn other_architecture(folder: &Path) -> Result<Vec<u8>> {
     std::fs::create_dir_all(&recipe)?;
     let text = "name = \"other\"\nversion = \"1\"\ndescription = \"d\"\nlicence = \"MIT\"\narchitecture = \"riscv64\"\n";
     std::fs::write(recipe.join("extension.toml"), text)?;
-    let out = folder.join("out");
-    let output = Command::new(program("aios-image"))
-        .arg("--root")
-        .arg(root())
-        .arg("extension")
-        .arg(&recipe)
-        .arg("--out")
-        .arg(&out)
-        .output()?;
-    ensure!(output.status.success(), "not built: {}", said(&output));
-    Ok(std::fs::read(out.join("other-1.aiosx"))?)
+    extension(folder, &recipe, "1", &[])
 }
 
 /// A bundle with one static program, as a container.

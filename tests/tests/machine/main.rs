@@ -1,6 +1,7 @@
 //! The booted image, as its owner and its enemies meet it. Every test boots a machine of its own.
 //! One file a subject; what they share is the crate `aios_tests`.
 
+mod calls;
 mod changes;
 mod console;
 mod data;
