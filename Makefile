@@ -116,7 +116,7 @@ test-machine: image $(BROWSER)/node_modules/.stamp
 	@scripts/deps.sh test
 	@$(RELEASE)/aios-image build --out target/test-image --program $(RELEASE)/aios-hostile
 	@echo "test: the booted image"
-	@cargo test --release --test machine -- --test-threads=2 --nocapture
+	@cargo test --release --test machine -- --test-threads=3 --nocapture
 
 # In this order the longest waits (compilers) are shared by all that follow.
 SUITES := lint image test-web test-units test-engines test-machine
