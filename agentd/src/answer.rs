@@ -3,7 +3,7 @@
 use crate::catalog::{Catalog, Tool};
 use crate::understand::{self, Call, Understood};
 use crate::{extract, render, schema, words};
-use aios_abi::agent::{Answer, AskEvent, Decider};
+use aios_abi::agent::{self, Answer, AskEvent, Decider, Meant};
 use aios_abi::call::Meta;
 use aios_abi::client::{Client, Next};
 use aios_abi::infer::{
@@ -103,16 +103,77 @@ impl Agent {
         let begun = Instant::now();
         let (catalog, services) = tokio::join!(self.catalog(), self.services());
         let catalog = catalog?;
-        let mut answering = Answering {
-            agent: self,
-            to,
-            meta: Meta::why(text.chars().take(WHY).collect::<String>()).on_behalf_of(person),
-            calls: 0,
-            usage: Usage::default(),
-            text: String::new(),
-        };
+        let mut answering = Answering::new(self, to, text, person);
         let decider = answering.work(text, &catalog, &services).await?;
         Ok(Answer { text: answering.text, decider, usage: answering.usage, ms: millis(begun.elapsed()) })
+    }
+
+    /// Which calls a person's words mean. None of them is made.
+    pub async fn understand(
+        &self,
+        text: &str,
+        person: Option<Person>,
+        to: &impl Listener,
+    ) -> Result<agent::Understood, CallError> {
+        let begun = Instant::now();
+        let (catalog, services) = tokio::join!(self.catalog(), self.services());
+        let catalog = catalog?;
+        let mut answering = Answering::new(self, to, text, person);
+        let decision = answering.decide(text, &catalog, &services).await?;
+        let meant = |tool: &Tool, args: &Map<String, Value>| Meant {
+            tool: tool.info.name.clone(),
+            args: Value::Object(args.clone()).to_string(),
+        };
+        let (calls, problem) = match &decision.meaning {
+            Meaning::Calls(calls) => (calls.iter().map(|call| meant(call.tool, &call.args)).collect(), None),
+            Meaning::Unclear { tool, args, .. } => (vec![meant(tool, args)], decision.meaning.problem()),
+            Meaning::Wrong(_) | Meaning::Nothing { .. } => (Vec::new(), decision.meaning.problem()),
+        };
+        let (decider, usage) = (decision.decider, answering.usage);
+        Ok(agent::Understood { calls, problem, decider, usage, ms: millis(begun.elapsed()) })
+    }
+}
+
+/// What a question means, and who found out.
+struct Decision<'a> {
+    meaning: Meaning<'a>,
+    decider: Decider,
+}
+
+enum Meaning<'a> {
+    /// These calls, in this order.
+    Calls(Vec<Call<'a>>),
+    /// A call was written out, and this is wrong with it.
+    Wrong(String),
+    /// This tool, but what it needs is not clear, and why.
+    Unclear { tool: &'a Tool, args: Map<String, Value>, why: String },
+    /// No tool fits; these are the nearest, and a model that may say something about it was there.
+    Nothing { near: Vec<Scored>, model: bool },
+}
+
+impl Meaning<'_> {
+    /// Why nothing is called, for people.
+    fn problem(&self) -> Option<String> {
+        match self {
+            Self::Calls(_) => None,
+            Self::Wrong(why) => Some(render::sentence(why)),
+            Self::Unclear { tool, args, why } => {
+                let missing: Vec<&str> = tool
+                    .properties
+                    .iter()
+                    .filter(|p| p.required && !args.contains_key(&p.name))
+                    .map(|p| p.name.as_str())
+                    .collect();
+                let name = &tool.info.name;
+                let usage = missing.iter().map(|name| format!("{name}=…")).collect::<Vec<_>>().join(" ");
+                Some(format!(
+                    "This sounds like {name} ({}), but {} is not clear from your words ({why}). Say it as: {name} {usage}",
+                    tool.info.summary,
+                    missing.join(" and "),
+                ))
+            }
+            Self::Nothing { near, .. } => Some(no_tool(near)),
+        }
     }
 }
 
@@ -134,24 +195,42 @@ struct Answering<'a, L: Listener> {
     text: String,
 }
 
-impl<L: Listener> Answering<'_, L> {
+impl<'l, L: Listener> Answering<'l, L> {
+    fn new(agent: &'l Agent, to: &'l L, text: &str, person: Option<Person>) -> Self {
+        let meta = Meta::why(text.chars().take(WHY).collect::<String>()).on_behalf_of(person);
+        Self { agent, to, meta, calls: 0, usage: Usage::default(), text: String::new() }
+    }
+
     async fn work(
         &mut self,
         text: &str,
         catalog: &Catalog,
         services: &[String],
     ) -> Result<Decider, CallError> {
-        match understand::understand(text, catalog, services) {
-            Understood::Calls(calls) => {
+        let Decision { meaning, decider } = self.decide(text, catalog, services).await?;
+        match &meaning {
+            Meaning::Calls(calls) => {
                 for call in calls {
-                    self.act(&call).await?;
+                    self.act(call).await?;
                 }
-                return Ok(Decider::Rules);
             }
-            Understood::Wrong(why) => {
-                self.say(&render::sentence(&why)).await?;
-                return Ok(Decider::Rules);
-            }
+            Meaning::Nothing { near, model: true } => return self.nothing_fits(text, near).await,
+            _ => self.say(&meaning.problem().unwrap_or_default()).await?,
+        }
+        Ok(decider)
+    }
+
+    /// What the words mean: what the rules know needs no model.
+    async fn decide<'a>(
+        &mut self,
+        text: &str,
+        catalog: &'a Catalog,
+        services: &[String],
+    ) -> Result<Decision<'a>, CallError> {
+        let by_rules = |meaning| Ok(Decision { meaning, decider: Decider::Rules });
+        match understand::understand(text, catalog, services) {
+            Understood::Calls(calls) => return by_rules(Meaning::Calls(calls)),
+            Understood::Wrong(why) => return by_rules(Meaning::Wrong(why)),
             Understood::Unsure => {}
         }
         match self.choose(text, catalog).await? {
@@ -173,15 +252,16 @@ impl<L: Listener> Answering<'_, L> {
         })
     }
 
-    async fn chosen(
+    async fn chosen<'a>(
         &mut self,
         text: &str,
-        catalog: &Catalog,
+        catalog: &'a Catalog,
         services: &[String],
         choice: Choice,
-    ) -> Result<Decider, CallError> {
+    ) -> Result<Decision<'a>, CallError> {
         let Some(tool) = choice.tool.as_deref().and_then(|name| catalog.by_name(name)) else {
-            return self.nothing_fits(text, &choice.shortlist).await;
+            let meaning = Meaning::Nothing { near: choice.shortlist, model: true };
+            return Ok(Decision { meaning, decider: Decider::Nobody });
         };
         let by = if choice.by_model { Decider::Model } else { Decider::Retrieval };
         let mut args = extract::extract(tool, text, &words::split(text), services);
@@ -193,21 +273,7 @@ impl<L: Listener> Answering<'_, L> {
                     decider = Decider::Model;
                 }
                 Err(why) => {
-                    let missing: Vec<&str> = tool
-                        .properties
-                        .iter()
-                        .filter(|p| p.required && !args.contains_key(&p.name))
-                        .map(|p| p.name.as_str())
-                        .collect();
-                    let name = &tool.info.name;
-                    let usage = missing.iter().map(|name| format!("{name}=…")).collect::<Vec<_>>().join(" ");
-                    self.say(&format!(
-                        "This sounds like {name} ({}), but {} is not clear from your words ({why}). Say it as: {name} {usage}",
-                        tool.info.summary,
-                        missing.join(" and "),
-                    ))
-                    .await?;
-                    return Ok(decider);
+                    return Ok(Decision { meaning: Meaning::Unclear { tool, args, why }, decider });
                 }
             }
         }
@@ -216,8 +282,8 @@ impl<L: Listener> Answering<'_, L> {
             _ => "the question is nearest to what this tool is for",
         };
         let ordered = tool.info.effect == Effect::Read;
-        self.act(&Call { tool, args, ordered, why }).await?;
-        Ok(decider)
+        let meaning = Meaning::Calls(vec![Call { tool, args, ordered, why }]);
+        Ok(Decision { meaning, decider })
     }
 
     async fn fill(
@@ -268,26 +334,24 @@ impl<L: Listener> Answering<'_, L> {
         }
     }
 
-    /// No model can be asked: answer what is likely, or say what can be asked.
-    async fn without_model(
-        &mut self,
+    /// No model can be asked: what is likely, or what is near.
+    async fn without_model<'a>(
+        &self,
         text: &str,
-        catalog: &Catalog,
+        catalog: &'a Catalog,
         services: &[String],
         why: &str,
-    ) -> Result<Decider, CallError> {
+    ) -> Result<Decision<'a>, CallError> {
         self.note(format!("Answered by fixed rules, because {why}")).await?;
         if let Some(call) = understand::likely(text, catalog, services) {
-            self.act(&call).await?;
-            return Ok(Decider::Rules);
+            return Ok(Decision { meaning: Meaning::Calls(vec![call]), decider: Decider::Rules });
         }
-        let near: Vec<Scored> = understand::nearest(text, catalog, services)
+        let near = understand::nearest(text, catalog, services)
             .into_iter()
             .take(3)
             .map(|(tool, score)| Scored { name: tool.info.name.clone(), score })
             .collect();
-        self.say(&no_tool(&near)).await?;
-        Ok(Decider::Nobody)
+        Ok(Decision { meaning: Meaning::Nothing { near, model: false }, decider: Decider::Nobody })
     }
 
     /// No tool fits. The language model may still say something; it is marked as its words alone.

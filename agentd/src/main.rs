@@ -60,6 +60,24 @@ struct Server {
     room: tokio::sync::Semaphore,
 }
 
+impl Server {
+    /// A place for a question, for those who may ask.
+    fn admit(&self, context: &Context<Protocol>) -> Result<tokio::sync::SemaphorePermit<'_>, CallError> {
+        // Who the person is, the console knows; from others the claim is worth nothing.
+        // Started by hand, the daemons run as one user.
+        let own = rustix::process::geteuid().as_raw();
+        if ![uid::ROOT, uid::CONSOLE, own].contains(&context.peer.uid) {
+            return Err(CallError::denied("questions reach the agent through the console; use aiosctl ask"));
+        }
+        self.room.try_acquire().map_err(|_| {
+            CallError::new(
+                aios_abi::ErrorCode::Busy,
+                format!("{QUESTIONS} questions are being answered; ask again when one is done"),
+            )
+        })
+    }
+}
+
 struct Events<'a>(&'a Context<Protocol>);
 
 impl Listener for Events<'_> {
@@ -82,22 +100,14 @@ impl Handler<Protocol> for Server {
                 Ok(AgentReply::Status(AgentStatus { inference, tools }))
             }
             AgentRequest::Ask { text } => {
-                // Who the person is, the console knows; from others the claim is worth nothing.
-                // Started by hand, the daemons run as one user.
-                let own = rustix::process::geteuid().as_raw();
-                if ![uid::ROOT, uid::CONSOLE, own].contains(&context.peer.uid) {
-                    return Err(CallError::denied(
-                        "questions reach the agent through the console; use aiosctl ask",
-                    ));
-                }
-                let _place = self.room.try_acquire().map_err(|_| {
-                    CallError::new(
-                        aios_abi::ErrorCode::Busy,
-                        format!("{QUESTIONS} questions are being answered; ask again when one is done"),
-                    )
-                })?;
+                let _place = self.admit(&context)?;
                 let person = context.meta.person.clone();
                 self.agent.answer(&text, person, &Events(&context)).await.map(AgentReply::Answer)
+            }
+            AgentRequest::Understand { text } => {
+                let _place = self.admit(&context)?;
+                let person = context.meta.person.clone();
+                self.agent.understand(&text, person, &Events(&context)).await.map(AgentReply::Understood)
             }
         }
     }

@@ -121,19 +121,36 @@ fn listen(path: &Path) -> UnixSeqpacketListener {
     UnixSeqpacketListener::bind(path).expect("binds")
 }
 
-async fn ask(question: &str, models: Option<PlayedModels>) -> Scene {
-    let folder = tempfile::tempdir().expect("a folder");
-    let at = |name: &str| folder.path().join(name);
-    let tools = Arc::new(PlayedTools::default());
-    tokio::spawn(serve::<Tools, _>(listen(&at("toold")), tools.clone()));
-    if let Some(models) = models {
-        tokio::spawn(serve::<Infer, _>(listen(&at("inferd")), Arc::new(models)));
+/// An agent between played daemons.
+struct House {
+    agent: Agent,
+    tools: Arc<PlayedTools>,
+    _folder: tempfile::TempDir,
+}
+
+impl House {
+    fn with(models: Option<PlayedModels>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let tools = Arc::new(PlayedTools::default());
+        tokio::spawn(serve::<Tools, _>(listen(&at("toold")), tools.clone()));
+        if let Some(models) = models {
+            tokio::spawn(serve::<Infer, _>(listen(&at("inferd")), Arc::new(models)));
+        }
+        let agent = Agent::new(Client::at(at("init")), Client::at(at("toold")), Client::at(at("inferd")));
+        Self { agent, tools, _folder: folder }
     }
-    let agent = Agent::new(Client::at(at("init")), Client::at(at("toold")), Client::at(at("inferd")));
+
+    fn calls(&self) -> Vec<(String, String, String)> {
+        std::mem::take(&mut *self.tools.calls.lock().expect("whole"))
+    }
+}
+
+async fn ask(question: &str, models: Option<PlayedModels>) -> Scene {
+    let house = House::with(models);
     let heard = Heard::default();
-    let answer = agent.answer(question, None, &heard).await;
-    let calls = std::mem::take(&mut *tools.calls.lock().expect("whole"));
-    Scene { answer, events: heard.0.into_inner().expect("whole"), calls }
+    let answer = house.agent.answer(question, None, &heard).await;
+    Scene { answer, events: heard.0.into_inner().expect("whole"), calls: house.calls() }
 }
 
 fn chooses(choice: &'static str) -> Option<PlayedModels> {
@@ -185,6 +202,26 @@ async fn arguments_that_nobody_can_tell_are_asked_for() {
     assert_eq!(scene.calls, []);
     let text = scene.answer.expect("answers").text;
     assert!(text.contains("path is not clear") && text.contains("fs.read path=…"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_only_to_be_understood_is_not_called() {
+    for (question, models, wanted) in [
+        ("how much memory is free?", None, vec![("memory.info", "{}")]),
+        ("memory.info", None, vec![("memory.info", "{}")]),
+        ("make an end of number 4711", chooses("process.kill"), vec![("process.kill", r#"{"pid":4711}"#)]),
+        ("I wonder what it contains", chooses("fs.read"), vec![("fs.read", "{}")]),
+        ("tell me a story", Some(PlayedModels { choice: None, dies: false }), vec![]),
+    ] {
+        let unclear = question.contains("story") || question.contains("contains");
+        let house = House::with(models);
+        let understood = house.agent.understand(question, None, &Heard::default()).await.expect("answers");
+        let calls: Vec<(&str, &str)> =
+            understood.calls.iter().map(|call| (call.tool.as_str(), call.args.as_str())).collect();
+        assert_eq!(calls, wanted, "{question}");
+        assert_eq!(understood.problem.is_some(), unclear, "{question}: {understood:?}");
+        assert_eq!(house.calls(), [], "{question}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! JSON inside JSON: the ABI carries arguments, results and schemas as JSON texts; the API shows them as
 //! the values that they are.
 
-use aios_abi::agent::AskEvent;
+use aios_abi::agent::{AskEvent, Understood};
 use aios_abi::audit::Record;
 use aios_abi::tool::{CallDone, ToolInfo};
 use serde::Serialize;
@@ -27,6 +27,11 @@ pub fn tool(info: &ToolInfo) -> Value {
 /// An event of an answer.
 pub fn event(event: &AskEvent) -> Value {
     open(event)
+}
+
+/// What a question means.
+pub fn understood(understood: &Understood) -> Value {
+    open(understood)
 }
 
 /// A record of the audit chain, for reading; the proof needs the original text of the arguments.

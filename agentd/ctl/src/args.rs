@@ -131,6 +131,18 @@ impl Kind {
         }
     }
 
+    fn holds(&self, value: &Value) -> bool {
+        match self {
+            Self::Text => value.is_string(),
+            Self::Choice(choices) => choices.iter().any(|choice| value == choice),
+            Self::Integer => value.is_i64() || value.is_u64(),
+            Self::Number => value.is_number(),
+            Self::Boolean => value.is_boolean(),
+            Self::List(item) => value.as_array().is_some_and(|items| items.iter().all(|one| item.holds(one))),
+            Self::Json => true,
+        }
+    }
+
     fn read(&self, text: &str) -> Option<Value> {
         let json = || serde_json::from_str::<Value>(text).ok();
         match self {
@@ -180,6 +192,37 @@ pub(crate) fn parse(tool: &str, schema: &Value, words: &[String]) -> Outcome<Map
         ))),
         None => Ok(args),
     }
+}
+
+/// Whether these are arguments that the schema allows.
+pub(crate) fn fits(schema: &Value, args: &Value) -> bool {
+    let (arguments, Some(args)) = (arguments(schema), args.as_object()) else { return false };
+    let fits = |(key, value): (&String, &Value)| {
+        let known = arguments.iter().find(|argument| argument.name == *key);
+        known.is_some_and(|known| match value {
+            Value::Null => !known.required,
+            value => {
+                let node = resolve(&schema["properties"][key], schema, 0);
+                known.kind.holds(value) && within(node, value)
+            }
+        })
+    };
+    args.iter().all(fits) && arguments.iter().all(|known| !known.required || args.contains_key(&known.name))
+}
+
+fn within(node: &Value, value: &Value) -> bool {
+    let Some(number) = value.as_f64() else { return true };
+    let least = node["minimum"].as_f64().is_none_or(|least| number >= least);
+    least && node["maximum"].as_f64().is_none_or(|most| number <= most)
+}
+
+/// The arguments that say something: not those that are none, nor those that are what they would be without being given.
+pub(crate) fn said(schema: &Value, args: &Value) -> Map<String, Value> {
+    let says = |(key, value): &(&String, &Value)| {
+        !value.is_null() && schema["properties"][key.as_str()].get("default") != Some(value)
+    };
+    let args = args.as_object().into_iter().flatten();
+    args.filter(says).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// The command line that calls a tool with exactly these arguments. Without a schema, or when `key=value`

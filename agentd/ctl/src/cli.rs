@@ -48,7 +48,13 @@ pub(crate) enum Command {
         /// The words
         #[arg(required = true, value_name = "TEXT")]
         text: Vec<String>,
+        /// Only say which calls the words mean
+        #[arg(long)]
+        dry_run: bool,
     },
+    /// Measure how well the machine understands
+    #[command(subcommand)]
+    Eval(Eval),
     /// What the machine can do
     #[command(subcommand)]
     Tools(Tools),
@@ -138,6 +144,20 @@ pub(crate) struct Claim {
     /// The administrator's login name
     #[arg(long)]
     pub user: Option<String>,
+}
+
+/// `eval`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Eval {
+    /// How often the right tool and the right arguments are found; nothing is called
+    Tools {
+        /// JSON Lines: {"ask": "…", "tool": "fs.read", "args": {"path": "/etc/hosts"}} a line; "tool" is null where none fits
+        #[arg(value_name = "FILE.jsonl")]
+        file: PathBuf,
+        /// Also list what was not understood rightly
+        #[arg(long)]
+        wrong: bool,
+    },
 }
 
 /// `tools`
@@ -292,6 +312,6 @@ mod tests {
     #[test]
     fn words_of_a_question_need_no_quotes() {
         let cli = Cli::try_parse_from(["aiosctl", "ask", "how", "much", "memory?"]).expect("parses");
-        assert!(matches!(cli.command, Command::Ask { text } if text.join(" ") == "how much memory?"));
+        assert!(matches!(cli.command, Command::Ask { text, dry_run: false } if text.join(" ") == "how much memory?"));
     }
 }

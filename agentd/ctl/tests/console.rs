@@ -171,6 +171,44 @@ fn an_answer_is_told_step_by_step_and_a_proposal_can_be_copied() {
 }
 
 #[test]
+fn what_words_mean_is_said_and_measured_and_nothing_is_called() {
+    let appliance = Appliance::claimed();
+    let line = appliance.text(&["ask", "--dry-run", "what", "is", "in", "/data/x"]);
+    assert_eq!(line, "aiosctl tools call fs.read path=/data/x\n");
+    let none = appliance.run(&["ask", "--dry-run", "tell me a story"]);
+    assert_eq!((none.status.code(), said(&none).contains("No tool")), (Some(1), true), "{}", said(&none));
+
+    let cases = [
+        json!({ "ask": "show /data/x", "tool": "fs.read", "args": { "path": "/data/x" } }),
+        json!({ "ask": "show /data/y to me", "tool": "fs.read", "args": { "path": "/data/z" } }),
+        json!({ "ask": "put x into /data/x", "tool": "fs.write", "args": { "path": "/data/x" } }),
+        json!({ "ask": "tell me a story", "tool": null }),
+    ];
+    let lines: String = cases.iter().map(|case| format!("{case}\n")).collect();
+    let file = appliance.file("cases.jsonl", &lines);
+    let measured = appliance.json(&["eval", "tools", &file]);
+    let all = &measured["scores"]["all"];
+    assert_eq!(
+        [&all["questions"], &all["valid_percent"], &all["right_tool_percent"], &all["tokens"]],
+        [&json!(4), &json!(100.0), &json!(75.0), &json!(12.0)]
+    );
+    assert_eq!(all["right_tool_and_arguments_percent"], 50.0);
+    assert_eq!(measured["scores"]["nobody"]["questions"], 1);
+    assert_eq!(measured["confused"], json!([{ "wanted": "fs.write", "found": "fs.read", "count": 1 }]));
+    let table = appliance.text(&["eval", "tools", "--wrong", &file]);
+    assert!(table.contains("retrieval") && table.contains("put x into /data/x"), "{table}");
+
+    for (content, wanted) in [
+        ("", "holds no question"),
+        ("\n{\"ask\": 1}\n", "cases.jsonl:2: "),
+        (r#"{"ask": "x", "tool": "no.such", "args": {}}"#, "no tool \"no.such\""),
+    ] {
+        let refused = appliance.run(&["eval", "tools", &appliance.file("cases.jsonl", content)]);
+        assert!(!refused.status.success() && said(&refused).contains(wanted), "{}", said(&refused));
+    }
+}
+
+#[test]
 fn the_audit_log_is_listed_exported_and_proved_here() {
     let appliance = Appliance::claimed();
     for n in 0..3 {

@@ -1,12 +1,11 @@
 //! How often the right tool is chosen: retrieval alone, and with the language model.
 //!
 //! ```text
-//! choose-eval ENGINES MODELS [--raw]
+//! choose-eval ENGINES MODELS FILE.jsonl [--raw]
 //! ```
 //!
-//! The tools are those of the image, the questions those of `evaluation/questions.json`,
-//! none of which is an example of a tool. `--raw` prints all numbers of each question as JSON lines, to
-//! find limits with.
+//! The tools are those of the image, the questions those of a file such as `evaluation/dev.jsonl`. `--raw` prints all numbers
+//! of each question as JSON lines, to find limits with.
 
 #![forbid(unsafe_code)]
 
@@ -40,8 +39,8 @@ struct Judged {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [engines, models, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: choose-eval ENGINES MODELS [--raw]".into());
+    let [engines, models, file, rest @ ..] = arguments.as_slice() else {
+        return Err("usage: choose-eval ENGINES MODELS FILE.jsonl [--raw]".into());
     };
     let engine = |kind: Kind| {
         Engine::start(Source {
@@ -58,7 +57,9 @@ async fn main() -> Result<()> {
         ready(engine).await?;
     }
     let tools: Vec<ToolBrief> = aios_toold::tool::all().iter().map(|tool| tool.info().into()).collect();
-    let questions: Vec<Question> = serde_json::from_str(include_str!("../evaluation/questions.json"))?;
+    let questions = std::fs::read_to_string(file)?;
+    let questions: Vec<Question> =
+        questions.lines().map(serde_json::from_str).collect::<std::result::Result<_, _>>()?;
     let mut vectors = Vec::new();
     for tool in &tools {
         vectors.push(embedded(&embed, sentences(tool).collect()).await?);

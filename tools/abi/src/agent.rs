@@ -26,6 +26,11 @@ pub enum AgentRequest {
         /// The person's words.
         text: String,
     },
+    /// Say which calls these words mean, and make none of them.
+    Understand {
+        /// The person's words.
+        text: String,
+    },
 }
 
 /// What happens on the way to an answer, in this order. In JSON the variant is the member `type`; on the
@@ -127,6 +132,8 @@ pub enum AgentReply {
     Status(AgentStatus),
     /// To [`AgentRequest::Ask`].
     Answer(Answer),
+    /// To [`AgentRequest::Understand`].
+    Understood(Understood),
 }
 
 /// How the agent is.
@@ -150,6 +157,30 @@ pub enum Decider {
     Model,
     /// Nobody: no tool fits.
     Nobody,
+}
+
+/// What words mean.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Understood {
+    /// The calls, in their order; none where no tool fits.
+    pub calls: Vec<Meant>,
+    /// Why nothing, or not all of it, can be called, in one sentence.
+    pub problem: Option<String>,
+    /// Who worked it out.
+    pub decider: Decider,
+    /// What the models cost.
+    pub usage: Usage,
+    /// Milliseconds from words to calls.
+    pub ms: u32,
+}
+
+/// A call that is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meant {
+    /// The tool's name.
+    pub tool: String,
+    /// Its arguments, a JSON object.
+    pub args: String,
 }
 
 /// The end of an answer.

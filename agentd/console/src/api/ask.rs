@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::response::sse::Event;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// Milliseconds that an answer may take.
 const ANSWER_MS: u32 = 120_000;
@@ -25,17 +26,37 @@ pub(super) struct Question {
     text: String,
 }
 
-pub(super) async fn ask(State(app): App, login: Login, Json(question): Json<Question>) -> Answer<Response> {
-    let text = question.text.trim().to_owned();
-    if text.is_empty() || text.len() > LONGEST {
-        return Err(CallError::invalid(format!("the question must have 1 to {LONGEST} bytes")).into());
+impl Question {
+    /// The words, and what the audit log shows for the calls that follow: the words are their reason.
+    fn words(&self) -> Result<(String, String), CallError> {
+        let text = self.text.trim();
+        if text.is_empty() || text.len() > LONGEST {
+            return Err(CallError::invalid(format!("the question must have 1 to {LONGEST} bytes")));
+        }
+        Ok((text.to_owned(), text.chars().take(500).collect()))
     }
+}
+
+pub(super) async fn ask(State(app): App, login: Login, Json(question): Json<Question>) -> Answer<Response> {
+    let (text, why) = question.words()?;
     let permit = sse::admit(&app)?;
-    // The words are the reason: they are what the audit log shows for the calls that follow.
-    let why: String = text.chars().take(500).collect();
     let meta = meta(&login.person, why, ANSWER_MS);
     let call = app.daemons.agentd.start(meta, AgentRequest::Ask { text }).await?;
     Ok(sse::respond(app.clone(), login, permit, Answering(Some(call))))
+}
+
+/// Which calls are meant; none is made.
+pub(super) async fn understand(
+    State(app): App,
+    login: Login,
+    Json(question): Json<Question>,
+) -> Answer<axum::Json<Value>> {
+    let (text, why) = question.words()?;
+    let meta = meta(&login.person, why, ANSWER_MS);
+    match app.daemons.agentd.call(meta, AgentRequest::Understand { text }).await? {
+        AgentReply::Understood(understood) => Ok(axum::Json(json::understood(&understood))),
+        _ => Err(unexpected("agentd").into()),
+    }
 }
 
 /// An answer on its way. When the client goes, this is dropped and with it the call, which cancels it.

@@ -124,6 +124,7 @@ pub(super) fn all() -> Vec<Route> {
         look("/logs", "The newest lines", Json("object"), get(logs::read)).with(&[UNIT, CONTAINS, LIMIT]),
         look("/logs/stream", "Lines as they come", Events, get(logs::stream)).with(&[UNIT, CONTAINS, LIMIT]),
         Route { answer: Events, ..act("/ask", "Ask or command in plain words", &[TEXT], post(ask::ask)) },
+        act("/understand", "Say which calls plain words mean; none is made", &[TEXT], post(ask::understand)),
         look("/audit", "Records of what was done", Json("object"), get(audit::page)).with(&[FROM, MOST]),
         look("/audit/export", "All records, the signed head last", Lines, get(audit::export)),
         act("/audit/verify", "Prove that nothing was altered or removed", &[], post(audit::verify)),

@@ -7,6 +7,10 @@ use crate::error::{Failure, Outcome};
 use crate::output::{Output, Tone, clean, clean_line};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long the machine may think about what words mean; it gives up before.
+const UNDERSTOOD: Duration = Duration::from_secs(130);
 
 /// What happens on the way to an answer (`aios_abi::agent::AskEvent` with its JSON texts opened).
 #[derive(Debug, Deserialize)]
@@ -51,6 +55,24 @@ pub(super) async fn run(machine: &Machine, text: &str, output: &Output) -> Outco
             output.text(teller.page.end())?;
             told
         }
+    }
+}
+
+/// What the words mean; nothing is called.
+pub(super) async fn understand(machine: &Machine, text: &str, output: &Output) -> Outcome {
+    let understood = machine.api.post(&["understand"], &json!({ "text": text }), UNDERSTOOD).await?;
+    if output.is_json() {
+        return output.json(&understood);
+    }
+    for call in understood["calls"].as_array().into_iter().flatten() {
+        let tool = call["tool"].as_str().unwrap_or("?");
+        let declared = super::tools::one(machine, tool).await.unwrap_or_default();
+        let context = machine.context.as_deref();
+        output.line(args::line(tool, declared.get("args_schema"), &call["args"], "", context))?;
+    }
+    match understood["problem"].as_str() {
+        Some(problem) => Err(Failure::failed(clean_line(problem))),
+        None => Ok(()),
     }
 }
 

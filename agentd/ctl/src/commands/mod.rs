@@ -2,6 +2,7 @@
 
 mod ask;
 mod audit;
+mod eval;
 mod lint;
 mod login;
 mod logs;
@@ -50,7 +51,9 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Outcome {
         Command::Claim(claim) => login::claim(claim, wanted, output).await,
         Command::Password(password) => login::password(password, wanted, output).await,
         Command::Logout => login::logout(wanted, output).await,
-        Command::Ask { text } => ask::run(&machine()?, &text.join(" "), output).await,
+        Command::Ask { text, dry_run: false } => ask::run(&machine()?, &text.join(" "), output).await,
+        Command::Ask { text, dry_run: true } => ask::understand(&machine()?, &text.join(" "), output).await,
+        Command::Eval(command) => eval::run(&machine()?, command, output).await,
         Command::Tools(command) => tools::run(&machine()?, command, output).await,
         Command::Service(Service::Lint(files)) => lint::run(&files, output),
         Command::Service(Service::Security { name }) => security::run(&machine()?, name, output).await,

@@ -2,7 +2,9 @@
 
 use aios_abi::CallError;
 use aios_abi::accounts::Accounts;
-use aios_abi::agent::{Agent, AgentReply, AgentRequest, AgentStatus, Answer, AskEvent, Decider};
+use aios_abi::agent::{
+    Agent, AgentReply, AgentRequest, AgentStatus, Answer, AskEvent, Decider, Meant, Understood,
+};
 use aios_abi::audit::{CallRecord, Entry, Head, Outcome, Record};
 use aios_abi::call::Protocol;
 use aios_abi::firewall::FirewallRequest;
@@ -82,6 +84,13 @@ impl Appliance {
     pub fn claim(&self, code: &str, fingerprint: &str) -> Output {
         let arguments = ["claim", &self.url, "--code", code, "--user", "admin", "--password-stdin"];
         self.run_with_input(&[&arguments[..], &["--fingerprint", fingerprint]].concat(), PASSWORD)
+    }
+
+    /// A file of one's own.
+    pub fn file(&self, name: &str, content: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).expect("written");
+        path.to_string_lossy().into_owned()
     }
 
     pub fn run(&self, arguments: &[&str]) -> Output {
@@ -326,15 +335,29 @@ impl Handler<Tools> for Broker {
 
 struct FakeAgent;
 
+/// Whatever names a path is taken for a wish to read it.
+fn understood(text: &str) -> Understood {
+    let path = text.split(' ').find(|word| word.starts_with('/'));
+    let calls = path.map(|path| Meant { tool: "fs.read".into(), args: format!(r#"{{"path":"{path}"}}"#) });
+    let problem = path.is_none().then(|| "No tool of this machine fits these words.".to_owned());
+    let decider = if path.is_some() { Decider::Retrieval } else { Decider::Nobody };
+    let usage = Usage { prompt_tokens: 10, generated_tokens: 2, ms: 3 };
+    Understood { calls: calls.into_iter().collect(), problem, decider, usage, ms: 5 }
+}
+
 impl Handler<Agent> for FakeAgent {
     async fn handle(
         self: Arc<Self>,
         context: Context<Agent>,
         request: AgentRequest,
     ) -> Result<AgentReply, CallError> {
-        let AgentRequest::Ask { text } = request else {
-            let inference = Err("inferd does not answer".into());
-            return Ok(AgentReply::Status(AgentStatus { inference, tools: 2 }));
+        let text = match request {
+            AgentRequest::Ask { text } => text,
+            AgentRequest::Understand { text } => return Ok(AgentReply::Understood(understood(&text))),
+            AgentRequest::Status => {
+                let inference = Err("inferd does not answer".into());
+                return Ok(AgentReply::Status(AgentStatus { inference, tools: 2 }));
+            }
         };
         if text == "break" {
             context.send(AskEvent::Text { text: "Once upon".into() }).await?;
