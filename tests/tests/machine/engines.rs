@@ -42,6 +42,22 @@ fn an_engine_that_dies_in_the_middle_of_an_answer_is_said_and_the_next_question_
             appliance.json(&["ask", "could you tell me which programs eat the most RAM at the moment"])?;
         ensure!(answer["answer"]["text"].is_string(), "the next question does not work: {answer}");
     }
+    what_is_understood_is_measured(&appliance)
+}
+
+/// The questions of the evaluation about one family, of which each answer must be a call that its tool takes; none is made.
+fn what_is_understood_is_measured(appliance: &Appliance) -> Result<()> {
+    let questions = std::fs::read_to_string(root().join("agentd/inference/evaluation/others.jsonl"))?;
+    let questions: Vec<&str> = questions.lines().filter(|line| line.contains(r#""tool": "memory."#)).collect();
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), questions.join("\n"))?;
+    let before = appliance.json(&["audit", "list"])?;
+    let measured = appliance.json(&["eval", "tools", &file.path().to_string_lossy()])?;
+    let all = &measured["scores"]["all"];
+    println!("eval of {} questions: {all}", questions.len());
+    ensure!(all["questions"] == questions.len() && !questions.is_empty(), "not all were asked: {measured}");
+    ensure!(all["valid_percent"] == 100.0, "a call that no tool takes: {measured}");
+    ensure!(appliance.json(&["audit", "list"])? == before, "something was called");
     Ok(())
 }
 

@@ -33,6 +33,8 @@ struct Case {
 #[derive(Debug, Deserialize)]
 struct Understood {
     calls: Vec<Meant>,
+    /// Why nothing is called, though a tool may be meant.
+    problem: Option<String>,
     decider: String,
     usage: Usage,
     ms: u32,
@@ -100,7 +102,7 @@ pub(super) async fn run(machine: &Machine, command: Eval, output: &Output) -> Ou
     for case in &cases {
         let answer = machine.api.post(&["understand"], &json!({ "text": case.ask }), PATIENCE).await?;
         let understood: Understood = decode(&answer)?;
-        let verdict = judge(case, &understood.calls, &schemas);
+        let verdict = judge(case, &understood, &schemas);
         judged.push(Judged { case: case.clone(), understood, verdict });
         if progress {
             eprint!("\r{} of {} questions", judged.len(), cases.len());
@@ -136,16 +138,20 @@ fn read(file: &Path) -> Outcome<Vec<Case>> {
     }
 }
 
-fn judge(case: &Case, calls: &[Meant], schemas: &BTreeMap<&str, &Value>) -> Verdict {
+fn judge(case: &Case, understood: &Understood, schemas: &BTreeMap<&str, &Value>) -> Verdict {
     let schema = |tool: &str| schemas.get(tool).copied().unwrap_or(&Value::Null);
-    let valid = calls.iter().all(|call| args::fits(schema(&call.tool), &call.args));
-    match (&case.tool, calls) {
-        (None, calls) => Verdict { valid, tool: calls.is_empty(), args: calls.is_empty() },
+    let calls = &understood.calls;
+    let is_call = understood.problem.is_none();
+    // What is asked back for is no call.
+    let valid = !is_call || calls.iter().all(|call| args::fits(schema(&call.tool), &call.args));
+    match (&case.tool, calls.as_slice()) {
+        (None, []) => Verdict { valid, tool: true, args: true },
         (Some(wanted), [only]) if only.tool == *wanted => {
             let wanted = args::said(schema(wanted), &Value::Object(case.args.clone()));
-            Verdict { valid, tool: true, args: wanted == args::said(schema(&only.tool), &only.args) }
+            let same = wanted == args::said(schema(&only.tool), &only.args);
+            Verdict { valid, tool: true, args: is_call && same }
         }
-        (Some(_), _) => Verdict { valid, tool: false, args: false },
+        _ => Verdict { valid, tool: false, args: false },
     }
 }
 
@@ -260,6 +266,15 @@ mod tests {
     use super::*;
 
     fn verdict(tool: Option<&str>, wanted: Value, calls: &[(&str, Value)]) -> Verdict {
+        verdict_with(tool, wanted, calls, None)
+    }
+
+    fn verdict_with(
+        tool: Option<&str>,
+        wanted: Value,
+        calls: &[(&str, Value)],
+        problem: Option<&str>,
+    ) -> Verdict {
         let schema = json!({
             "properties": {
                 "path": { "type": "string" },
@@ -272,7 +287,9 @@ mod tests {
         let case = Case { ask: "x".into(), tool: tool.map(str::to_owned), args };
         let calls: Vec<Meant> =
             calls.iter().map(|(tool, args)| Meant { tool: (*tool).into(), args: args.clone() }).collect();
-        judge(&case, &calls, &schemas)
+        let usage = Usage { prompt_tokens: 0, generated_tokens: 0 };
+        let problem = problem.map(str::to_owned);
+        judge(&case, &Understood { calls, problem, decider: "rules".into(), usage, ms: 0 }, &schemas)
     }
 
     #[test]
@@ -290,6 +307,17 @@ mod tests {
         assert_eq!(verdict(Some("fs.tail"), path.clone(), &[]), none);
         assert_eq!(verdict(None, json!({}), &[]), right);
         assert_eq!(verdict(None, json!({}), &[("fs.read", path)]), none);
+    }
+
+    #[test]
+    fn a_tool_whose_arguments_are_asked_for_is_right_but_no_call() {
+        let asked_back = verdict_with(
+            Some("fs.tail"),
+            json!({ "path": "/a" }),
+            &[("fs.tail", json!({}))],
+            Some("path is not clear"),
+        );
+        assert_eq!(asked_back, Verdict { valid: true, tool: true, args: false });
     }
 
     #[test]
