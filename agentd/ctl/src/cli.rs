@@ -312,6 +312,8 @@ mod tests {
     #[test]
     fn words_of_a_question_need_no_quotes() {
         let cli = Cli::try_parse_from(["aiosctl", "ask", "how", "much", "memory?"]).expect("parses");
-        assert!(matches!(cli.command, Command::Ask { text, dry_run: false } if text.join(" ") == "how much memory?"));
+        assert!(
+            matches!(cli.command, Command::Ask { text, dry_run: false } if text.join(" ") == "how much memory?")
+        );
     }
 }

@@ -48,7 +48,8 @@ fn an_engine_that_dies_in_the_middle_of_an_answer_is_said_and_the_next_question_
 /// The questions of the evaluation about one family, of which each answer must be a call that its tool takes; none is made.
 fn what_is_understood_is_measured(appliance: &Appliance) -> Result<()> {
     let questions = std::fs::read_to_string(root().join("agentd/inference/evaluation/others.jsonl"))?;
-    let questions: Vec<&str> = questions.lines().filter(|line| line.contains(r#""tool": "memory."#)).collect();
+    let questions: Vec<&str> =
+        questions.lines().filter(|line| line.contains(r#""tool": "memory."#)).collect();
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), questions.join("\n"))?;
     let before = appliance.json(&["audit", "list"])?;
