@@ -124,11 +124,12 @@ impl Agent {
             tool: tool.info.name.clone(),
             args: Value::Object(args.clone()).to_string(),
         };
-        let (calls, problem) = match &decision.meaning {
-            Meaning::Calls(calls) => (calls.iter().map(|call| meant(call.tool, &call.args)).collect(), None),
-            Meaning::Unclear { tool, args, .. } => (vec![meant(tool, args)], decision.meaning.problem()),
-            Meaning::Wrong(_) | Meaning::Nothing { .. } => (Vec::new(), decision.meaning.problem()),
+        let calls = match &decision.meaning {
+            Meaning::Calls(calls) => calls.iter().map(|call| meant(call.tool, &call.args)).collect(),
+            Meaning::Unclear { tool, args, .. } => vec![meant(tool, args)],
+            Meaning::Wrong(_) | Meaning::Nothing { .. } => Vec::new(),
         };
+        let problem = decision.meaning.problem();
         let (decider, usage) = (decision.decider, answering.usage);
         Ok(agent::Understood { calls, problem, decider, usage, ms: millis(begun.elapsed()) })
     }

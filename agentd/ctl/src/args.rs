@@ -144,16 +144,12 @@ impl Kind {
     }
 
     fn read(&self, text: &str) -> Option<Value> {
-        let json = || serde_json::from_str::<Value>(text).ok();
-        match self {
-            Self::Text => Some(text.into()),
-            Self::Choice(choices) => choices.iter().any(|choice| choice == text).then(|| text.into()),
-            Self::Integer => json().filter(|value| value.is_i64() || value.is_u64()),
-            Self::Number => json().filter(Value::is_number),
-            Self::Boolean => json().filter(Value::is_boolean),
-            Self::List(item) => item.read(text),
-            Self::Json => json(),
-        }
+        let value = match self {
+            Self::Text | Self::Choice(_) => text.into(),
+            Self::List(item) => return item.read(text),
+            Self::Integer | Self::Number | Self::Boolean | Self::Json => serde_json::from_str(text).ok()?,
+        };
+        self.holds(&value).then_some(value)
     }
 }
 

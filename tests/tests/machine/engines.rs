@@ -57,6 +57,8 @@ fn what_is_understood_is_measured(appliance: &Appliance) -> Result<()> {
     let all = &measured["scores"]["all"];
     println!("eval of {} questions: {all}", questions.len());
     ensure!(all["questions"] == questions.len() && !questions.is_empty(), "not all were asked: {measured}");
+    // What is not understood is no call, and valid so; something must be.
+    ensure!(all["right_tool_percent"].as_f64() > Some(0.0), "nothing was understood: {measured}");
     ensure!(all["valid_percent"] == 100.0, "a call that no tool takes: {measured}");
     ensure!(appliance.json(&["audit", "list"])? == before, "something was called");
     Ok(())

@@ -58,22 +58,32 @@ pub(super) async fn run(machine: &Machine, text: &str, output: &Output) -> Outco
     }
 }
 
-/// What the words mean; nothing is called.
+/// What the words mean, as the machine answers it; nothing is called.
+pub(super) async fn meaning(machine: &Machine, text: &str) -> Outcome<Value> {
+    machine.api.post(&["understand"], &json!({ "text": text }), UNDERSTOOD).await
+}
+
+/// Show what the words mean.
 pub(super) async fn understand(machine: &Machine, text: &str, output: &Output) -> Outcome {
-    let understood = machine.api.post(&["understand"], &json!({ "text": text }), UNDERSTOOD).await?;
+    let understood = meaning(machine, text).await?;
     if output.is_json() {
         return output.json(&understood);
     }
     for call in understood["calls"].as_array().into_iter().flatten() {
         let tool = call["tool"].as_str().unwrap_or("?");
-        let declared = super::tools::one(machine, tool).await.unwrap_or_default();
-        let context = machine.context.as_deref();
-        output.line(args::line(tool, declared.get("args_schema"), &call["args"], "", context))?;
+        output.line(command(machine, tool, &call["args"], "").await)?;
     }
     match understood["problem"].as_str() {
         Some(problem) => Err(Failure::failed(clean_line(problem))),
         None => Ok(()),
     }
+}
+
+/// The command line that makes a call.
+async fn command(machine: &Machine, tool: &str, args: &Value, why: &str) -> String {
+    // Only the schema tells a number from a text that looks like one; without it JSON says it exactly.
+    let declared = super::tools::one(machine, tool).await.unwrap_or_default();
+    args::line(tool, declared.get("args_schema"), args, why, machine.context.as_deref())
 }
 
 /// One JSON document for the whole answer.
@@ -147,19 +157,12 @@ impl Teller<'_> {
                 }
             }
             Step::Proposal { tool, args, why } => {
-                self.proposals.push(self.command(&tool, &args, &why).await);
+                self.proposals.push(command(self.machine, &tool, &args, &why).await);
                 Ok(())
             }
             Step::Text { text } => self.output.text(&self.page.text(&clean(&text))),
             Step::Other => Ok(()),
         }
-    }
-
-    /// The command line that does what was proposed.
-    async fn command(&self, tool: &str, args: &Value, why: &str) -> String {
-        // Only the schema tells a number from a text that looks like one; without it JSON says it exactly.
-        let declared = super::tools::one(self.machine, tool).await.unwrap_or_default();
-        args::line(tool, declared.get("args_schema"), args, why, self.machine.context.as_deref())
     }
 
     fn step(&mut self, line: &str) -> Outcome {

@@ -1,25 +1,23 @@
 //! How well the machine understands: each question of a file, and whether the right tool with the right arguments is found.
 
-use super::Machine;
+use super::{Machine, ask};
 use crate::api::decode;
 use crate::args;
 use crate::cli::Eval;
 use crate::error::{Failure, Outcome};
 use crate::output::Output;
+use aios_abi::infer::Usage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::Path;
-use std::time::Duration;
 
-/// How long an answer may take; the machine gives up before.
-const PATIENCE: Duration = Duration::from_secs(130);
 /// Pairs of tools that are taken for each other that people are shown.
 const PAIRS: usize = 10;
 
 /// A line of the file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
     ask: String,
@@ -44,12 +42,6 @@ struct Understood {
 struct Meant {
     tool: String,
     args: Value,
-}
-
-#[derive(Debug, Deserialize)]
-struct Usage {
-    prompt_tokens: u32,
-    generated_tokens: u32,
 }
 
 /// What one question came to.
@@ -98,14 +90,14 @@ pub(super) async fn run(machine: &Machine, command: Eval, output: &Output) -> Ou
         )));
     }
     let progress = std::io::stderr().is_terminal();
+    let all = cases.len();
     let mut judged = Vec::new();
-    for case in &cases {
-        let answer = machine.api.post(&["understand"], &json!({ "text": case.ask }), PATIENCE).await?;
-        let understood: Understood = decode(&answer)?;
-        let verdict = judge(case, &understood, &schemas);
-        judged.push(Judged { case: case.clone(), understood, verdict });
+    for case in cases {
+        let understood: Understood = decode(&ask::meaning(machine, &case.ask).await?)?;
+        let verdict = judge(&case, &understood, &schemas);
+        judged.push(Judged { case, understood, verdict });
         if progress {
-            eprint!("\r{} of {} questions", judged.len(), cases.len());
+            eprint!("\r{} of {all} questions", judged.len());
         }
     }
     if progress {
@@ -161,7 +153,7 @@ fn score<'a>(judged: impl Iterator<Item = &'a Judged> + Clone) -> Score {
         100.0 * judged.clone().filter(|one| is(&one.verdict)).count() as f64 / questions.max(1) as f64
     };
     let tokens = |one: &Judged| {
-        let Usage { prompt_tokens, generated_tokens } = one.understood.usage;
+        let Usage { prompt_tokens, generated_tokens, .. } = one.understood.usage;
         u64::from(prompt_tokens) + u64::from(generated_tokens)
     };
     let mut times: Vec<u32> = judged.clone().map(|one| one.understood.ms).collect();
@@ -287,7 +279,7 @@ mod tests {
         let case = Case { ask: "x".into(), tool: tool.map(str::to_owned), args };
         let calls: Vec<Meant> =
             calls.iter().map(|(tool, args)| Meant { tool: (*tool).into(), args: args.clone() }).collect();
-        let usage = Usage { prompt_tokens: 0, generated_tokens: 0 };
+        let usage = Usage::default();
         let problem = problem.map(str::to_owned);
         judge(&case, &Understood { calls, problem, decider: "rules".into(), usage, ms: 0 }, &schemas)
     }
