@@ -91,9 +91,10 @@ impl<'a> Asker<'a> {
         until: Instant,
         messages: Vec<Message>,
         continuations: Vec<String>,
+        adapted: bool,
     ) -> Result<(Vec<f32>, Duration), CallError> {
         let count = continuations.len();
-        let work = Work::Score { messages, continuations };
+        let work = Work::Score { messages, continuations, adapted };
         let outcome = self.work(engine, until, work, Watch::End).await?;
         match outcome.end {
             Delivery::Scores(scores) if scores.len() == count => Ok((scores, outcome.took)),

@@ -1,13 +1,14 @@
 //! The arguments of a chosen tool, taken from the words of a question.
 
 use crate::ask::{Asker, Watch};
+use crate::choose::adapted;
 use crate::engine::Engine;
 use crate::evidence;
-use crate::grammar::Grammar;
+use crate::grammar::{Grammar as Rules, Texts};
 use crate::schema::{Arguments, Shape};
 use crate::words::Words;
 use aios_abi::CallError;
-use aios_abi::engine::{Generate, Message};
+use aios_abi::engine::{Generate, Grammar, Message};
 use aios_abi::infer::{ToolBrief, Usage};
 use serde_json::{Map, Value};
 
@@ -30,17 +31,31 @@ pub(crate) async fn fill(
         .map_err(|e| named(&format!("the arguments that are known are not a JSON object: {e}")))?;
     let words = Words::of(question);
     arguments.check_given(&known).map_err(|e| named(&e))?;
-    let offered = evidence::narrowed(&arguments, &known, &tool.examples, &words);
-    let grammar = Grammar::of(&offered, &known, &words).map_err(|e| named(&e))?;
-    let (answer, usage) = match grammar.only() {
+    // A model that has learned the tool reads the question alone and may give any argument; another one reads
+    // examples, and is offered only what the question gives reason for.
+    let adapted = text.snapshot().adapter.is_some_and(|adapter| adapter.tools.contains(&tool.name));
+    let rules = match adapted {
+        true => Rules::of(&arguments, &known, &words, Texts::Pieces),
+        false => {
+            let offered = evidence::narrowed(&arguments, &known, &tool.examples, &words);
+            Rules::of(&offered, &known, &words, Texts::Words)
+        }
+    };
+    let rules = rules.map_err(|e| named(&e))?;
+    let (answer, usage) = match rules.only() {
         // Nothing to decide, so nothing to ask: this works without a model.
         Some(only) => (only, Usage::default()),
         None => {
+            let (messages, prefix) = match adapted {
+                true => (adapted::prompt(question), adapted::name(&tool.name)),
+                false => (prompt(question, tool, &arguments), String::new()),
+            };
             let generate = Generate {
                 id: 0,
-                messages: prompt(question, tool, &arguments),
-                prefix: String::new(),
-                grammar: Some(grammar.to_string()),
+                messages,
+                prefix,
+                grammar: Some(Grammar::Lark(rules.to_string())),
+                adapted,
                 max_tokens: MAX_TOKENS,
                 temperature_milli: 0,
                 seed: 0,

@@ -1,5 +1,5 @@
-//! From a tool's arguments and a question to a grammar in GBNF, the notation of llama.cpp
-//! (`grammars/README.md` there).
+//! From a tool's arguments and a question to a grammar in the notation of Lark, as llguidance reads it
+//! (`docs/syntax.md` there).
 //!
 //! The grammar allows exactly the JSON objects that fit the schema *and* take their texts and numbers
 //! from the question. A small model invents values when it may; under this grammar it can only point.
@@ -14,10 +14,21 @@ use std::fmt;
 /// Items of a list; people name few.
 const MAX_ITEMS: usize = 8;
 
-/// A grammar: named rules, the first of which is `root`.
+/// A grammar: named rules, the first of which is `start`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grammar {
     rules: Vec<(String, Node)>,
+    /// The question, as the insides of JSON strings, in pieces.
+    pieces: Vec<String>,
+}
+
+/// Which texts of a question a value can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Texts {
+    /// Whole words: all that a model should be trusted with that was not trained for it.
+    Words,
+    /// Any pieces in a row: `blue-2` of `container/blue-2`.
+    Pieces,
 }
 
 /// The right side of a rule.
@@ -28,17 +39,24 @@ enum Node {
     All(Vec<Node>),
     OneOf(Vec<Node>),
     Maybe(Box<Node>),
+    /// One piece of the question or several in a row.
+    Pieces,
 }
 
 impl Grammar {
     /// The grammar of the arguments that this question can mean. `known` arguments are kept as they are.
-    pub fn of(arguments: &Arguments, known: &Map<String, Value>, words: &Words) -> Result<Self, Misfit> {
+    pub fn of(
+        arguments: &Arguments,
+        known: &Map<String, Value>,
+        words: &Words,
+        texts: Texts,
+    ) -> Result<Self, Misfit> {
         arguments.check_given(known)?;
         let mut fields = Vec::new();
         for field in &arguments.fields {
             let value = match known.get(&field.name) {
                 Some(value) => Some(Node::Literal(value.to_string())),
-                None => value(&field.name, &field.shape, words)?,
+                None => value(&field.name, &field.shape, words, texts)?,
             };
             let required = field.required || known.contains_key(&field.name);
             match value {
@@ -55,10 +73,13 @@ impl Grammar {
                 None => {}
             }
         }
-        let mut grammar = Self { rules: vec![("root".into(), object(&fields))] };
+        let pieces = words.pieces().into_iter().map(json_inside).collect();
+        let mut grammar = Self { rules: vec![("start".into(), object(&fields))], pieces };
         grammar.rules.extend(tails(&fields));
         grammar.rules.extend(fields.into_iter().enumerate().map(|(n, (field, _))| (field_name(n), field)));
-        grammar.rules.extend(spans(words));
+        if texts == Texts::Words {
+            grammar.rules.extend(spans(words));
+        }
         Ok(grammar)
     }
 
@@ -80,7 +101,7 @@ impl Grammar {
                 [one] => self.write_only(one, text),
                 _ => false,
             },
-            Node::Maybe(_) => false,
+            Node::Maybe(_) | Node::Pieces => false,
         }
     }
 
@@ -90,15 +111,15 @@ impl Grammar {
 }
 
 fn field_name(n: usize) -> String {
-    format!("field-{n}")
+    format!("field_{n}")
 }
 
 fn tail_name(n: usize) -> String {
-    format!("tail-{n}")
+    format!("tail_{n}")
 }
 
 fn span_name(n: usize) -> String {
-    format!("span-{n}")
+    format!("span_{n}")
 }
 
 /// An object: the alternatives differ in which field comes first, so that commas stand between only.
@@ -120,7 +141,7 @@ fn object(fields: &[(Node, bool)]) -> Node {
     Node::All(vec![Node::Literal("{".into()), inside, Node::Literal("}".into())])
 }
 
-/// `tail-n`: the fields from the n-th on, after at least one other.
+/// `tail_n`: the fields from the n-th on, after at least one other.
 fn tails(fields: &[(Node, bool)]) -> Vec<(String, Node)> {
     let next = |(n, (_, required)): (usize, &(Node, bool))| {
         let field = Node::All(vec![Node::Literal(",".into()), Node::Rule(field_name(n))]);
@@ -131,7 +152,7 @@ fn tails(fields: &[(Node, bool)]) -> Vec<(String, Node)> {
         .collect()
 }
 
-/// `span-n`: runs of words of the question that begin with the n-th one, as the inside of a JSON string.
+/// `span_n`: runs of words of the question that begin with the n-th one, as the inside of a JSON string.
 fn spans(words: &Words) -> Vec<(String, Node)> {
     let inside = |text: &str| Node::Literal(json_inside(text));
     words
@@ -157,7 +178,7 @@ fn spans(words: &Words) -> Vec<(String, Node)> {
 }
 
 /// What a value can be, if the question has anything for it.
-fn value(place: &str, shape: &Shape, words: &Words) -> Result<Option<Node>, Misfit> {
+fn value(place: &str, shape: &Shape, words: &Words, texts: Texts) -> Result<Option<Node>, Misfit> {
     let literals = |texts: Vec<String>| match texts.is_empty() {
         true => None,
         false => Some(Node::OneOf(texts.into_iter().map(Node::Literal).collect())),
@@ -166,8 +187,13 @@ fn value(place: &str, shape: &Shape, words: &Words) -> Result<Option<Node>, Misf
         Shape::Text if words.words.is_empty() => None,
         Shape::Text => {
             let quote = || Node::Literal("\"".into());
-            let spans = (0..words.words.len()).map(|n| Node::Rule(span_name(n))).collect();
-            Some(Node::All(vec![quote(), Node::OneOf(spans), quote()]))
+            let inside = match texts {
+                Texts::Words => {
+                    Node::OneOf((0..words.words.len()).map(|n| Node::Rule(span_name(n))).collect())
+                }
+                Texts::Pieces => Node::Pieces,
+            };
+            Some(Node::All(vec![quote(), inside, quote()]))
         }
         Shape::Whole { min, max } => literals(
             words.numbers.iter().filter(|n| (*min..=*max).contains(*n)).map(i64::to_string).collect(),
@@ -181,7 +207,7 @@ fn value(place: &str, shape: &Shape, words: &Words) -> Result<Option<Node>, Misf
                     what: format!("a list of at least {min} items is not taken from a question"),
                 });
             }
-            value(place, item, words)?.map(|item| list(&item, *min, (*max).min(MAX_ITEMS)))
+            value(place, item, words, texts)?.map(|item| list(&item, *min, (*max).min(MAX_ITEMS)))
         }
     })
 }
@@ -210,7 +236,13 @@ fn json_inside(text: &str) -> String {
 
 impl fmt::Display for Grammar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.rules.iter().try_for_each(|(name, node)| writeln!(f, "{name} ::= {node}"))
+        self.rules.iter().try_for_each(|(name, node)| writeln!(f, "{name}: {node}"))?;
+        // A terminal of its own: the suffix automaton of the pieces, which costs nothing to walk.
+        let pieces = Value::from(self.pieces.clone());
+        match self.rules.iter().any(|(_, node)| node.has_pieces()) {
+            true => writeln!(f, "PIECES: %regex {{\"substring_chunks\": {pieces}}}"),
+            false => Ok(()),
+        }
     }
 }
 
@@ -234,6 +266,18 @@ impl fmt::Display for Node {
                 f.write_str(")")
             }
             Self::Maybe(node) => write!(f, "({node})?"),
+            Self::Pieces => f.write_str("PIECES"),
+        }
+    }
+}
+
+impl Node {
+    fn has_pieces(&self) -> bool {
+        match self {
+            Self::Pieces => true,
+            Self::All(nodes) | Self::OneOf(nodes) => nodes.iter().any(Self::has_pieces),
+            Self::Maybe(node) => node.has_pieces(),
+            Self::Literal(_) | Self::Rule(_) => false,
         }
     }
 }

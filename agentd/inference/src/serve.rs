@@ -61,6 +61,7 @@ impl Server {
             messages,
             prefix: String::new(),
             grammar: None,
+            adapted: false,
             max_tokens: max_tokens.min(MAX_TOKENS),
             temperature_milli: 0,
             seed: 0,

@@ -1,19 +1,17 @@
 //! What a question contains: the only place that arguments may be taken from.
 
+mod numbers;
+
 /// Words of a question that can become arguments; a longer question loses its end.
 const MAX_WORDS: usize = 64;
-/// Numbers that people write out.
-const NUMBERS: [&str; 13] = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-];
-
 /// A question in pieces.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Words {
+    question: String,
     lower: String,
     /// The words, in order.
     pub words: Vec<Word>,
-    /// The whole numbers, each once.
+    /// The whole numbers that it says, each once: `2 hours` says 2, 120, 7,200 and 7,200,000.
     pub numbers: Vec<i64>,
 }
 
@@ -52,8 +50,25 @@ impl Words {
         }
         words.truncate(MAX_WORDS);
         let lower = question.to_lowercase();
-        let numbers = numbers(&lower);
-        Self { lower, words, numbers }
+        let numbers = numbers::said(&lower);
+        Self { question: question.to_owned(), lower, words, numbers }
+    }
+
+    /// The question in pieces that a value can begin or end with: runs of letters and figures, and each other
+    /// character by itself.
+    pub fn pieces(&self) -> Vec<&str> {
+        let mut pieces = Vec::new();
+        let mut rest = self.question.as_str();
+        while let Some(first) = rest.chars().next() {
+            let length = match first.is_alphanumeric() {
+                true => rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len()),
+                false => first.len_utf8(),
+            };
+            let (piece, after) = rest.split_at(length);
+            pieces.push(piece);
+            rest = after;
+        }
+        pieces
     }
 
     /// Whether the question contains this text; upper and lower case are the same.
@@ -67,19 +82,6 @@ fn core(word: &str) -> &str {
     word.trim_start_matches(['"', '\'', '`', '(', '[', '<', '“', '‘', '„', '«', ',', ';']).trim_end_matches([
         '"', '\'', '`', ')', ']', '>', '”', '’', '“', '»', ',', ';', ':', '.', '?', '!', '…',
     ])
-}
-
-fn numbers(lower: &str) -> Vec<i64> {
-    let mut found = Vec::new();
-    for word in lower.split(|c: char| !c.is_alphanumeric()) {
-        let spelled = NUMBERS.iter().position(|n| *n == word).and_then(|n| i64::try_from(n).ok());
-        if let Some(number) = spelled.or_else(|| word.parse().ok())
-            && !found.contains(&number)
-        {
-            found.push(number);
-        }
-    }
-    found
 }
 
 #[cfg(test)]
@@ -100,9 +102,8 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_found_in_figures_and_in_words() {
-        assert_eq!(Words::of("the top five of 20, and process 4711").numbers, [5, 20, 4711]);
-        assert_eq!(Words::of("99999999999999999999").numbers, [0_i64; 0]);
+    fn pieces_are_words_and_what_stands_between_them() {
+        assert_eq!(Words::of("rm web/blue-2?").pieces(), ["rm", " ", "web", "/", "blue", "-", "2", "?"]);
     }
 
     #[test]
@@ -114,6 +115,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_pieces_together_are_the_question(question in "\\PC{0,60}") {
+            prop_assert_eq!(Words::of(&question).pieces().concat(), question);
+        }
+
         #[test]
         fn any_run_of_words_is_part_of_the_question(question in "\\PC{0,60}", from in 0usize..9, count in 1usize..9) {
             let words = Words::of(&question);

@@ -88,6 +88,8 @@ fn ready() -> WorkerState {
         context: 2048,
         dimensions: 2,
         threads: 1,
+        slots: 1,
+        adapter: None,
     })
 }
 

@@ -39,6 +39,8 @@ pub enum EngineRequest {
         messages: Vec<Message>,
         /// The continuations.
         continuations: Vec<String>,
+        /// With the adapter that makes calls of words; without it when there is none.
+        adapted: bool,
     },
     /// Stop working on this request; it is answered with [`EngineEvent::Error`].
     Cancel {
@@ -56,14 +58,25 @@ pub struct Generate {
     pub messages: Vec<Message>,
     /// The answer must begin with this, which costs no generation.
     pub prefix: String,
-    /// A GBNF grammar that the answer (without the prefix) must follow.
-    pub grammar: Option<String>,
+    /// What the answer (without the prefix) must follow.
+    pub grammar: Option<Grammar>,
+    /// With the adapter that makes calls of words; without it when there is none.
+    pub adapted: bool,
     /// At most this many tokens.
     pub max_tokens: u32,
     /// In thousandths; 0 takes the most likely token.
     pub temperature_milli: u32,
     /// Seed of the sampler when the temperature is not 0.
     pub seed: u32,
+}
+
+/// What a text must follow, byte by byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Grammar {
+    /// Rules in the notation of Lark, as llguidance reads them (`docs/syntax.md` there); the first is `start`.
+    Lark(String),
+    /// A JSON Schema.
+    Schema(String),
 }
 
 /// One message of a conversation.
@@ -159,6 +172,19 @@ pub struct ModelInfo {
     pub dimensions: u32,
     /// Threads that compute.
     pub threads: u32,
+    /// Requests that it works on at once.
+    pub slots: u32,
+    /// The adapter that makes calls of words, if it has one.
+    pub adapter: Option<Adapter>,
+}
+
+/// What a model learned beside its own weights: to name a tool, and to write its arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adapter {
+    /// Its name, from its own metadata or else from its file.
+    pub name: String,
+    /// The tools that it knows.
+    pub tools: Vec<String>,
 }
 
 /// Encode one frame, with its zero byte at the end.

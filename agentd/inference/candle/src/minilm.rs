@@ -2,7 +2,7 @@
 
 use aios_abi::CallError;
 use aios_abi::engine::ModelInfo;
-use aios_engine::{Engine, Options};
+use aios_engine::{Begun, Engine, Options, Told, Work};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
@@ -14,15 +14,23 @@ const MAX_TOKENS: usize = 256;
 const BATCH: usize = 32;
 
 /// A loaded encoder.
-pub(crate) struct MiniLm {
+pub struct MiniLm {
     info: ModelInfo,
     model: BertModel,
     tokenizer: Tokenizer,
+    job: Option<Job>,
+}
+
+/// Sentences under way.
+struct Job {
+    id: u64,
+    texts: Vec<String>,
+    vectors: Vec<Vec<f32>>,
 }
 
 impl MiniLm {
     /// Load `config.json`, `tokenizer.json` and `model.safetensors` from the folder.
-    pub(crate) fn load(options: &Options, progress: Box<dyn Fn(u8) + Send>) -> Result<Self, String> {
+    pub fn load(options: &Options, progress: Box<dyn Fn(u8) + Send>) -> Result<Self, String> {
         let read = |name: &str| {
             let path = options.model.join(name);
             std::fs::read(&path).map_err(|e| format!("{}: cannot be read: {e}", path.display()))
@@ -53,8 +61,10 @@ impl MiniLm {
             context: MAX_TOKENS as u32,
             dimensions: u32::try_from(config.hidden_size).unwrap_or(0),
             threads: options.threads(),
+            slots: 1,
+            adapter: None,
         };
-        Ok(Self { info, model, tokenizer })
+        Ok(Self { info, model, tokenizer, job: None })
     }
 
     fn batch(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, Box<dyn std::error::Error + Send + Sync>> {
@@ -79,14 +89,36 @@ impl Engine for MiniLm {
         self.info.clone()
     }
 
-    fn embed(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>, CallError> {
-        let mut vectors = Vec::with_capacity(texts.len());
-        for batch in texts.chunks(BATCH) {
-            let part = self
-                .batch(batch)
-                .map_err(|e| CallError::failed(format!("the sentences cannot be embedded: {e}")))?;
-            vectors.extend(part);
+    fn begin(&mut self, id: u64, work: Work) -> Result<Begun, CallError> {
+        let Work::Embed(texts) = work else {
+            return Err(CallError::invalid("this engine writes no text"));
+        };
+        if self.job.is_some() {
+            return Ok(Begun::Later(Work::Embed(texts)));
         }
-        Ok(vectors)
+        self.job = Some(Job { id, texts, vectors: Vec::new() });
+        Ok(Begun::Yes)
+    }
+
+    fn end(&mut self, id: u64) {
+        self.job.take_if(|job| job.id == id);
+    }
+
+    fn step(&mut self, tell: &mut dyn FnMut(u64, Told)) {
+        let Some(mut job) = self.job.take() else { return };
+        let from = job.vectors.len();
+        let part = &job.texts[from..job.texts.len().min(from + BATCH)];
+        match self.batch(part) {
+            Ok(vectors) => job.vectors.extend(vectors),
+            Err(error) => {
+                let error = CallError::failed(format!("the sentences cannot be embedded: {error}"));
+                return tell(job.id, Told::Failed(error));
+            }
+        }
+        if job.vectors.len() == job.texts.len() {
+            tell(job.id, Told::Embeddings(job.vectors));
+        } else {
+            self.job = Some(job);
+        }
     }
 }

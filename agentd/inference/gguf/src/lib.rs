@@ -40,6 +40,8 @@ pub struct Summary {
     pub context: u64,
     /// `tokenizer.chat_template`, if there is one of at most 64 KiB.
     pub chat_template: Option<String>,
+    /// `aios.tools` of an adapter: the names of the tools that it makes calls of, in order.
+    pub tools: Vec<String>,
     /// Length of the file in bytes.
     pub bytes: u64,
 }
@@ -109,6 +111,10 @@ pub fn check_bytes(source: impl std::io::Read, length: u64, name: &str) -> Resul
             .unwrap_or(0),
         name: values.get("general.name").cloned().unwrap_or_else(|| name.to_owned()),
         chat_template: values.get("tokenizer.chat_template").cloned(),
+        tools: values
+            .get("aios.tools")
+            .map(|names| names.split_whitespace().map(str::to_owned).collect())
+            .unwrap_or_default(),
         architecture,
         parameters,
         bytes: length,

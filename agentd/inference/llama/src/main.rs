@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod lane;
 mod model;
 mod prompt;
 

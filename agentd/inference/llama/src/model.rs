@@ -1,35 +1,49 @@
-//! One GGUF model and its context.
+//! One GGUF model and its contexts.
 
+use crate::lane::{BATCH, JUDGED, Job, Kind, Lane, SLOTS, token};
 use crate::prompt;
-use aios_abi::engine::{Generate, Message, ModelInfo};
-use aios_abi::{CallError, ErrorCode};
-use aios_engine::{Cost, Engine, Options, cancelled};
-use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::LlamaContextParams;
+use aios_abi::CallError;
+use aios_abi::engine::{Adapter, Generate, Message, ModelInfo};
+use aios_engine::{Begun, Cost, Engine, Grammars, Memory, Next, Options, Pieces, Tokens, Told, Work, Writer};
+use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
 use llama_cpp_2::llama_backend::LlamaBackend;
-use llama_cpp_2::llama_batch::LlamaBatch;
-use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
-use llama_cpp_2::sampling::LlamaSampler;
+use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
 use llama_cpp_2::token::LlamaToken;
 use std::num::NonZeroU32;
 
-/// Tokens that are computed at once; between two batches a cancellation is noticed.
-const BATCH: usize = 512;
-/// The only sequence.
-const SEQUENCE: i32 = 0;
+/// Tokens that all calls have together that are made of words at once: questions are short.
+const CALLS_CONTEXT: u32 = 2048;
 
 /// A loaded model.
 pub(crate) struct Llama {
     info: ModelInfo,
     model: &'static LlamaModel,
-    context: LlamaContext<'static>,
-    /// What the context remembers, token by token.
-    past: Vec<LlamaToken>,
+    vocabulary: Vocabulary,
+    grammars: Grammars,
+    /// The model as it is.
+    plain: Lane,
+    /// The model with the adapter that makes calls of words.
+    adapted: Option<Lane>,
+    /// Requests that ended before anything was computed.
+    ended: Vec<(u64, Told)>,
+}
+
+/// What the writers need of the model.
+pub(crate) struct Vocabulary(&'static LlamaModel);
+
+impl Pieces for Vocabulary {
+    fn piece(&self, id: u32) -> Vec<u8> {
+        self.0.vocab().token_to_piece(token(id), false, None)
+    }
+
+    fn is_end(&self, id: u32) -> bool {
+        self.0.vocab().is_eog(token(id))
+    }
 }
 
 impl Llama {
-    /// Check the file and load it.
+    /// Check the files and load them.
     pub(crate) fn load(options: &Options, progress: Box<dyn Fn(u8) + Send>) -> Result<Self, String> {
         let summary = aios_gguf::check(&options.model).map_err(|e| e.to_string())?;
         let named = |what: String| format!("{}: {what}", options.model.display());
@@ -41,124 +55,133 @@ impl Llama {
                 progress((part.clamp(0.0, 1.0) * 100.0) as u8);
                 true
             });
-        let model = LlamaModel::load_from_file(&backend, &options.model, &parameters)
+        let mut model = LlamaModel::load_from_file(&backend, &options.model, &parameters)
             .map_err(|e| named(format!("llama.cpp cannot load this model: {e}")))?;
-        // The context borrows the model, and both live as long as the process.
+        let adapter = options.adapter.as_deref().and_then(|path| {
+            // Without it the model still writes; calls are made of words without its help then.
+            load_adapter(&mut model, path)
+                .map_err(|why| eprintln!("<4>the adapter is not used: {}: {why}", path.display()))
+                .ok()
+        });
+        // The contexts borrow the model, and all live as long as the process.
         let model: &'static LlamaModel = Box::leak(Box::new(model));
         let backend: &'static LlamaBackend = Box::leak(Box::new(backend));
         let threads = options.threads();
-        let context = options.context.min(model.n_ctx_train().max(1));
         let count = i32::try_from(threads).unwrap_or(1);
-        let parameters = LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(context))
-            .with_n_batch(BATCH as u32)
-            .with_n_threads(count)
-            .with_n_threads_batch(count);
-        let llama = model
-            .new_context(backend, parameters)
-            .map_err(|e| named(format!("there is no memory for a context of {context} tokens: {e}")))?;
+        let memory = match options.memory {
+            Memory::F32 => KvCacheType::F32,
+            Memory::F16 => KvCacheType::F16,
+            Memory::Q8 => KvCacheType::Q8_0,
+        };
+        let lane = |size: u32| {
+            let parameters = LlamaContextParams::default()
+                .with_type_k(memory)
+                .with_type_v(memory)
+                .with_n_ctx(NonZeroU32::new(size))
+                .with_n_batch(BATCH as u32)
+                .with_n_seq_max((SLOTS + JUDGED) as u32)
+                // The sequences share the room, and the cells of what they have in common.
+                .with_kv_unified(true)
+                .with_n_threads(count)
+                .with_n_threads_batch(count);
+            model
+                .new_context(backend, parameters)
+                .map_err(|e| named(format!("there is no memory for a context of {size} tokens: {e}")))
+        };
+        let context = options.context.min(model.n_ctx_train().max(1));
+        let plain = Lane::new(lane(context)?, context);
+        let mut known = None;
+        let adapted = match adapter {
+            Some((about, mut adapter)) => {
+                let size = CALLS_CONTEXT.min(context);
+                let mut lane = lane(size)?;
+                lane.lora_adapter_set(&mut adapter, 1.0)
+                    .map_err(|e| named(format!("the adapter cannot be used: {e}")))?;
+                // llama.cpp frees adapters with their model.
+                std::mem::forget(adapter);
+                known = Some(about);
+                Some(Lane::new(lane, size))
+            }
+            None => None,
+        };
         let info = ModelInfo {
             name: summary.name,
             parameters: model.n_params(),
             context,
             dimensions: u32::try_from(model.n_embd()).unwrap_or(0),
             threads,
+            slots: SLOTS as u32,
+            adapter: known,
         };
-        Ok(Self { info, model, context: llama, past: Vec::new() })
+        let grammars = Grammars::new(tokens(model)).map_err(named)?;
+        let vocabulary = Vocabulary(model);
+        Ok(Self { info, model, vocabulary, grammars, plain, adapted, ended: Vec::new() })
     }
 
-    /// Bring the context to exactly these tokens; what it has in common with them already is kept.
-    /// Afterwards the logits of the last token are there. Returns how many tokens were kept.
-    fn prefill(
-        &mut self,
-        tokens: &[LlamaToken],
-        is_cancelled: &dyn Fn() -> bool,
-    ) -> Result<usize, CallError> {
-        let Some(last) = tokens.len().checked_sub(1) else {
-            return Err(CallError::invalid("the prompt is empty"));
-        };
-        let common = self.past.iter().zip(tokens).take_while(|(a, b)| a == b).count().min(last);
-        self.forget_from(common)?;
-        for (chunk, batch_tokens) in tokens[common..].chunks(BATCH).enumerate() {
-            if is_cancelled() {
-                return Err(cancelled());
+    fn lane(&mut self, adapted: bool) -> &mut Lane {
+        match (&mut self.adapted, adapted) {
+            (Some(lane), true) => lane,
+            _ => &mut self.plain,
+        }
+    }
+
+    fn writing(&mut self, id: u64, request: &Generate) -> Result<Option<Job>, CallError> {
+        let mut pending = prompt::tokens(self.model, &request.messages, &request.prefix)?;
+        let prompt = pending.len();
+        let mut writer = Writer::new(request, &self.grammars)?;
+        let mut text = String::new();
+        let first = writer.first(&self.vocabulary, &mut |piece| text.push_str(piece));
+        let cost = Cost { prompt: count(prompt), reused: 0, generated: writer.written() };
+        match first {
+            Next::Tokens(tokens) => pending.extend(tokens.into_iter().map(token)),
+            Next::End => {
+                self.ended.extend([(id, Told::Text(text)), (id, Told::Done(cost))]);
+                return Ok(None);
             }
-            let start = common + chunk * BATCH;
-            let ends = start + batch_tokens.len() == tokens.len();
-            self.decode(batch_tokens, start, |index| ends && index + 1 == batch_tokens.len())?;
         }
-        Ok(common)
+        let need = prompt + request.max_tokens as usize;
+        Ok(Some(Job { id, pending, need, cost, kind: Kind::Writing(text, writer) }))
     }
 
-    fn forget_from(&mut self, position: usize) -> Result<(), CallError> {
-        if position < self.past.len() {
-            let from = u32::try_from(position).map_err(|e| CallError::failed(e.to_string()))?;
-            let done = self.context.clear_kv_cache_seq(Some(0), Some(from), None);
-            if !matches!(done, Ok(true)) {
-                // Some architectures cannot forget a part; then everything is computed anew.
-                self.context.clear_kv_cache();
-                self.past.clear();
-                return Err(CallError::new(
-                    ErrorCode::Failed,
-                    "the context could not be shortened; ask once more",
-                ));
-            }
-            self.past.truncate(position);
-        }
-        Ok(())
+    fn scoring(&self, id: u64, messages: &[Message], continuations: &[String]) -> Result<Job, CallError> {
+        let pending = prompt::tokens(self.model, messages, "")?;
+        let cut = |text: &String| self.model.vocab().tokenize(text.as_bytes(), false, false);
+        let continuations: Vec<Vec<LlamaToken>> = continuations.iter().map(cut).collect();
+        let longest = continuations.iter().map(Vec::len).max().unwrap_or(0);
+        let need = pending.len() + longest * continuations.len().min(JUDGED);
+        let cost = Cost { prompt: count(pending.len()), ..Cost::default() };
+        Ok(Job { id, pending, need, cost, kind: Kind::Scoring(continuations) })
     }
+}
 
-    fn decode(
-        &mut self,
-        tokens: &[LlamaToken],
-        start: usize,
-        logits: impl Fn(usize) -> bool,
-    ) -> Result<(), CallError> {
-        let failed =
-            |what: &dyn std::fmt::Display| CallError::failed(format!("llama.cpp could not compute: {what}"));
-        let mut batch = LlamaBatch::new(tokens.len(), 1);
-        for (index, token) in tokens.iter().enumerate() {
-            let position = i32::try_from(start + index).map_err(|e| failed(&e))?;
-            batch.add(*token, position, &[SEQUENCE], logits(index)).map_err(|e| failed(&e))?;
-        }
-        let result = self.context.decode(&mut batch).map_err(|e| failed(&e));
-        if result.is_ok() {
-            self.past.extend_from_slice(tokens);
-        } else {
-            self.context.clear_kv_cache();
-            self.past.clear();
-        }
-        result
-    }
+fn load_adapter(
+    model: &mut LlamaModel,
+    path: &std::path::Path,
+) -> Result<(Adapter, LlamaLoraAdapter), String> {
+    let summary = aios_gguf::check(path).map_err(|e| e.to_string())?;
+    let adapter = model.lora_adapter_init(path).map_err(|e| format!("llama.cpp cannot load it: {e}"))?;
+    Ok((Adapter { name: summary.name, tools: summary.tools }, adapter))
+}
 
-    fn require_room(&self, prompt: usize, answer: u32) -> Result<(), CallError> {
-        let needed = prompt + answer as usize;
-        if needed > self.info.context as usize {
-            return Err(CallError::invalid(format!(
-                "the prompt has {prompt} tokens and the answer may have {answer}, but the model's context holds {}; ask with fewer words",
-                self.info.context
-            )));
-        }
-        Ok(())
+/// What grammars know of the vocabulary.
+fn tokens(model: &'static LlamaModel) -> Tokens {
+    let vocab = model.vocab();
+    let pieces = (0..vocab.n_tokens()).map(LlamaToken::new).map(|token| {
+        if vocab.is_control(token) { Vec::new() } else { vocab.token_to_piece(token, false, None) }
+    });
+    let end = [vocab.eot(), vocab.eos()].into_iter().find(|token| token.0 >= 0);
+    Tokens {
+        pieces: pieces.collect(),
+        end: end.and_then(|token| u32::try_from(token.0).ok()).unwrap_or(0),
+        cut: Box::new(move |bytes| {
+            let tokens = model.vocab().tokenize(bytes, false, false);
+            tokens.into_iter().filter_map(|token| u32::try_from(token.0).ok()).collect()
+        }),
     }
+}
 
-    fn sampler(&self, request: &Generate) -> Result<LlamaSampler, CallError> {
-        let mut chain = Vec::new();
-        if let Some(grammar) = &request.grammar {
-            chain.push(
-                LlamaSampler::grammar(self.model, grammar, "root")
-                    .map_err(|e| CallError::invalid(format!("the grammar is not valid GBNF: {e}")))?,
-            );
-        }
-        if request.temperature_milli == 0 {
-            chain.push(LlamaSampler::greedy());
-        } else {
-            chain.push(LlamaSampler::top_p(0.95, 1));
-            chain.push(LlamaSampler::temp(request.temperature_milli as f32 / 1000.0));
-            chain.push(LlamaSampler::dist(request.seed));
-        }
-        Ok(LlamaSampler::chain_simple(chain))
-    }
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 impl Engine for Llama {
@@ -166,123 +189,45 @@ impl Engine for Llama {
         self.info.clone()
     }
 
-    fn generate(
-        &mut self,
-        request: &Generate,
-        on_text: &mut dyn FnMut(&str),
-        is_cancelled: &dyn Fn() -> bool,
-    ) -> Result<Cost, CallError> {
-        let tokens = prompt::tokens(self.model, &request.messages, &request.prefix)?;
-        self.require_room(tokens.len(), request.max_tokens)?;
-        let mut sampler = self.sampler(request)?;
-        let reused = self.prefill(&tokens, is_cancelled)?;
-        let vocab = self.model.vocab();
-        let mut generated = 0;
-        let mut bytes = Vec::new();
-        while generated < request.max_tokens {
-            if is_cancelled() {
-                return Err(cancelled());
+    fn begin(&mut self, id: u64, work: Work) -> Result<Begun, CallError> {
+        let (job, adapted) = match &work {
+            Work::Generate(request) => (self.writing(id, request)?, request.adapted),
+            Work::Score { messages, continuations, adapted } => {
+                (Some(self.scoring(id, messages, continuations)?), *adapted)
             }
-            let token = sampler.sample(&self.context, -1);
-            if vocab.is_eog(token) {
-                break;
-            }
-            generated += 1;
-            bytes.extend(vocab.token_to_piece(token, false, None));
-            emit_whole_characters(&mut bytes, on_text);
-            if generated < request.max_tokens {
-                let position = self.past.len();
-                self.decode(&[token], position, |_| true)?;
-            }
-        }
-        if !bytes.is_empty() {
-            on_text(&String::from_utf8_lossy(&bytes));
-        }
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Ok(Cost { prompt: count(tokens.len()), reused: count(reused), generated })
-    }
-
-    fn score(&mut self, messages: &[Message], continuations: &[String]) -> Result<Vec<f32>, CallError> {
-        let tokens = prompt::tokens(self.model, messages, "")?;
-        let longest = continuations.iter().map(String::len).max().unwrap_or(0);
-        self.require_room(tokens.len(), u32::try_from(longest).unwrap_or(u32::MAX))?;
-        self.prefill(&tokens, &|| false)?;
-        let first = log_probabilities(self.context.get_logits());
-        let mut scores = Vec::with_capacity(continuations.len());
-        for continuation in continuations {
-            let words = self.model.vocab().tokenize(continuation.as_bytes(), false, false);
-            let mut sum = match words.first() {
-                Some(token) => at(&first, *token),
-                None => 0.0,
-            };
-            if words.len() > 1 {
-                self.decode(&words[..words.len() - 1], tokens.len(), |_| true)?;
-                for (index, token) in words[1..].iter().enumerate() {
-                    let position = i32::try_from(index).unwrap_or(0);
-                    sum += at(&log_probabilities(self.context.get_logits_ith(position)), *token);
-                }
-                self.forget_from(tokens.len())?;
-            }
-            scores.push(sum);
-        }
-        // The logits of the prompt's last token are gone; the next prompt must compute it again.
-        self.forget_from(tokens.len() - 1)?;
-        Ok(scores)
-    }
-}
-
-/// Natural logarithm of the softmax of the logits.
-fn log_probabilities(logits: &[f32]) -> Vec<f32> {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f32 = logits.iter().map(|l| (l - most).exp()).sum();
-    let shift = most + sum.ln();
-    logits.iter().map(|l| l - shift).collect()
-}
-
-fn at(probabilities: &[f32], token: LlamaToken) -> f32 {
-    usize::try_from(token.0).ok().and_then(|i| probabilities.get(i)).copied().unwrap_or(f32::NEG_INFINITY)
-}
-
-/// Hand on what is valid UTF-8 so far; the beginning of a character waits for its rest.
-fn emit_whole_characters(bytes: &mut Vec<u8>, on_text: &mut dyn FnMut(&str)) {
-    loop {
-        let (valid, broken) = match std::str::from_utf8(bytes) {
-            Ok(text) => (text.len(), None),
-            Err(error) => (error.valid_up_to(), error.error_len()),
+            Work::Embed(_) => return Err(CallError::invalid("this engine embeds no sentences")),
         };
-        if valid > 0 {
-            on_text(&String::from_utf8_lossy(&bytes[..valid]));
+        let Some(job) = job else { return Ok(Begun::Yes) };
+        if job.pending.is_empty() {
+            return Err(CallError::invalid("the prompt is empty"));
         }
-        bytes.drain(..valid);
-        match broken {
-            // Bytes that no further byte can make valid.
-            Some(length) => {
-                on_text("\u{fffd}");
-                bytes.drain(..length);
-            }
-            None => return,
+        let lane = self.lane(adapted);
+        if job.need > lane.size() {
+            return Err(CallError::invalid(format!(
+                "the prompt has {} tokens and the answer may have {}, but the model's context holds {}; ask with fewer words",
+                job.cost.prompt,
+                job.need - job.cost.prompt as usize,
+                lane.size()
+            )));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn characters_are_emitted_whole() {
-        let mut out = Vec::new();
-        let mut bytes = vec![b'a', 0xc3];
-        emit_whole_characters(&mut bytes, &mut |t| out.push(t.to_owned()));
-        bytes.extend([0xa4, 0xff, b'b']);
-        emit_whole_characters(&mut bytes, &mut |t| out.push(t.to_owned()));
-        assert_eq!(out.concat(), "aä\u{fffd}b");
-        assert!(bytes.is_empty());
+        Ok(match lane.begin(job) {
+            Ok(()) => Begun::Yes,
+            Err(_) => Begun::Later(work),
+        })
     }
 
-    #[test]
-    fn log_probabilities_sum_to_one() {
-        let sum: f32 = log_probabilities(&[1.0, 2.0, 3.0]).iter().map(|p| p.exp()).sum();
-        assert!((sum - 1.0).abs() < 1e-5);
+    fn end(&mut self, id: u64) {
+        for lane in std::iter::once(&mut self.plain).chain(&mut self.adapted) {
+            lane.end(id);
+        }
+    }
+
+    fn step(&mut self, tell: &mut dyn FnMut(u64, Told)) {
+        for (id, told) in std::mem::take(&mut self.ended) {
+            tell(id, told);
+        }
+        for lane in std::iter::once(&mut self.plain).chain(&mut self.adapted) {
+            lane.step(&self.vocabulary, tell);
+        }
     }
 }

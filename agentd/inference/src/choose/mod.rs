@@ -7,7 +7,11 @@
 //! model that follows instructions; this one asks a small model for what it can: continue a list. The
 //! question is the same for all tools, so nothing has to be normalised. Min et al., "Noisy Channel
 //! Language Model Prompting", 2022.) Without a language model the shortlist alone decides.
+//!
+//! A model with an [adapter](adapted) for calls is asked about every question instead: it has learned the
+//! tools' names.
 
+pub(crate) mod adapted;
 mod mask;
 mod memory;
 pub mod rank;
@@ -18,7 +22,7 @@ pub use memory::Memory;
 use crate::ask::{Asker, milliseconds};
 use crate::engine::Engine;
 use aios_abi::CallError;
-use aios_abi::engine::Message;
+use aios_abi::engine::{Adapter, Message};
 use aios_abi::infer::{Choice, InferEvent, Scored, ToolBrief, Usage};
 use rank::{LIMITS, Verdict};
 use std::time::{Duration, Instant};
@@ -46,30 +50,60 @@ pub(crate) async fn choose(
     if question.trim().is_empty() {
         return Err(CallError::invalid("the question is empty"));
     }
-    let (shortlist, mut took) = retrieve(&engines, asker, question, tools).await?;
+    let (shortlist, took) = retrieve(&engines, asker, question, tools).await?;
     asker.tell(InferEvent::Shortlist(shortlist.clone())).await?;
-    let (chosen, by_model) = match rank::verdict(&LIMITS, &shortlist) {
-        Verdict::Sure => (Some(0), false),
-        Verdict::Nothing => (None, false),
-        Verdict::Unsure => match likelihoods(&engines, asker, question, tools, &shortlist).await {
-            Ok((likelihoods, time)) => {
-                took += time;
-                (rank::combined(&LIMITS, &shortlist, &likelihoods), true)
-            }
-            Err(error) => {
-                tracing::info!("the embeddings alone choose a tool: {error}");
-                (rank::alone(&LIMITS, &shortlist), false)
-            }
-        },
+    let verdict = rank::verdict(&LIMITS, &shortlist);
+    let adapter = engines.text.snapshot().adapter;
+    // What the adapter never saw it cannot name: such a tool is chosen by its sentences.
+    let knows =
+        |adapter: &Adapter| shortlist.first().is_some_and(|first| adapter.tools.contains(&first.name));
+    let decided = match (adapter, verdict) {
+        (Some(adapter), _) if knows(&adapter) => {
+            Some(adapted::choose(&engines, asker, question, &shortlist, tools, &adapter).await)
+        }
+        (_, Verdict::Sure | Verdict::Nothing) => None,
+        (_, Verdict::Unsure) => Some(by_likelihood(&engines, asker, question, tools, &shortlist).await),
+    };
+    let (chosen, by_model, usage) = match decided {
+        Some(Ok((chosen, usage))) => (chosen, true, usage),
+        Some(Err(error)) => {
+            tracing::info!("the embeddings alone choose a tool: {error}");
+            (alone(verdict, &shortlist), false, Usage::default())
+        }
+        None => (alone(verdict, &shortlist), false, Usage::default()),
     };
     let scores: Vec<f32> = shortlist.iter().map(|s| s.score).collect();
     Ok(Choice {
-        tool: chosen.and_then(|index| shortlist.get(index)).map(|s| s.name.clone()),
+        tool: chosen,
         by_model,
         margin: rank::margin(&scores),
         shortlist,
-        usage: Usage { prompt_tokens: 0, generated_tokens: 0, ms: milliseconds(took) },
+        usage: Usage { ms: usage.ms.saturating_add(milliseconds(took)), ..usage },
     })
+}
+
+/// Without a language model.
+fn alone(verdict: Verdict, shortlist: &[Scored]) -> Option<String> {
+    let index = match verdict {
+        Verdict::Sure => Some(0),
+        Verdict::Nothing => None,
+        Verdict::Unsure => rank::alone(&LIMITS, shortlist),
+    };
+    index.and_then(|index| shortlist.get(index)).map(|scored| scored.name.clone())
+}
+
+/// With a language model that was not trained for it.
+async fn by_likelihood(
+    engines: &Engines<'_>,
+    asker: &Asker<'_>,
+    question: &str,
+    tools: &[ToolBrief],
+    shortlist: &[Scored],
+) -> Result<(Option<String>, Usage), CallError> {
+    let (likelihoods, took) = likelihoods(engines, asker, question, tools, shortlist).await?;
+    let index = rank::combined(&LIMITS, shortlist, &likelihoods);
+    let chosen = index.and_then(|index| shortlist.get(index)).map(|scored| scored.name.clone());
+    Ok((chosen, Usage { ms: milliseconds(took), ..Usage::default() }))
 }
 
 /// The sentences by which a tool is known, as they are embedded.
@@ -117,7 +151,7 @@ async fn likelihoods(
         for scored in shortlist.iter().take(rank::JUDGED) {
             let Some(tool) = tools.iter().find(|tool| tool.name == scored.name) else { continue };
             let continuations = vec![question.to_owned()];
-            let (scores, time) = asker.score(engines.text, until, prompt(tool), continuations).await?;
+            let (scores, time) = asker.score(engines.text, until, prompt(tool), continuations, false).await?;
             likelihoods.extend(scores);
             took += time;
         }

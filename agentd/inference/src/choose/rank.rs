@@ -3,7 +3,7 @@
 use aios_abi::infer::Scored;
 
 /// Tools that are looked at more closely.
-pub const SHORTLIST: usize = 5;
+pub const SHORTLIST: usize = 8;
 
 /// Tools of the shortlist that the language model judges.
 pub const JUDGED: usize = 3;
@@ -23,6 +23,18 @@ pub struct Limits {
 
 /// The limits that inferd uses.
 pub const LIMITS: Limits = Limits { none: 0.36, ahead: 0.04, weight: 0.015, alone: 0.02 };
+
+/// What decides between an [adapted](super::adapted) model and the embeddings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Calls {
+    /// Cosine that counts for "no tool".
+    pub none: f32,
+    /// Weight of the cosine against the log-likelihood.
+    pub weight: f32,
+}
+
+/// The weights that inferd uses; the crate's README says how they were found.
+pub const CALLS: Calls = Calls { none: 0.45, weight: 8.0 };
 
 /// What the embeddings say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +115,15 @@ pub fn combined(limits: &Limits, shortlist: &[Scored], likelihoods: &[f32]) -> O
         if likelihood.is_finite() { scored.score + limits.weight * likelihood } else { f32::NEG_INFINITY }
     };
     let totals = shortlist.iter().zip(likelihoods).map(total).enumerate();
+    totals.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).map(|(index, _)| index)
+}
+
+/// The best of candidates by cosine and log-likelihood; likelihoods that are no numbers count for nothing.
+pub fn best(calls: &Calls, judged: &[(f32, f32)]) -> Option<usize> {
+    let total = |(cosine, likelihood): &(f32, f32)| {
+        if likelihood.is_finite() { calls.weight * cosine + likelihood } else { f32::NEG_INFINITY }
+    };
+    let totals = judged.iter().map(total).enumerate();
     totals.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).map(|(index, _)| index)
 }
 

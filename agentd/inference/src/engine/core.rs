@@ -5,9 +5,10 @@
 
 use super::work::{Delivery, Work};
 use crate::queue::{Class, Queue};
-use aios_abi::engine::{EngineEvent, EngineRequest, ModelInfo, WorkerState};
+use aios_abi::engine::{Adapter, EngineEvent, EngineRequest, ModelInfo, WorkerState};
 use aios_abi::infer::{EngineHealth, EngineState, Place};
 use aios_abi::{CallError, ErrorCode, frame};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Requests that may wait for one engine.
@@ -103,10 +104,11 @@ pub(super) struct Core {
     phase: Phase,
     place: Place,
     engine: String,
+    adapter: Option<Arc<Adapter>>,
     /// Why there is no worker, while there is none.
     trouble: (EngineState, String),
     queue: Queue<Work>,
-    running: Option<Running>,
+    running: Vec<Running>,
     next_id: u64,
     ready_since: Option<Instant>,
     was_ready: bool,
@@ -122,9 +124,10 @@ impl Core {
             phase: Phase::Pausing(now),
             place: Place::Machine,
             engine: String::new(),
+            adapter: None,
             trouble: (EngineState::Absent, format!("the {what} engine is being started")),
             queue: Queue::new(QUEUE),
-            running: None,
+            running: Vec::new(),
             next_id: 0,
             ready_since: None,
             was_ready: false,
@@ -180,7 +183,7 @@ impl Core {
             },
             Phase::Opening | Phase::Talking(_) => None,
         };
-        let running = self.running.as_ref().and_then(|r| r.limit);
+        let running = self.running.iter().filter_map(|r| r.limit).min();
         [phase, running, self.queue.next_expiry()].into_iter().flatten().min()
     }
 
@@ -192,6 +195,11 @@ impl Core {
     /// Requests that wait.
     pub(super) fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    /// The adapter of the model that is loaded.
+    pub(super) fn adapter(&self) -> Option<Arc<Adapter>> {
+        self.adapter.clone().filter(|_| self.is_ready())
     }
 
     /// For people and for `Status`.
@@ -225,7 +233,19 @@ impl Core {
             0 => String::new(),
             millions => format!(" ({millions} million parameters)"),
         };
-        format!("{}{size} runs with {} on {threads} {place}", model.name, self.engine)
+        let adapter = match &model.adapter {
+            Some(adapter) => format!(", with the adapter {} for {} tools", adapter.name, adapter.tools.len()),
+            None => String::new(),
+        };
+        format!("{}{size} runs with {} on {threads} {place}{adapter}", model.name, self.engine)
+    }
+
+    /// Requests that the worker works on at once.
+    fn slots(&self) -> usize {
+        match &self.phase {
+            Phase::Talking(WorkerState::Ready(model)) => (model.slots as usize).max(1),
+            _ => 1,
+        }
     }
 
     fn is_ready(&self) -> bool {
@@ -239,7 +259,7 @@ impl Core {
     }
 
     fn closed(&mut self, now: Instant, why: String, actions: &mut Vec<Action>) {
-        if let Some(running) = self.running.take().filter(|r| r.limit.is_none()) {
+        for running in std::mem::take(&mut self.running).into_iter().filter(|r| r.limit.is_none()) {
             actions.push(Action::Deliver(running.ticket, Delivery::Failed(self.lost())));
         }
         if self.ready_since.take().is_some_and(|since| now.duration_since(since) >= GOOD_LIFE) {
@@ -296,7 +316,8 @@ impl Core {
     }
 
     fn become_state(&mut self, now: Instant, state: WorkerState) {
-        if matches!(state, WorkerState::Ready(_)) {
+        if let WorkerState::Ready(model) = &state {
+            self.adapter = model.adapter.clone().map(Arc::new);
             self.ready_since.get_or_insert(now);
             self.was_ready = true;
         }
@@ -305,14 +326,14 @@ impl Core {
 
     fn deliver(&mut self, id: u64, delivery: Delivery, actions: &mut Vec<Action>) {
         // What belongs to an earlier conversation or to a cancelled request has no reader.
-        if let Some(running) = self.running.as_ref().filter(|r| r.id == id && r.limit.is_none()) {
+        if let Some(running) = self.running.iter().find(|r| r.id == id && r.limit.is_none()) {
             actions.push(Action::Deliver(running.ticket, delivery));
         }
     }
 
     fn end(&mut self, id: u64, delivery: Delivery, actions: &mut Vec<Action>) {
         self.deliver(id, delivery, actions);
-        self.running.take_if(|r| r.id == id);
+        self.running.retain(|r| r.id != id);
     }
 
     fn submit(
@@ -333,7 +354,7 @@ impl Core {
             false => return actions.push(Action::Deliver(ticket, Delivery::Failed(self.not_ready()))),
         };
         let ahead = match self.queue.push(ticket, class, until, work) {
-            Ok(before) => before + usize::from(self.running.is_some()),
+            Ok(before) => before + usize::from(self.running.len() >= self.slots()),
             Err(crate::queue::Full) => {
                 let error = CallError::new(
                     ErrorCode::Busy,
@@ -359,7 +380,7 @@ impl Core {
 
     fn cancel(&mut self, now: Instant, ticket: u64, actions: &mut Vec<Action>) {
         self.queue.cancel(ticket);
-        if let Some(running) = self.running.as_mut().filter(|r| r.ticket == ticket && r.limit.is_none()) {
+        if let Some(running) = self.running.iter_mut().find(|r| r.ticket == ticket && r.limit.is_none()) {
             running.limit = Some(now + CANCEL_LIMIT);
             actions.push(Action::Send(EngineRequest::Cancel { id: running.id }));
         }
@@ -374,9 +395,10 @@ impl Core {
             };
             actions.push(Action::Deliver(ticket, Delivery::Failed(error)));
         }
-        if self.running.as_ref().is_some_and(|r| r.limit.is_some_and(|limit| limit <= now)) {
-            // It computes something that cannot be interrupted, or hangs.
-            self.running = None;
+        if self.running.iter().any(|r| r.limit.is_some_and(|limit| limit <= now)) {
+            // It computes something that cannot be interrupted, or hangs. Whoever else waits for it hears so
+            // when the stream ends.
+            self.running.retain(|r| r.limit.is_none());
             self.close("it did not stop a cancelled request and is being ended", actions);
             return;
         }
@@ -415,12 +437,12 @@ impl Core {
     }
 
     fn start_next(&mut self, actions: &mut Vec<Action>) {
-        if !self.is_ready() || self.running.is_some() {
-            return;
-        }
-        if let Some((ticket, work)) = self.queue.pop() {
+        while self.is_ready()
+            && self.running.len() < self.slots()
+            && let Some((ticket, work)) = self.queue.pop()
+        {
             self.next_id += 1;
-            self.running = Some(Running { ticket, id: self.next_id, limit: None });
+            self.running.push(Running { ticket, id: self.next_id, limit: None });
             actions.push(Action::Send(work.into_request(self.next_id)));
             actions.push(Action::Deliver(ticket, Delivery::Started));
         }

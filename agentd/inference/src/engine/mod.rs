@@ -13,7 +13,7 @@ pub use work::{Delivery, Work};
 
 use crate::queue::Class;
 use aios_abi::CallError;
-use aios_abi::engine::{Decoder, EngineEvent, encode};
+use aios_abi::engine::{Adapter, Decoder, EngineEvent, encode};
 use aios_abi::infer::EngineHealth;
 use core::{Action, Core, Input};
 use source::{Opener, Stream};
@@ -40,6 +40,8 @@ pub struct Snapshot {
     pub health: EngineHealth,
     /// Requests that wait for it.
     pub queued: usize,
+    /// The adapter of the loaded model that makes calls of words.
+    pub adapter: Option<Arc<Adapter>>,
 }
 
 enum Command {
@@ -107,7 +109,7 @@ impl Drop for Job {
 }
 
 fn snapshot(core: &Core) -> Snapshot {
-    Snapshot { health: core.health(), queued: core.queued() }
+    Snapshot { health: core.health(), queued: core.queued(), adapter: core.adapter() }
 }
 
 /// Carries out what the core decides.

@@ -7,6 +7,9 @@ use std::process::{ExitStatus, Stdio};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::process::{Child, Command};
 
+/// The adapter of the text model, in the folder of all models.
+const ADAPTER: &str = "calls.gguf";
+
 /// Which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -155,6 +158,10 @@ impl Opener {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
+        let adapter = models.join(ADAPTER);
+        if *kind == Kind::Text && adapter.exists() {
+            command.arg("--adapter").arg(adapter);
+        }
         if let Some(threads) = threads {
             command.arg("--threads").arg(threads.to_string());
         }

@@ -16,6 +16,8 @@ pub enum Work {
         messages: Vec<Message>,
         /// The continuations.
         continuations: Vec<String>,
+        /// With the adapter that makes calls of words.
+        adapted: bool,
     },
 }
 
@@ -24,7 +26,9 @@ impl Work {
         match self {
             Self::Generate(generate) => EngineRequest::Generate(Generate { id, ..generate }),
             Self::Embed(texts) => EngineRequest::Embed { id, texts },
-            Self::Score { messages, continuations } => EngineRequest::Score { id, messages, continuations },
+            Self::Score { messages, continuations, adapted } => {
+                EngineRequest::Score { id, messages, continuations, adapted }
+            }
         }
     }
 }

@@ -17,6 +17,12 @@ impl Grammar {
             }),
             Node::OneOf(nodes) => nodes.iter().flat_map(|node| self.ends(node, text)).collect(),
             Node::Maybe(node) => std::iter::once(0).chain(self.ends(node, text)).collect(),
+            Node::Pieces => {
+                let runs = (0..self.pieces.len()).flat_map(|from| {
+                    (from + 1..=self.pieces.len()).map(move |to| self.pieces[from..to].concat())
+                });
+                runs.filter(|run| text.starts_with(run.as_str())).map(|run| run.len()).collect()
+            }
         }
     }
 
@@ -26,6 +32,7 @@ impl Grammar {
 
     /// Some text that fits; `choices` decide.
     fn some(&self, node: &Node, choices: &mut impl Iterator<Item = usize>) -> String {
+        let choices = &mut *choices;
         let mut choose = |n: usize| choices.next().unwrap_or(0) % n;
         match node {
             Node::Literal(literal) => literal.clone(),
@@ -39,6 +46,11 @@ impl Grammar {
                 0 => String::new(),
                 _ => self.some(node, choices),
             },
+            Node::Pieces => {
+                let from = choose(self.pieces.len());
+                let count = 1 + choose(self.pieces.len() - from);
+                self.pieces[from..from + count].concat()
+            }
         }
     }
 }
@@ -49,7 +61,7 @@ fn field(name: &str, shape: Shape, required: bool) -> Field {
 
 fn grammar(fields: Vec<Field>, known: Value, question: &str) -> Result<Grammar, Misfit> {
     let known = known.as_object().cloned().expect("an object");
-    Grammar::of(&Arguments { fields }, &known, &Words::of(question))
+    Grammar::of(&Arguments { fields }, &known, &Words::of(question), Texts::Words)
 }
 
 #[test]
@@ -87,19 +99,36 @@ fn known_arguments_stay_and_wrong_ones_are_refused() {
 }
 
 #[test]
-fn the_notation_is_gbnf() {
+fn the_notation_is_lark() {
     let fields =
         vec![field("kind", Shape::Word(vec!["a".into(), "b".into()]), false), field("x", Shape::Text, true)];
     let grammar = grammar(fields, json!({}), "say \"c:\\d\"").expect("a grammar");
     assert_eq!(
         grammar.to_string(),
-        r#"root ::= "{" (field-0 tail-1 | field-1 tail-2) "}"
-tail-1 ::= "," field-1
-tail-2 ::= ""
-field-0 ::= "\"kind\":" ("\"a\"" | "\"b\"")
-field-1 ::= "\"x\":" "\"" (span-0 | span-1) "\""
-span-0 ::= "say" (" \\\"" span-1)?
-span-1 ::= "c:\\\\d"
+        r#"start: "{" (field_0 tail_1 | field_1 tail_2) "}"
+tail_1: "," field_1
+tail_2: ""
+field_0: "\"kind\":" ("\"a\"" | "\"b\"")
+field_1: "\"x\":" "\"" (span_0 | span_1) "\""
+span_0: "say" (" \\\"" span_1)?
+span_1: "c:\\\\d"
+"#
+    );
+}
+
+#[test]
+fn pieces_are_one_terminal() {
+    let fields = vec![field("x", Shape::Text, true)];
+    let grammar = Grammar::of(&Arguments { fields }, &Map::new(), &Words::of("rm \"a-1\""), Texts::Pieces);
+    let grammar = grammar.expect("a grammar");
+    assert!(grammar.accepts(r#"{"x":"a-1"}"#) && grammar.accepts(r#"{"x":"1"}"#));
+    assert!(!grammar.accepts(r#"{"x":""}"#) && !grammar.accepts(r#"{"x":"a1"}"#));
+    assert_eq!(
+        grammar.to_string(),
+        r#"start: "{" (field_0 tail_1) "}"
+tail_1: ""
+field_0: "\"x\":" "\"" PIECES "\""
+PIECES: %regex {"substring_chunks": ["rm"," ","\\\"","a","-","1","\\\""]}
 "#
     );
 }
@@ -150,11 +179,12 @@ proptest! {
     #[test]
     fn whatever_fits_the_grammar_fits_the_schema(
         arguments in arguments(),
+        texts in prop_oneof![Just(Texts::Words), Just(Texts::Pieces)],
         question in "[a-zA-Z0-9\"\\\\?.äß ]{0,30}",
         choices in proptest::collection::vec(any::<usize>(), 0..60),
     ) {
         let words = Words::of(&question);
-        if let Ok(grammar) = Grammar::of(&arguments, &Map::new(), &words) {
+        if let Ok(grammar) = Grammar::of(&arguments, &Map::new(), &words, texts) {
             let text = grammar.some(&grammar.rules[0].1, &mut choices.into_iter());
             prop_assert!(grammar.accepts(&text));
             let value: Value = serde_json::from_str(&text).expect("is JSON");
@@ -177,6 +207,7 @@ proptest! {
     #[test]
     fn whatever_the_question_says_for_the_schema_fits_the_grammar(
         arguments in arguments(),
+        texts in prop_oneof![Just(Texts::Words), Just(Texts::Pieces)],
         question in "[a-z0-9\"\\\\?. ]{1,30}",
         choices in proptest::collection::vec(any::<usize>(), 0..60),
     ) {
@@ -194,7 +225,7 @@ proptest! {
             }
         }
         let text = format!("{{{}}}", pairs.join(","));
-        let grammar = Grammar::of(&arguments, &Map::new(), &words);
+        let grammar = Grammar::of(&arguments, &Map::new(), &words, texts);
         if let Ok(grammar) = grammar {
             prop_assert!(grammar.accepts(&text), "{}\n{}", text, grammar);
         }

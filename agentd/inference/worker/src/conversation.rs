@@ -1,10 +1,10 @@
 //! Reader, computing thread and writer of one worker.
 
-use crate::{Engine, Options, cancelled};
+use crate::{Begun, Engine, Options, Told, Work, cancelled};
 use aios_abi::engine::{Decoder, EngineEvent, EngineRequest, WorkerState, encode};
 use aios_abi::{CallError, ErrorCode, frame};
 use anyhow::{Context, Result};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,8 +13,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A request of one conversation.
 struct Job {
+    owner: Owner,
+    work: Work,
+}
+
+/// Whose request it is: ids are unique within a conversation only.
+#[derive(Clone, Copy)]
+struct Owner {
     conversation: u64,
-    request: EngineRequest,
+    id: u64,
 }
 
 struct Shared {
@@ -63,8 +70,14 @@ impl Shared {
         link.output = output;
     }
 
-    fn is_cancelled(&self, conversation: u64, id: u64) -> bool {
-        !self.is_current(conversation) || self.lock().cancelled.contains(&id)
+    fn is_cancelled(&self, owner: Owner) -> bool {
+        !self.is_current(owner.conversation) || self.lock().cancelled.contains(&owner.id)
+    }
+
+    /// The end of a request.
+    fn fail(&self, owner: Owner, error: CallError) {
+        self.send(owner.conversation, &EngineEvent::Error { id: owner.id, error });
+        self.lock().cancelled.remove(&owner.id);
     }
 }
 
@@ -166,11 +179,17 @@ fn accept(shared: &Shared, request: EngineRequest, jobs: &Sender<Job>) -> bool {
             shared.lock().cancelled.insert(id);
             true
         }
-        request => {
-            let conversation = shared.conversation.load(Ordering::SeqCst);
-            jobs.send(Job { conversation, request }).is_ok()
+        EngineRequest::Generate(generate) => submit(shared, jobs, generate.id, Work::Generate(generate)),
+        EngineRequest::Embed { id, texts } => submit(shared, jobs, id, Work::Embed(texts)),
+        EngineRequest::Score { id, messages, continuations, adapted } => {
+            submit(shared, jobs, id, Work::Score { messages, continuations, adapted })
         }
     }
+}
+
+fn submit(shared: &Shared, jobs: &Sender<Job>, id: u64, work: Work) -> bool {
+    let conversation = shared.conversation.load(Ordering::SeqCst);
+    jobs.send(Job { owner: Owner { conversation, id }, work }).is_ok()
 }
 
 fn compute<E, L>(shared: &Arc<Shared>, queue: &Receiver<Job>, options: &Options, load: L)
@@ -188,69 +207,108 @@ where
             }
         }),
     );
-    let mut engine = match loaded {
+    match loaded {
         Ok(engine) => {
             shared.set_state(WorkerState::Ready(engine.info()));
-            Some(engine)
+            Computing { shared, engine, waiting: VecDeque::new(), running: HashMap::new(), next: 0 }
+                .run(queue);
         }
         Err(why) => {
             eprintln!("<3>{why}");
             shared.set_state(WorkerState::Failed(why));
-            None
-        }
-    };
-    while let Ok(Job { conversation, request }) = queue.recv() {
-        let Some(id) = id_of(&request) else { continue };
-        let result = if shared.is_cancelled(conversation, id) {
-            Err(cancelled())
-        } else {
-            match engine.as_mut() {
-                Some(engine) => work(shared, conversation, engine, request),
-                None => Err(CallError::new(ErrorCode::Unavailable, "no model is loaded")),
+            while let Ok(job) = queue.recv() {
+                shared.fail(job.owner, CallError::new(ErrorCode::Unavailable, "no model is loaded"));
             }
-        };
-        shared.send(conversation, &result.unwrap_or_else(|error| EngineEvent::Error { id, error }));
-        shared.lock().cancelled.remove(&id);
+        }
     }
 }
 
-fn id_of(request: &EngineRequest) -> Option<u64> {
-    match request {
-        EngineRequest::Generate(generate) => Some(generate.id),
-        EngineRequest::Embed { id, .. } | EngineRequest::Score { id, .. } => Some(*id),
-        EngineRequest::Hello { .. } | EngineRequest::Cancel { .. } => None,
-    }
+/// The engine, and whose requests it works on.
+struct Computing<'a, E> {
+    shared: &'a Shared,
+    engine: E,
+    waiting: VecDeque<Job>,
+    running: HashMap<u64, Owner>,
+    next: u64,
 }
 
-fn work<E: Engine>(
-    shared: &Shared,
-    conversation: u64,
-    engine: &mut E,
-    request: EngineRequest,
-) -> Result<EngineEvent, CallError> {
-    match request {
-        EngineRequest::Generate(generate) => {
-            let id = generate.id;
-            let mut on_text =
-                |text: &str| shared.send(conversation, &EngineEvent::Text { id, text: text.to_owned() });
-            let cost = engine.generate(&generate, &mut on_text, &|| shared.is_cancelled(conversation, id))?;
-            Ok(EngineEvent::Done {
-                id,
-                prompt_tokens: cost.prompt,
-                reused_tokens: cost.reused,
-                generated_tokens: cost.generated,
-            })
+impl<E: Engine> Computing<'_, E> {
+    /// Work until nobody can ask any more.
+    fn run(mut self, queue: &Receiver<Job>) {
+        loop {
+            if self.running.is_empty() && self.waiting.is_empty() {
+                let Ok(job) = queue.recv() else { return };
+                self.waiting.push_back(job);
+            }
+            self.waiting.extend(queue.try_iter());
+            self.drop_cancelled();
+            self.begin();
+            if !self.running.is_empty() {
+                self.step();
+            }
         }
-        EngineRequest::Embed { id, texts } => {
-            Ok(EngineEvent::Embeddings { id, vectors: engine.embed(&texts)? })
+    }
+
+    fn drop_cancelled(&mut self) {
+        let shared = self.shared;
+        self.waiting.retain(|job| {
+            let is_cancelled = shared.is_cancelled(job.owner);
+            if is_cancelled {
+                shared.fail(job.owner, cancelled());
+            }
+            !is_cancelled
+        });
+        self.running.retain(|key, owner| {
+            let is_cancelled = shared.is_cancelled(*owner);
+            if is_cancelled {
+                self.engine.end(*key);
+                shared.fail(*owner, cancelled());
+            }
+            !is_cancelled
+        });
+    }
+
+    fn begin(&mut self) {
+        while let Some(Job { owner, work }) = self.waiting.pop_front() {
+            self.next += 1;
+            match self.engine.begin(self.next, work) {
+                Ok(Begun::Yes) => {
+                    self.running.insert(self.next, owner);
+                }
+                Ok(Begun::Later(work)) if !self.running.is_empty() => {
+                    self.waiting.push_front(Job { owner, work });
+                    return;
+                }
+                Ok(Begun::Later(_)) => {
+                    let error =
+                        CallError::failed("the request does not fit into an engine that does nothing");
+                    self.shared.fail(owner, error);
+                }
+                Err(error) => self.shared.fail(owner, error),
+            }
         }
-        EngineRequest::Score { id, messages, continuations } => {
-            let log_likelihoods = engine.score(&messages, &continuations)?;
-            Ok(EngineEvent::Scores { id, log_likelihoods })
-        }
-        EngineRequest::Hello { .. } | EngineRequest::Cancel { .. } => {
-            Err(CallError::invalid("no work in this request"))
-        }
+    }
+
+    fn step(&mut self) {
+        let (shared, running) = (self.shared, &mut self.running);
+        self.engine.step(&mut |key, told| {
+            let Some(Owner { conversation, id }) = running.get(&key).copied() else { return };
+            let event = match told {
+                Told::Text(text) => return shared.send(conversation, &EngineEvent::Text { id, text }),
+                Told::Done(cost) => EngineEvent::Done {
+                    id,
+                    prompt_tokens: cost.prompt,
+                    reused_tokens: cost.reused,
+                    generated_tokens: cost.generated,
+                },
+                Told::Embeddings(vectors) => EngineEvent::Embeddings { id, vectors },
+                Told::Scores(log_likelihoods) => EngineEvent::Scores { id, log_likelihoods },
+                Told::Failed(error) => EngineEvent::Error { id, error },
+            };
+            running.remove(&key);
+            shared.send(conversation, &event);
+            shared.lock().cancelled.remove(&id);
+        });
     }
 }
 

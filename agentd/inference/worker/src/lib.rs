@@ -1,13 +1,19 @@
-//! What every engine worker shares: the conversation with inferd.
+//! What every engine worker shares: the conversation with inferd, grammars, the choice of a token.
 //!
 //! A worker is an executable behind a byte stream ([`aios_abi::engine`]): standard input and output
 //! when inferd starts it, a listening socket when it runs beside an emulator. It holds one
 //! conversation at a time; a new `Hello` or a new connection makes an end of the one before, and
 //! whatever that one had asked is dropped.
+//!
+//! An [`Engine`] works on several requests at once, a step at a time: between two steps, which is after
+//! each token, requests come in and are cancelled.
 
 #![forbid(unsafe_code)]
 
 mod conversation;
+mod grammar;
+mod sample;
+mod text;
 
 use aios_abi::CallError;
 use aios_abi::engine::{Generate, Message, ModelInfo};
@@ -15,6 +21,9 @@ use clap::Parser;
 use std::path::PathBuf;
 
 pub use conversation::run;
+pub use grammar::{Constraint, Grammars, Tokens};
+pub use sample::Sampler;
+pub use text::{Next, Pieces, Writer, log_probability};
 
 /// The command line of every worker.
 #[derive(Debug, Parser)]
@@ -23,6 +32,9 @@ pub struct Options {
     /// The model: a GGUF file or a folder, as the engine needs it.
     #[arg(long)]
     pub model: PathBuf,
+    /// An adapter for the model that makes calls of words: a GGUF file.
+    #[arg(long)]
+    pub adapter: Option<PathBuf>,
     /// Speak over standard input and output.
     #[arg(long, conflicts_with = "listen")]
     pub stdio: bool,
@@ -33,9 +45,23 @@ pub struct Options {
     /// outnumber the free cores make generation many times slower).
     #[arg(long)]
     pub threads: Option<u32>,
-    /// Longest conversation in tokens, for text models.
+    /// Tokens that all conversations may have together, for text models.
     #[arg(long, default_value_t = 4096)]
     pub context: u32,
+    /// How exactly a text model remembers a conversation.
+    #[arg(long, value_enum, default_value_t = Memory::F16)]
+    pub memory: Memory,
+}
+
+/// Numbers in which keys and values of a conversation are remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Memory {
+    /// 32 bits.
+    F32,
+    /// 16 bits.
+    F16,
+    /// 8 bits and a scale for each 32 numbers: half the memory of 16 bits.
+    Q8,
 }
 
 /// The command line of this process; a wrong one ends it with a usage message.
@@ -66,30 +92,64 @@ pub struct Cost {
     pub generated: u32,
 }
 
-/// A loaded model. What an engine cannot do it refuses.
+/// What an engine is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// Write a text.
+    Generate(Generate),
+    /// Embed sentences: one unit vector for each.
+    Embed(Vec<String>),
+    /// Natural logarithm of each continuation's probability after the messages.
+    Score {
+        /// The messages before.
+        messages: Vec<Message>,
+        /// The continuations.
+        continuations: Vec<String>,
+        /// With the adapter.
+        adapted: bool,
+    },
+}
+
+/// What comes of a request. All but text is its end.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Told {
+    /// The next piece of text, in whole characters.
+    Text(String),
+    /// The text is complete.
+    Done(Cost),
+    /// The vectors.
+    Embeddings(Vec<Vec<f32>>),
+    /// The log-likelihoods.
+    Scores(Vec<f32>),
+    /// It failed.
+    Failed(CallError),
+}
+
+/// Whether a request was taken in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Begun {
+    /// It is worked on with the next step.
+    Yes,
+    /// There is no room beside those that are worked on; it comes again when one of them has ended.
+    Later(Work),
+}
+
+/// A loaded model.
 pub trait Engine {
     /// What is loaded.
     fn info(&self) -> ModelInfo;
 
-    /// Write a text: hand each piece to `on_text`, and stop soon after `cancelled` says so.
-    fn generate(
-        &mut self,
-        _request: &Generate,
-        _on_text: &mut dyn FnMut(&str),
-        _cancelled: &dyn Fn() -> bool,
-    ) -> Result<Cost, CallError> {
-        Err(CallError::invalid("this engine writes no text"))
-    }
+    /// Take in a request.
+    ///
+    /// # Errors
+    /// What the engine cannot do, and what can never have room.
+    fn begin(&mut self, id: u64, work: Work) -> Result<Begun, CallError>;
 
-    /// Natural logarithm of each continuation's probability after the messages.
-    fn score(&mut self, _messages: &[Message], _continuations: &[String]) -> Result<Vec<f32>, CallError> {
-        Err(CallError::invalid("this engine scores no text"))
-    }
+    /// Forget a request.
+    fn end(&mut self, id: u64);
 
-    /// One unit vector for each sentence.
-    fn embed(&mut self, _texts: &[String]) -> Result<Vec<Vec<f32>>, CallError> {
-        Err(CallError::invalid("this engine embeds no sentences"))
-    }
+    /// Work a little on all requests: a token of each answer, a piece of a prompt, some sentences.
+    fn step(&mut self, tell: &mut dyn FnMut(u64, Told));
 }
 
 /// The end of a request that was cancelled.

@@ -62,6 +62,8 @@ fn ready() -> WorkerState {
         context: 2048,
         dimensions: 0,
         threads: 1,
+        slots: 1,
+        adapter: None,
     })
 }
 
@@ -199,6 +201,7 @@ fn text_passes_piece_by_piece() {
         messages: Vec::new(),
         prefix: String::new(),
         grammar: None,
+        adapted: false,
         max_tokens: 8,
         temperature_milli: 0,
         seed: 0,

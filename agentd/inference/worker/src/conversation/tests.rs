@@ -5,28 +5,48 @@ use clap::Parser;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// Writes "tick" until it is cancelled.
-struct Clock;
+/// Writes "tick" in turn for all that ask, two at once.
+#[derive(Default)]
+struct Clock {
+    left: std::collections::BTreeMap<u64, (u32, u32)>,
+}
 
 impl Engine for Clock {
     fn info(&self) -> ModelInfo {
-        ModelInfo { name: "clock".into(), parameters: 0, context: 0, dimensions: 0, threads: 1 }
+        ModelInfo {
+            name: "clock".into(),
+            parameters: 0,
+            context: 0,
+            dimensions: 0,
+            threads: 1,
+            slots: 2,
+            adapter: None,
+        }
     }
 
-    fn generate(
-        &mut self,
-        request: &Generate,
-        on_text: &mut dyn FnMut(&str),
-        is_cancelled: &dyn Fn() -> bool,
-    ) -> Result<Cost, CallError> {
-        for _ in 0..request.max_tokens {
-            if is_cancelled() {
-                return Err(cancelled());
-            }
-            on_text("tick");
-            std::thread::sleep(Duration::from_millis(1));
+    fn begin(&mut self, id: u64, work: Work) -> Result<Begun, CallError> {
+        let Work::Generate(request) = &work else { return Err(CallError::invalid("a clock only ticks")) };
+        if self.left.len() == 2 {
+            return Ok(Begun::Later(work));
         }
-        Ok(Cost { prompt: 1, reused: 0, generated: request.max_tokens })
+        self.left.insert(id, (request.max_tokens, request.max_tokens));
+        Ok(Begun::Yes)
+    }
+
+    fn end(&mut self, id: u64) {
+        self.left.remove(&id);
+    }
+
+    fn step(&mut self, tell: &mut dyn FnMut(u64, Told)) {
+        for (id, (left, all)) in &mut self.left {
+            *left -= 1;
+            tell(*id, Told::Text("tick".into()));
+            if *left == 0 {
+                tell(*id, Told::Done(Cost { prompt: 1, reused: 0, generated: *all }));
+            }
+        }
+        self.left.retain(|_, (left, _)| *left > 0);
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -35,7 +55,7 @@ fn worker() -> (tempfile_path::Folder, std::path::PathBuf) {
     let path = folder.0.join("s");
     let options =
         Options::parse_from(["worker", "--model", "/none", "--listen", path.to_str().expect("text")]);
-    std::thread::spawn(move || run("test", options, |_, _| Ok(Clock)));
+    std::thread::spawn(move || run("test", options, |_, _| Ok(Clock::default())));
     while !path.exists() {
         std::thread::yield_now();
     }
@@ -116,6 +136,7 @@ fn generate(id: u64, max_tokens: u32) -> EngineRequest {
         messages: vec![],
         prefix: String::new(),
         grammar: None,
+        adapted: false,
         max_tokens,
         temperature_milli: 0,
         seed: 0,
@@ -172,4 +193,39 @@ fn a_new_conversation_hears_nothing_of_the_one_before() {
     second.hello(3);
     second.send(&generate(1, 1));
     second.until(|e| matches!(e, EngineEvent::Done { id: 1, .. }));
+}
+
+#[test]
+fn two_are_worked_on_in_turn_and_a_third_waits_for_room() {
+    let (_folder, path) = worker();
+    let mut peer = Peer::connect(&path);
+    peer.hello(1);
+    for id in 1..=3 {
+        peer.send(&generate(id, if id == 2 { 1_000_000 } else { 40 }));
+    }
+    let mut seen = Vec::new();
+    peer.until(|e| {
+        if let EngineEvent::Text { id, .. } = e
+            && seen.last() != Some(id)
+        {
+            seen.push(*id);
+        }
+        matches!(e, EngineEvent::Done { id: 3, .. })
+    });
+    let turns = |id| seen.iter().filter(|seen| **seen == id).count();
+    assert!(turns(1) > 10 && turns(2) > 10 && turns(3) > 10, "{seen:?}");
+    let first_of_third = seen.iter().position(|id| *id == 3).expect("it ran");
+    assert!(!seen[first_of_third..].contains(&1), "the third waited for the first to end: {seen:?}");
+    peer.send(&EngineRequest::Cancel { id: 2 });
+    peer.until(|e| matches!(e, EngineEvent::Error { id: 2, .. }));
+}
+
+#[test]
+fn what_the_engine_cannot_do_is_an_error() {
+    let (_folder, path) = worker();
+    let mut peer = Peer::connect(&path);
+    peer.hello(1);
+    peer.send(&EngineRequest::Embed { id: 5, texts: vec!["a".into()] });
+    let end = peer.next();
+    assert!(matches!(end, EngineEvent::Error { id: 5, error } if error.message == "a clock only ticks"));
 }

@@ -1,0 +1,8 @@
+//! What candle computes: sentence embeddings, small text models, and adapters for them.
+
+#![forbid(unsafe_code)]
+
+pub mod adapt;
+pub mod minilm;
+pub mod text;
+pub mod vocabulary;
