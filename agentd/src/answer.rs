@@ -265,9 +265,19 @@ impl<'l, L: Listener> Answering<'l, L> {
             return Ok(Decision { meaning, decider: Decider::Nobody });
         };
         let by = if choice.by_model { Decider::Model } else { Decider::Retrieval };
-        let mut args = extract::extract(tool, text, &words::split(text), services);
         let mut decider = by;
-        if !schema::is_complete(&tool.properties, &args) {
+        let mut args = Map::new();
+        let mut is_filled = false;
+        // A model that has learned the tool finds what rules cannot; without it the rules do what they can.
+        if choice.learned
+            && let Ok(filled) = self.fill(text, tool, &args).await?
+        {
+            (args, decider, is_filled) = (filled, Decider::Model, true);
+        }
+        if !is_filled {
+            args = extract::extract(tool, text, &words::split(text), services);
+        }
+        if !is_filled && !schema::is_complete(&tool.properties, &args) {
             match self.fill(text, tool, &args).await? {
                 Ok(filled) => {
                     args = filled;

@@ -69,6 +69,7 @@ impl Handler<Infer> for PlayedModels {
                 Ok(InferReply::Choice(Choice {
                     tool: self.choice.map(str::to_owned),
                     by_model: false,
+                    learned: false,
                     shortlist,
                     margin: 0.5,
                     usage: Usage::default(),

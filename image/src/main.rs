@@ -111,6 +111,8 @@ pub(crate) struct Checkout {
     pub(crate) engines: PathBuf,
     /// The models that come with the image.
     pub(crate) models: PathBuf,
+    /// What was trained for them and is kept with the sources.
+    pub(crate) trained: PathBuf,
     /// Packages, and what is needed to know that nothing has changed.
     pub(crate) cache: PathBuf,
 }
@@ -124,6 +126,7 @@ impl Checkout {
             pid1: target.join("x86_64-unknown-linux-gnu/pid1/aios-init"),
             engines: target.join("engines/x86_64-unknown-linux-gnu/release"),
             models: target.join("models"),
+            trained: root.join("agentd/inference/trained"),
             cache: target.join("cache"),
         }
     }

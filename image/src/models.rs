@@ -47,6 +47,11 @@ const EMBED: [Source; 3] = [
     },
 ];
 
+/// What was trained for the text model: how to make calls of words.
+const CALLS: &str = "calls.gguf";
+/// What was trained for the sentence encoder: which tool is meant.
+const CHOICE: &str = "choice.safetensors";
+
 /// The models of one image.
 pub(crate) struct Models {
     /// Name in the image, and file.
@@ -58,25 +63,60 @@ pub(crate) struct Models {
 /// Make sure that the models that come with the image are there. A file is fetched when it is missing;
 /// one with another hash than the pinned one is never used.
 pub(crate) fn fetch(checkout: &Checkout) -> Result<()> {
-    [TEXT].iter().chain(&EMBED).try_for_each(|source| ensure_one(source, checkout))
+    [TEXT].iter().chain(&EMBED).try_for_each(|source| ensure_one(source, checkout))?;
+    [CALLS, CHOICE].iter().try_for_each(|file| copy_trained(file, checkout))
+}
+
+/// Put a trained file beside the models, so that one folder holds what an engine needs.
+fn copy_trained(file: &str, checkout: &Checkout) -> Result<()> {
+    let (from, to) = (checkout.trained.join(file), checkout.models.join(file));
+    let new = std::fs::read(&from).with_context(|| format!("{} cannot be read", from.display()))?;
+    if std::fs::read(&to).is_ok_and(|old| old == new) {
+        return Ok(());
+    }
+    let part = to.with_extension("part");
+    std::fs::create_dir_all(&checkout.models)?;
+    std::fs::write(&part, new).with_context(|| format!("{} cannot be written", part.display()))?;
+    Ok(std::fs::rename(&part, &to)?)
 }
 
 /// The models that come with the image, or another text model in place of the small one.
 pub(crate) fn choose(checkout: &Checkout, text: Option<&Path>) -> Result<Models> {
     EMBED.iter().try_for_each(|source| ensure_one(source, checkout))?;
-    let (text, component) = match text {
-        Some(path) => (path.to_owned(), foreign(path)?),
+    copy_trained(CHOICE, checkout)?;
+    let mut files: Vec<_> =
+        EMBED.iter().map(|source| (source.file, checkout.models.join(source.file))).collect();
+    files.push((CHOICE, checkout.models.join(CHOICE)));
+    let minilm = known(&checkout.models.join(EMBED[0].file), "all-MiniLM-L6-v2", "1", &EMBED[0])?;
+    let mut components = vec![minilm, trained(CHOICE, "choice of tools for all-MiniLM-L6-v2", checkout)?];
+    match text {
+        Some(path) => {
+            files.push((TEXT.file, path.to_owned()));
+            components.push(foreign(path)?);
+        }
         None => {
             ensure_one(&TEXT, checkout)?;
+            copy_trained(CALLS, checkout)?;
             let path = checkout.models.join(TEXT.file);
-            let component = known(&path, "SmolLM2-135M-Instruct", "Q4_1", &TEXT)?;
-            (path, component)
+            components.push(known(&path, "SmolLM2-135M-Instruct", "Q4_1", &TEXT)?);
+            components.push(trained(CALLS, "calls adapter for SmolLM2-135M-Instruct", checkout)?);
+            files.push((TEXT.file, path));
+            files.push((CALLS, checkout.models.join(CALLS)));
         }
-    };
-    let embed = |source: &Source| (source.file, checkout.models.join(source.file));
-    let files: Vec<_> = [(TEXT.file, text)].into_iter().chain(EMBED.iter().map(embed)).collect();
-    let minilm = known(&checkout.models.join(EMBED[0].file), "all-MiniLM-L6-v2", "1", &EMBED[0])?;
-    Ok(Models { files, components: vec![component, minilm] })
+    }
+    Ok(Models { files, components })
+}
+
+fn trained(file: &str, name: &str, checkout: &Checkout) -> Result<Component> {
+    let path = checkout.models.join(file);
+    Ok(Component {
+        name: name.into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        kind: "model".into(),
+        licence: env!("CARGO_PKG_LICENSE").into(),
+        bytes: std::fs::metadata(&path)?.len(),
+        sha256: sha256(&path)?,
+    })
 }
 
 fn known(path: &Path, name: &str, version: &str, source: &Source) -> Result<Component> {

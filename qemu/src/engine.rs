@@ -50,6 +50,8 @@ pub(crate) struct Worker {
 pub(crate) struct Order {
     pub(crate) program: PathBuf,
     pub(crate) model: PathBuf,
+    /// For the text model that comes with the image.
+    pub(crate) adapter: Option<PathBuf>,
     pub(crate) socket: PathBuf,
     pub(crate) log: PathBuf,
 }
@@ -152,6 +154,7 @@ fn spawn(order: &Order, log: &File, shared: &Shared) -> Result<Child> {
         .arg(&order.socket)
         .arg("--model")
         .arg(&order.model)
+        .args(order.adapter.iter().flat_map(|adapter| ["--adapter".as_ref(), adapter.as_os_str()]))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log.try_clone()?);
@@ -183,6 +186,7 @@ mod tests {
         Order {
             program: program.into(),
             model: "m".into(),
+            adapter: None,
             socket: folder.path().join("socket"),
             log: folder.path().join("log"),
         }

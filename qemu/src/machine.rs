@@ -203,9 +203,12 @@ fn workers(config: &MachineConfig, sockets: &Path) -> Result<Vec<(Kind, Worker)>
             Kind::Text => config.text_model.clone().unwrap_or_else(|| config.models.join("text.gguf")),
             Kind::Embed => config.models.join("embed"),
         };
+        let adapter = config.models.join("calls.gguf");
+        let is_ours = kind == Kind::Text && config.text_model.is_none() && adapter.exists();
         let order = Order {
             program: absolute(config.engines.join(kind.program()))?,
             model: absolute(model)?,
+            adapter: is_ours.then(|| absolute(adapter)).transpose()?,
             socket: sockets.join(kind.port()),
             log: config.run.join(format!("{}.log", kind.program())),
         };

@@ -5,8 +5,8 @@
 //! question gives no reason for is not offered to the model: the tool's own default is the safer guess.
 
 use crate::schema::{Arguments, Field, Shape};
-use crate::words::Words;
 use aios_abi::tool::Example;
+use aios_words::Words;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 

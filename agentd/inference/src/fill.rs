@@ -6,10 +6,10 @@ use crate::engine::Engine;
 use crate::evidence;
 use crate::grammar::{Grammar as Rules, Texts};
 use crate::schema::{Arguments, Shape};
-use crate::words::Words;
 use aios_abi::CallError;
 use aios_abi::engine::{Generate, Grammar, Message};
 use aios_abi::infer::{ToolBrief, Usage};
+use aios_words::Words;
 use serde_json::{Map, Value};
 
 /// Tokens of the arguments.

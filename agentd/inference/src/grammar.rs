@@ -7,7 +7,7 @@
 //! one is an error before the model is asked at all.
 
 use crate::schema::{Arguments, Misfit, Shape};
-use crate::words::Words;
+use aios_words::Words;
 use serde_json::{Map, Value};
 use std::fmt;
 

@@ -15,4 +15,3 @@ pub mod grammar;
 pub mod queue;
 pub mod schema;
 pub mod serve;
-pub mod words;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use aios_abi::{CallError, paths};
+use aios_inferd::choose::Head;
 use aios_inferd::engine::{Engine, Kind, Source};
 use aios_inferd::serve::Server;
 use clap::Parser;
@@ -10,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The trained layer that chooses tools, in the folder of models.
+const CHOICE: &str = "choice.safetensors";
 
 /// Serve inference: choice of tools, arguments, text, embeddings.
 #[derive(Debug, Parser)]
@@ -63,11 +67,15 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
         };
         let text = engine(Kind::Text, &arguments.text_socket);
         let embed = engine(Kind::Embed, &arguments.embed_socket);
+        let head = Head::read(&arguments.models.join(CHOICE)).unwrap_or_else(|why| {
+            tracing::warn!("tools are chosen by their sentences alone: {why}");
+            None
+        });
         // Ready means that questions are answered, if only with "still loading".
         aios_abi::daemon::ready();
         let mut end = signal(SignalKind::terminate())?;
         tokio::select! {
-            result = aios_abi::server::serve(listener, Arc::new(Server::new(text, embed))) => Ok(result?),
+            result = aios_abi::server::serve(listener, Arc::new(Server::new(text, embed, head))) => Ok(result?),
             _ = end.recv() => {
                 tracing::info!("asked to stop");
                 Ok(())

@@ -1,7 +1,7 @@
 //! The inference protocol behind its socket.
 
 use crate::ask::{Asker, Watch};
-use crate::choose::{self, Memory};
+use crate::choose::{self, Head, Memory};
 use crate::engine::Engine;
 use crate::fill;
 use aios_abi::CallError;
@@ -26,12 +26,13 @@ pub struct Server {
     text: Engine,
     embed: Engine,
     memory: Memory,
+    head: Option<Head>,
 }
 
 impl Server {
-    /// Serve with these two engines; they may still be loading.
-    pub fn new(text: Engine, embed: Engine) -> Self {
-        Self { text, embed, memory: Memory::default() }
+    /// Serve with these two engines; they may still be loading. The trained layer belongs to the encoder.
+    pub fn new(text: Engine, embed: Engine, head: Option<Head>) -> Self {
+        Self { text, embed, memory: Memory::default(), head }
     }
 
     fn status(&self) -> InferStatus {
@@ -94,7 +95,12 @@ impl Handler<Infer> for Server {
             InferRequest::Choose { question, tools } => {
                 at_most("the question in bytes", question.len(), MAX_QUESTION)?;
                 at_most("tools", tools.len(), MAX_TOOLS)?;
-                let engines = choose::Engines { text: &self.text, embed: &self.embed, memory: &self.memory };
+                let engines = choose::Engines {
+                    text: &self.text,
+                    embed: &self.embed,
+                    memory: &self.memory,
+                    head: self.head.as_ref(),
+                };
                 choose::choose(engines, &asker, &question, &tools).await.map(InferReply::Choice)
             }
             InferRequest::Fill { question, tool, known } => {

@@ -4,7 +4,7 @@
 
 use aios_abi::call::Meta;
 use aios_abi::client::{Client, Next};
-use aios_abi::engine::{Decoder, EngineEvent, EngineRequest, ModelInfo, WorkerState, encode};
+use aios_abi::engine::{Decoder, EngineEvent, EngineRequest, Grammar, ModelInfo, WorkerState, encode};
 use aios_abi::infer::{Choice, EngineState, Infer, InferEvent, InferReply, InferRequest, ToolBrief};
 use aios_abi::tool::Example;
 use aios_abi::{CallError, ErrorCode, frame};
@@ -113,7 +113,7 @@ impl House {
         let embed = Engine::start(source(Kind::Embed, "embed"));
         let path = folder.path().join("inferd.sock");
         let listener = UnixSeqpacketListener::bind(&path).expect("binds");
-        tokio::spawn(aios_abi::server::serve::<Infer, _>(listener, Arc::new(Server::new(text, embed))));
+        tokio::spawn(aios_abi::server::serve::<Infer, _>(listener, Arc::new(Server::new(text, embed, None))));
         Self { folder, client: Client::at(path) }
     }
 
@@ -187,7 +187,9 @@ fn text(request: &EngineRequest) -> Turn {
             let id = generate.id;
             let pieces = match &generate.grammar {
                 Some(grammar) => {
-                    assert!(grammar.starts_with("root ::= \"{\""), "{grammar}");
+                    let is_object =
+                        matches!(grammar, Grammar::Lark(rules) if rules.starts_with("start: \"{\""));
+                    assert!(is_object, "{grammar:?}");
                     vec!["{\"name\":", "\"gateway.lan\"}"]
                 }
                 None => vec!["Hel", "lo"],
@@ -197,7 +199,7 @@ fn text(request: &EngineRequest) -> Turn {
             events.push(EngineEvent::Done { id, prompt_tokens: 7, reused_tokens: 0, generated_tokens: 2 });
             Turn::Answer(events)
         }
-        EngineRequest::Score { id, messages, continuations } => {
+        EngineRequest::Score { id, messages, continuations, adapted: false } => {
             let said: usize = messages.iter().map(|m| m.content.len()).sum();
             let log_likelihoods = continuations.iter().map(|_| said as f32).collect();
             Turn::Answer(vec![EngineEvent::Scores { id: *id, log_likelihoods }])

@@ -25,7 +25,7 @@ fn cases(text: &str) -> impl Iterator<Item = Case> {
 
 /// A sentence without its values and its punctuation, as two people would write it who mean the same.
 fn frame(ask: &str) -> String {
-    let words = aios_inferd::choose::mask(&ask.to_lowercase());
+    let words = aios_words::mask(&ask.to_lowercase());
     let plain = |c: char| if c.is_alphanumeric() { c } else { ' ' };
     words.chars().map(plain).collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
 }

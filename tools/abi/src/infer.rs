@@ -125,6 +125,9 @@ pub struct Choice {
     pub tool: Option<String>,
     /// Whether the language model had a say; otherwise the embeddings alone were sure.
     pub by_model: bool,
+    /// Whether the language model has learned to write this tool's arguments: then it is better at them than
+    /// fixed rules are.
+    pub learned: bool,
     /// The tools that were considered, best first.
     pub shortlist: Vec<Scored>,
     /// Score of the first less score of the second: small means unsure.

@@ -67,6 +67,15 @@ impl MiniLm {
         Ok(Self { info, model, tokenizer, job: None })
     }
 
+    /// Vectors of any number of sentences.
+    ///
+    /// # Errors
+    /// Those of the tokenizer and of the arithmetic, as a sentence.
+    pub fn vectors(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, String> {
+        let parts = texts.chunks(BATCH).map(|part| self.batch(part).map_err(|e| e.to_string()));
+        Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
     fn batch(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, Box<dyn std::error::Error + Send + Sync>> {
         let encoded = self.tokenizer.encode_batch(texts.to_vec(), true)?;
         let rows = |pick: fn(&tokenizers::Encoding) -> &[u32]| {

@@ -43,7 +43,7 @@ struct Job {
 
 enum Kind {
     /// Text that must come first, and what writes the rest; none when that was all.
-    Writing(String, Option<Writer>),
+    Writing(String, Option<Box<Writer>>),
     Scoring(Vec<Vec<u32>>),
 }
 
@@ -115,7 +115,7 @@ impl Text {
         let writer = match writer.first(&self.vocabulary, &mut |piece| text.push_str(piece)) {
             Next::Tokens(tokens) => {
                 pending.extend(tokens);
-                Some(writer)
+                Some(Box::new(writer))
             }
             Next::End => {
                 cost.generated = writer.written();

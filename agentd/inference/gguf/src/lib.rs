@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod read;
+pub mod shape;
 
 use read::Reader;
 use std::collections::BTreeMap;
@@ -58,20 +59,7 @@ pub fn check(path: &Path) -> Result<Summary, Error> {
 /// The same for any source of `length` bytes; `name` stands in when the file does not name itself.
 pub fn check_bytes(source: impl std::io::Read, length: u64, name: &str) -> Result<Summary, String> {
     let mut reader = Reader::new(source, length);
-    let magic = reader.array::<4>("the magic number")?;
-    if &magic != b"GGUF" {
-        return Err(
-            "is no GGUF file: it does not begin with the letters GGUF; give a model in that format".into()
-        );
-    }
-    let version = reader.u32("the version")?;
-    if !(2..=3).contains(&version) {
-        return Err(format!(
-            "has GGUF version {version}; versions 2 and 3 (little-endian) are supported, convert it anew"
-        ));
-    }
-    let tensors = reader.count("the number of tensors", MAX_COUNT)?;
-    let pairs = reader.count("the number of keys", MAX_COUNT)?;
+    let (tensors, pairs) = begin(&mut reader)?;
     let mut values = BTreeMap::new();
     for _ in 0..pairs {
         let key = reader.text("a key", 65535)?;
@@ -119,6 +107,25 @@ pub fn check_bytes(source: impl std::io::Read, length: u64, name: &str) -> Resul
         parameters,
         bytes: length,
     })
+}
+
+/// The beginning of a file: the number of tensors and of keys.
+fn begin(reader: &mut Reader<impl std::io::Read>) -> Result<(u64, u64), String> {
+    let magic = reader.array::<4>("the magic number")?;
+    if &magic != b"GGUF" {
+        return Err(
+            "is no GGUF file: it does not begin with the letters GGUF; give a model in that format".into()
+        );
+    }
+    let version = reader.u32("the version")?;
+    if !(2..=3).contains(&version) {
+        return Err(format!(
+            "has GGUF version {version}; versions 2 and 3 (little-endian) are supported, convert it anew"
+        ));
+    }
+    let tensors = reader.count("the number of tensors", MAX_COUNT)?;
+    let pairs = reader.count("the number of keys", MAX_COUNT)?;
+    Ok((tensors, pairs))
 }
 
 /// One tensor's description: its elements, and where its data end after the start of all data.

@@ -9,11 +9,13 @@ pub(crate) struct Reader<R> {
     source: R,
     position: u64,
     length: u64,
+    /// What is read meanwhile, when somebody wants it.
+    copied: Option<Vec<u8>>,
 }
 
 impl<R: Read> Reader<R> {
     pub(crate) fn new(source: R, length: u64) -> Self {
-        Self { source, position: 0, length }
+        Self { source, position: 0, length, copied: None }
     }
 
     pub(crate) fn position(&self) -> u64 {
@@ -36,6 +38,9 @@ impl<R: Read> Reader<R> {
             .read_exact(bytes)
             .map_err(|e| format!("cannot be read at byte {}: {e}", self.position))?;
         self.position += bytes.len() as u64;
+        if let Some(copied) = &mut self.copied {
+            copied.extend_from_slice(bytes);
+        }
         Ok(())
     }
 
@@ -43,8 +48,12 @@ impl<R: Read> Reader<R> {
         if count > self.left() {
             return Err(self.truncated(what));
         }
-        let skipped = std::io::copy(&mut (&mut self.source).take(count), &mut std::io::sink())
-            .map_err(|e| format!("cannot be read at byte {}: {e}", self.position))?;
+        let mut source = (&mut self.source).take(count);
+        let skipped = match &mut self.copied {
+            Some(copied) => std::io::copy(&mut source, copied),
+            None => std::io::copy(&mut source, &mut std::io::sink()),
+        };
+        let skipped = skipped.map_err(|e| format!("cannot be read at byte {}: {e}", self.position))?;
         self.position += skipped;
         if skipped < count { Err(self.truncated(what)) } else { Ok(()) }
     }
@@ -81,6 +90,14 @@ impl<R: Read> Reader<R> {
         let mut bytes = vec![0; usize::try_from(length).map_err(|e| e.to_string())?];
         self.fill(&mut bytes, what)?;
         String::from_utf8(bytes).map_err(|_| format!("{what} before byte {} is no UTF-8 text", self.position))
+    }
+
+    /// A value with its type, byte by byte.
+    pub(crate) fn copy(&mut self, key: &str) -> Result<Vec<u8>, String> {
+        self.copied = Some(Vec::new());
+        let read = self.u32(key).and_then(|kind| self.value(kind, key, u64::MAX));
+        let copied = self.copied.take().unwrap_or_default();
+        read.map(|_| copied)
     }
 
     /// A value of this type; its text when it is a number, a truth value or a string of at most `kept` bytes.

@@ -49,7 +49,7 @@ pub(crate) struct Job {
 
 pub(crate) enum Kind {
     /// Text that must come first whatever the model says, and what writes the rest.
-    Writing(String, Writer),
+    Writing(String, Box<Writer>),
     /// Continuations, none of them empty.
     Scoring(Vec<Vec<LlamaToken>>),
 }
@@ -71,8 +71,8 @@ impl Lane {
         self.size
     }
 
-    /// Take in a request whose `pending` is all of its prompt; gives it back when there is no room now.
-    pub(crate) fn begin(&mut self, mut job: Job) -> Result<(), Job> {
+    /// Take in a request whose `pending` is all of its prompt; false when there is no room now.
+    pub(crate) fn begin(&mut self, mut job: Job) -> bool {
         let taken: usize = self.slots.iter().filter_map(|slot| Some(slot.job.as_ref()?.need)).sum();
         let common = |slot: &Slot| slot.past.iter().zip(&job.pending).take_while(|(a, b)| a == b).count();
         let free = self.slots.iter().enumerate().filter(|(_, slot)| slot.job.is_none());
@@ -83,7 +83,7 @@ impl Lane {
             .map(|(index, common, _)| (index, common))
             .filter(|_| taken + job.need <= self.size)
         else {
-            return Err(job);
+            return false;
         };
         let other = self.slots.iter().map(common).enumerate().max_by_key(|(_, common)| *common);
         let mut known = own;
@@ -109,7 +109,7 @@ impl Lane {
         self.clock += 1;
         self.slots[index].used = self.clock;
         self.slots[index].job = Some(job);
-        Ok(())
+        true
     }
 
     /// Forget a request; what was computed of it stays known.

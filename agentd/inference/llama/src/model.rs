@@ -97,8 +97,6 @@ impl Llama {
                 let mut lane = lane(size)?;
                 lane.lora_adapter_set(&mut adapter, 1.0)
                     .map_err(|e| named(format!("the adapter cannot be used: {e}")))?;
-                // llama.cpp frees adapters with their model.
-                std::mem::forget(adapter);
                 known = Some(about);
                 Some(Lane::new(lane, size))
             }
@@ -140,7 +138,7 @@ impl Llama {
             }
         }
         let need = prompt + request.max_tokens as usize;
-        Ok(Some(Job { id, pending, need, cost, kind: Kind::Writing(text, writer) }))
+        Ok(Some(Job { id, pending, need, cost, kind: Kind::Writing(text, Box::new(writer)) }))
     }
 
     fn scoring(&self, id: u64, messages: &[Message], continuations: &[String]) -> Result<Job, CallError> {
@@ -210,10 +208,7 @@ impl Engine for Llama {
                 lane.size()
             )));
         }
-        Ok(match lane.begin(job) {
-            Ok(()) => Begun::Yes,
-            Err(_) => Begun::Later(work),
-        })
+        Ok(if lane.begin(job) { Begun::Yes } else { Begun::Later(work) })
     }
 
     fn end(&mut self, id: u64) {

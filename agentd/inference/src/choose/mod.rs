@@ -8,15 +8,16 @@
 //! question is the same for all tools, so nothing has to be normalised. Min et al., "Noisy Channel
 //! Language Model Prompting", 2022.) Without a language model the shortlist alone decides.
 //!
-//! A model with an [adapter](adapted) for calls is asked about every question instead: it has learned the
-//! tools' names.
+//! Where the tools were [learned](trained), by a layer over the vectors and by an adapter of the language
+//! model, these two decide instead.
 
 pub(crate) mod adapted;
-mod mask;
+pub mod head;
 mod memory;
 pub mod rank;
+mod trained;
 
-pub use mask::mask;
+pub use head::Head;
 pub use memory::Memory;
 
 use crate::ask::{Asker, milliseconds};
@@ -24,6 +25,7 @@ use crate::engine::Engine;
 use aios_abi::CallError;
 use aios_abi::engine::{Adapter, Message};
 use aios_abi::infer::{Choice, InferEvent, Scored, ToolBrief, Usage};
+use aios_words::mask;
 use rank::{LIMITS, Verdict};
 use std::time::{Duration, Instant};
 
@@ -38,6 +40,7 @@ pub(crate) struct Engines<'a> {
     pub(crate) text: &'a Engine,
     pub(crate) embed: &'a Engine,
     pub(crate) memory: &'a Memory,
+    pub(crate) head: Option<&'a Head>,
 }
 
 /// Choose one of the tools, or none.
@@ -50,36 +53,41 @@ pub(crate) async fn choose(
     if question.trim().is_empty() {
         return Err(CallError::invalid("the question is empty"));
     }
-    let (shortlist, took) = retrieve(&engines, asker, question, tools).await?;
+    let adapter = engines.text.snapshot().adapter;
+    let (vector, mut took) = embedded(&engines, asker, question).await?;
+    if let Some(head) = engines.head
+        && let Some(judged) = trained::judge(&engines, asker, head, &vector, tools, &mut took).await?
+    {
+        return trained::choose(&engines, asker, question, tools, judged, adapter.as_deref(), took).await;
+    }
+    let (shortlist, time) = retrieve(&engines, asker, &vector, tools).await?;
+    took += time;
     asker.tell(InferEvent::Shortlist(shortlist.clone())).await?;
     let verdict = rank::verdict(&LIMITS, &shortlist);
-    let adapter = engines.text.snapshot().adapter;
-    // What the adapter never saw it cannot name: such a tool is chosen by its sentences.
-    let knows =
-        |adapter: &Adapter| shortlist.first().is_some_and(|first| adapter.tools.contains(&first.name));
-    let decided = match (adapter, verdict) {
-        (Some(adapter), _) if knows(&adapter) => {
-            Some(adapted::choose(&engines, asker, question, &shortlist, tools, &adapter).await)
-        }
-        (_, Verdict::Sure | Verdict::Nothing) => None,
-        (_, Verdict::Unsure) => Some(by_likelihood(&engines, asker, question, tools, &shortlist).await),
+    let decided = match verdict {
+        Verdict::Sure | Verdict::Nothing => Ok((alone(verdict, &shortlist), Duration::ZERO)),
+        Verdict::Unsure => by_likelihood(&engines, asker, question, tools, &shortlist).await,
     };
-    let (chosen, by_model, usage) = match decided {
-        Some(Ok((chosen, usage))) => (chosen, true, usage),
-        Some(Err(error)) => {
-            tracing::info!("the embeddings alone choose a tool: {error}");
-            (alone(verdict, &shortlist), false, Usage::default())
+    let by_model = verdict == Verdict::Unsure && decided.is_ok();
+    let tool = match decided {
+        Ok((tool, time)) => {
+            took += time;
+            tool
         }
-        None => (alone(verdict, &shortlist), false, Usage::default()),
+        Err(error) => {
+            tracing::info!("the embeddings alone choose a tool: {error}");
+            alone(verdict, &shortlist)
+        }
     };
     let scores: Vec<f32> = shortlist.iter().map(|s| s.score).collect();
-    Ok(Choice {
-        tool: chosen,
-        by_model,
-        margin: rank::margin(&scores),
-        shortlist,
-        usage: Usage { ms: usage.ms.saturating_add(milliseconds(took)), ..usage },
-    })
+    let usage = Usage { ms: milliseconds(took), ..Usage::default() };
+    let learned = learned(adapter.as_deref(), tool.as_deref());
+    Ok(Choice { tool, by_model, learned, margin: rank::margin(&scores), shortlist, usage })
+}
+
+/// Whether the adapter knows the tool.
+fn learned(adapter: Option<&Adapter>, tool: Option<&str>) -> bool {
+    adapter.zip(tool).is_some_and(|(adapter, tool)| adapter.tools.iter().any(|known| known == tool))
 }
 
 /// Without a language model.
@@ -99,11 +107,10 @@ async fn by_likelihood(
     question: &str,
     tools: &[ToolBrief],
     shortlist: &[Scored],
-) -> Result<(Option<String>, Usage), CallError> {
+) -> Result<(Option<String>, Duration), CallError> {
     let (likelihoods, took) = likelihoods(engines, asker, question, tools, shortlist).await?;
     let index = rank::combined(&LIMITS, shortlist, &likelihoods);
-    let chosen = index.and_then(|index| shortlist.get(index)).map(|scored| scored.name.clone());
-    Ok((chosen, Usage { ms: milliseconds(took), ..Usage::default() }))
+    Ok((index.and_then(|index| shortlist.get(index)).map(|scored| scored.name.clone()), took))
 }
 
 /// The sentences by which a tool is known, as they are embedded.
@@ -111,10 +118,21 @@ pub fn sentences(tool: &ToolBrief) -> impl Iterator<Item = String> {
     std::iter::once(&tool.summary).chain(tool.examples.iter().map(|e| &e.ask)).map(|sentence| mask(sentence))
 }
 
-async fn retrieve(
+/// The question's vector.
+async fn embedded(
     engines: &Engines<'_>,
     asker: &Asker<'_>,
     question: &str,
+) -> Result<(Vec<f32>, Duration), CallError> {
+    let (vectors, took) = asker.embed(engines.embed, vec![mask(question)]).await?;
+    Ok((vectors.into_iter().next().unwrap_or_default(), took))
+}
+
+/// The tools whose sentences are nearest.
+async fn retrieve(
+    engines: &Engines<'_>,
+    asker: &Asker<'_>,
+    question: &[f32],
     tools: &[ToolBrief],
 ) -> Result<(Vec<Scored>, Duration), CallError> {
     let mut took = Duration::ZERO;
@@ -127,13 +145,11 @@ async fn retrieve(
         took += time;
     }
     drop(learning);
-    let (vectors, time) = asker.embed(engines.embed, vec![mask(question)]).await?;
-    let question = vectors.into_iter().next().unwrap_or_default();
     let known = engines.memory.read();
     let tools = tools.iter().map(|tool| {
         (tool.name.as_str(), sentences(tool).filter_map(|sentence| known.get(&sentence)).collect())
     });
-    Ok((rank::shortlist(&question, tools), took + time))
+    Ok((rank::shortlist(question, tools), took))
 }
 
 /// How likely the question is for each of the best tools, as a natural logarithm.

@@ -24,17 +24,17 @@ pub struct Limits {
 /// The limits that inferd uses.
 pub const LIMITS: Limits = Limits { none: 0.36, ahead: 0.04, weight: 0.015, alone: 0.02 };
 
-/// What decides between an [adapted](super::adapted) model and the embeddings.
+/// What decides between the trained layer and the adapter of the language model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Calls {
-    /// Cosine that counts for "no tool".
-    pub none: f32,
-    /// Weight of the cosine against the log-likelihood.
+    /// Weight of the layer's logarithm against the adapter's.
     pub weight: f32,
+    /// Probability from which the layer decides where there is no language model.
+    pub alone: f32,
 }
 
-/// The weights that inferd uses; the crate's README says how they were found.
-pub const CALLS: Calls = Calls { none: 0.45, weight: 8.0 };
+/// The numbers that inferd uses; the crate's README says how they were found.
+pub const CALLS: Calls = Calls { weight: 0.7, alone: 0.4 };
 
 /// What the embeddings say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,10 +118,11 @@ pub fn combined(limits: &Limits, shortlist: &[Scored], likelihoods: &[f32]) -> O
     totals.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).map(|(index, _)| index)
 }
 
-/// The best of candidates by cosine and log-likelihood; likelihoods that are no numbers count for nothing.
+/// The best of candidates by the logarithms of the layer and of the adapter; what is no number counts for nothing.
 pub fn best(calls: &Calls, judged: &[(f32, f32)]) -> Option<usize> {
-    let total = |(cosine, likelihood): &(f32, f32)| {
-        if likelihood.is_finite() { calls.weight * cosine + likelihood } else { f32::NEG_INFINITY }
+    let total = |(layer, adapter): &(f32, f32)| {
+        let sum = calls.weight * layer + adapter;
+        if sum.is_finite() { sum } else { f32::NEG_INFINITY }
     };
     let totals = judged.iter().map(total).enumerate();
     totals.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).map(|(index, _)| index)

@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// Bytes of a grammar.
 const MAX_BYTES: usize = 256 * 1024;
 
+/// How a model cuts bytes into tokens.
+pub type Cut = Box<dyn Fn(&[u8]) -> Vec<u32> + Send + Sync>;
+
 /// What grammars know of a model's vocabulary.
 pub struct Tokens {
     /// The bytes of each token; none for one that stands for structure.
@@ -17,12 +20,12 @@ pub struct Tokens {
     /// The token that ends an answer.
     pub end: u32,
     /// How the model cuts bytes into tokens.
-    pub cut: Box<dyn Fn(&[u8]) -> Vec<u32> + Send + Sync>,
+    pub cut: Cut,
 }
 
 struct Env {
     trie: TokTrie,
-    cut: Box<dyn Fn(&[u8]) -> Vec<u32> + Send + Sync>,
+    cut: Cut,
 }
 
 impl TokenizerEnv for Env {

@@ -21,7 +21,7 @@ use clap::Parser;
 use std::path::PathBuf;
 
 pub use conversation::run;
-pub use grammar::{Constraint, Grammars, Tokens};
+pub use grammar::{Constraint, Cut, Grammars, Tokens};
 pub use sample::Sampler;
 pub use text::{Next, Pieces, Writer, log_probability};
 

@@ -2,7 +2,10 @@
 #![cfg_attr(feature = "link", no_main)]
 
 use aios_fuzz::fuzz_target;
-use aios_inferd::{evidence::narrowed, grammar::Grammar, schema::Arguments, words::Words};
+use aios_inferd::evidence::narrowed;
+use aios_inferd::grammar::{Grammar, Texts};
+use aios_inferd::schema::Arguments;
+use aios_words::Words;
 use serde_json::{Map, Value};
 
 fuzz_target!(|text: &str| {
@@ -14,11 +17,13 @@ fuzz_target!(|text: &str| {
     aios_agentd::schema::properties(schema);
     let Ok(arguments) = Arguments::parse(schema) else { return };
     let offered = narrowed(&arguments, &known, &[], &question);
-    let Ok(grammar) = Grammar::of(&offered, &known, &question) else { return };
-    assert!(grammar.to_string().starts_with("root ::= "));
-    // What needs no model is taken as it is: it must be what the schema wants.
-    if let Some(only) = grammar.only() {
-        let args: Map<String, Value> = serde_json::from_str(&only).expect("is a JSON object");
-        assert_eq!(arguments.check(&args), Ok(()), "{only}");
+    for texts in [Texts::Words, Texts::Pieces] {
+        let Ok(grammar) = Grammar::of(&offered, &known, &question, texts) else { return };
+        assert!(grammar.to_string().starts_with("start: "));
+        // What needs no model is taken as it is: it must be what the schema wants.
+        if let Some(only) = grammar.only() {
+            let args: Map<String, Value> = serde_json::from_str(&only).expect("is a JSON object");
+            assert_eq!(arguments.check(&args), Ok(()), "{only}");
+        }
     }
 });

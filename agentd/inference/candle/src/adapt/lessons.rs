@@ -4,59 +4,64 @@ use super::model::LONGEST;
 use crate::vocabulary::{Message, Vocabulary};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+
+/// The name that stands for no tool.
+const NONE: &str = "none";
 
 /// One line of a file of questions.
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
-    ask: String,
-    tool: Option<String>,
-    args: Map<String, Value>,
+pub struct Question {
+    /// What somebody asks.
+    pub ask: String,
+    /// The tool that it means, if any.
+    pub tool: Option<String>,
+    /// The tool's arguments, in the order in which it declares them.
+    pub args: Map<String, Value>,
+}
+
+impl Question {
+    /// The questions of a file, one JSON object a line.
+    ///
+    /// # Errors
+    /// The line that is none.
+    pub fn all(text: &str) -> Result<Vec<Self>, String> {
+        let line = |(n, line)| serde_json::from_str(line).map_err(|e| format!("line {}: {e}", n + 1));
+        text.lines().enumerate().map(line).collect()
+    }
+
+    /// The name of the tool, or the one that stands for no tool.
+    pub fn name(&self) -> &str {
+        self.tool.as_deref().unwrap_or(NONE)
+    }
 }
 
 /// A question and its answer, as tokens.
 #[derive(Debug, Clone)]
 pub struct Lesson {
     /// All tokens.
-    pub tokens: Vec<u32>,
+    pub(super) tokens: Vec<u32>,
     /// The answer begins here.
-    pub answer: usize,
+    pub(super) answer: usize,
     /// The tool's name ends here.
-    pub name: usize,
+    pub(super) name: usize,
 }
 
-/// Lessons in a fixed order.
-#[derive(Debug, Clone, Default)]
-pub struct Lessons {
-    /// What is learned.
-    pub all: Vec<Lesson>,
-    /// The tools that are learned.
-    pub tools: BTreeSet<String>,
-}
-
-impl Lessons {
-    /// Add a file of questions, one JSON object a line; those of more than [`LONGEST`] tokens are left out.
+impl Lesson {
+    /// The question as the model will be asked it, and the answer that it should give; nothing when both have
+    /// more tokens than are learned from.
     ///
     /// # Errors
-    /// The line that is not one.
-    pub fn add(&mut self, vocabulary: &Vocabulary, text: &str) -> Result<(), String> {
-        for (n, line) in text.lines().enumerate() {
-            let line: Line = serde_json::from_str(line).map_err(|e| format!("line {}: {e}", n + 1))?;
-            let mut tokens = vocabulary.chat(&[Message { role: "user", content: &line.ask }])?;
-            let answer = tokens.len();
-            let name = line.tool.as_deref().unwrap_or("none");
-            tokens.extend(vocabulary.words(&format!("{name}\n"))?);
-            let end = tokens.len();
-            if line.tool.is_some() {
-                tokens.extend(vocabulary.words(&Value::from(line.args).to_string())?);
-            }
-            tokens.push(vocabulary.end_of_turn()?);
-            if tokens.len() <= LONGEST {
-                self.all.push(Lesson { tokens, answer, name: end });
-            }
-            self.tools.extend(line.tool);
+    /// Those of the vocabulary.
+    pub fn of(vocabulary: &Vocabulary, question: &Question) -> Result<Option<Self>, String> {
+        let mut tokens = vocabulary.chat(&[Message { role: "user", content: &question.ask }])?;
+        let answer = tokens.len();
+        tokens.extend(vocabulary.words(&format!("{}\n", question.name()))?);
+        let name = tokens.len();
+        if question.tool.is_some() {
+            tokens.extend(vocabulary.words(&Value::from(question.args.clone()).to_string())?);
         }
-        Ok(())
+        tokens.push(vocabulary.end_of_turn()?);
+        Ok((tokens.len() <= LONGEST).then_some(Self { tokens, answer, name }))
     }
 }

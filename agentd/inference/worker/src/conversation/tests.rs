@@ -85,7 +85,7 @@ mod tempfile_path {
 struct Peer {
     stream: UnixStream,
     decoder: Decoder,
-    events: std::collections::VecDeque<EngineEvent>,
+    events: VecDeque<EngineEvent>,
 }
 
 impl Peer {

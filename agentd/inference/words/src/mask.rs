@@ -3,7 +3,7 @@
 //! `cat /etc/hostname` is near to everything about host names until the path is any path. Each such
 //! word is replaced by one of its kind before a sentence is embedded, in questions and examples alike.
 
-use crate::words::Words;
+use crate::Words;
 use std::net::IpAddr;
 
 /// The sentence with one path, address, host name and number for all.

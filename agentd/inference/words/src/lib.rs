@@ -1,6 +1,11 @@
 //! What a question contains: the only place that arguments may be taken from.
 
+#![forbid(unsafe_code)]
+
+mod mask;
 mod numbers;
+
+pub use mask::mask;
 
 /// Words of a question that can become arguments; a longer question loses its end.
 const MAX_WORDS: usize = 64;

@@ -1,0 +1,95 @@
+//! The choice of what was trained: a layer over sentence vectors, and a language model's adapter.
+//!
+//! Both learned from the same questions and err in different ways. When the likeliest tool of both is the same, that
+//! is the answer; else the candidates of both are judged by the sum of what both say.
+
+use super::head::{Head, NONE};
+use super::rank::{self, CALLS, LIMITS, Verdict};
+use super::{Engines, adapted, retrieve};
+use crate::ask::{Asker, milliseconds};
+use aios_abi::CallError;
+use aios_abi::engine::Adapter;
+use aios_abi::infer::{Choice, InferEvent, Scored, ToolBrief, Usage};
+use std::time::Duration;
+
+/// What the layer says, likeliest first: names with the natural logarithm of their probability.
+pub(super) type Judged = Vec<(String, f32)>;
+
+/// Ask the layer; nothing when it does not know the vectors, or when a tool that it never saw is clearly nearer
+/// than those that it likes best.
+pub(super) async fn judge(
+    engines: &Engines<'_>,
+    asker: &Asker<'_>,
+    head: &Head,
+    vector: &[f32],
+    tools: &[ToolBrief],
+    took: &mut Duration,
+) -> Result<Option<Judged>, CallError> {
+    let judged = head.judge(vector, tools.iter().map(|tool| tool.name.as_str()));
+    let best: Vec<&str> = judged.iter().take(rank::SHORTLIST).map(|(tool, _)| *tool).collect();
+    let (known, new): (Vec<&ToolBrief>, Vec<&ToolBrief>) =
+        tools.iter().partition(|tool| head.knows(&tool.name));
+    if known.is_empty() || judged.is_empty() {
+        return Ok(None);
+    }
+    if !new.is_empty() {
+        let rivals = known.into_iter().filter(|tool| best.contains(&tool.name.as_str()));
+        let rivals: Vec<ToolBrief> = new.iter().copied().chain(rivals).cloned().collect();
+        let (nearest, time) = retrieve(engines, asker, vector, &rivals).await?;
+        *took += time;
+        let is_new = nearest.first().is_some_and(|first| !head.knows(&first.name));
+        if is_new && rank::verdict(&LIMITS, &nearest) == Verdict::Sure {
+            return Ok(None);
+        }
+    }
+    Ok(Some(judged.into_iter().map(|(tool, likely)| (tool.to_owned(), likely)).collect()))
+}
+
+/// Choose one of the tools, or none.
+pub(super) async fn choose(
+    engines: &Engines<'_>,
+    asker: &Asker<'_>,
+    question: &str,
+    tools: &[ToolBrief],
+    judged: Judged,
+    adapter: Option<&Adapter>,
+    mut took: Duration,
+) -> Result<Choice, CallError> {
+    let shortlist: Vec<Scored> = judged
+        .iter()
+        .filter(|(tool, _)| tool != NONE)
+        .take(rank::SHORTLIST)
+        .map(|(tool, likely)| Scored { name: tool.clone(), score: likely.exp() })
+        .collect();
+    asker.tell(InferEvent::Shortlist(shortlist.clone())).await?;
+    let likely: Vec<f32> = judged.iter().map(|(_, likely)| likely.exp()).collect();
+    let mut usage = Usage::default();
+    let by_adapter = match adapter {
+        Some(adapter) => {
+            Some(adapted::choose(engines, asker, question, tools, &judged, adapter, &mut usage).await)
+        }
+        None => None,
+    };
+    let (name, by_model) = match by_adapter {
+        Some(Ok((name, time))) => {
+            took += time;
+            (Some(name), true)
+        }
+        decided => {
+            if let Some(Err(error)) = decided {
+                tracing::info!("the embeddings alone choose a tool: {error}");
+            }
+            let is_sure = likely.first().is_some_and(|likely| *likely >= CALLS.alone);
+            (judged.first().filter(|_| is_sure).map(|(tool, _)| tool.clone()), false)
+        }
+    };
+    let tool = name.filter(|name| name != NONE);
+    Ok(Choice {
+        learned: super::learned(adapter, tool.as_deref()),
+        tool,
+        by_model,
+        margin: rank::margin(&likely),
+        shortlist,
+        usage: Usage { ms: milliseconds(took), ..usage },
+    })
+}
