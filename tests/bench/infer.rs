@@ -104,6 +104,7 @@ impl Worker {
             messages,
             prefix: String::new(),
             grammar: None,
+            adapted: false,
             max_tokens,
             temperature_milli: 0,
             seed: 0,
