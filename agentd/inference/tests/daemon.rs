@@ -4,10 +4,13 @@
 
 use aios_abi::call::Meta;
 use aios_abi::client::{Client, Next};
-use aios_abi::engine::{Decoder, EngineEvent, EngineRequest, Grammar, ModelInfo, WorkerState, encode};
+use aios_abi::engine::{
+    Adapter, Decoder, EngineEvent, EngineRequest, Grammar, ModelInfo, WorkerState, encode,
+};
 use aios_abi::infer::{Choice, EngineState, Infer, InferEvent, InferReply, InferRequest, ToolBrief};
 use aios_abi::tool::Example;
 use aios_abi::{CallError, ErrorCode, frame};
+use aios_inferd::choose::Head;
 use aios_inferd::engine::{Engine, Kind, Source};
 use aios_inferd::serve::Server;
 use std::path::Path;
@@ -101,6 +104,10 @@ struct House {
 impl House {
     /// A daemon whose engines are looked for at `text` and `embed` in its folder.
     async fn new(folder: tempfile::TempDir) -> Self {
+        Self::with(folder, None).await
+    }
+
+    async fn with(folder: tempfile::TempDir, head: Option<Head>) -> Self {
         let source = |kind, name: &str| Source {
             kind,
             socket: Some(folder.path().join(name)),
@@ -113,7 +120,7 @@ impl House {
         let embed = Engine::start(source(Kind::Embed, "embed"));
         let path = folder.path().join("inferd.sock");
         let listener = UnixSeqpacketListener::bind(&path).expect("binds");
-        tokio::spawn(aios_abi::server::serve::<Infer, _>(listener, Arc::new(Server::new(text, embed, None))));
+        tokio::spawn(aios_abi::server::serve::<Infer, _>(listener, Arc::new(Server::new(text, embed, head))));
         Self { folder, client: Client::at(path) }
     }
 
@@ -304,6 +311,109 @@ async fn a_text_model_that_takes_too_long_is_not_waited_for() {
     let reply = house.client.call(Meta::default().deadline_ms(900), request).await.expect("in time");
     let InferReply::Choice(choice) = reply else { panic!("{reply:?}") };
     assert!(!choice.by_model && choice.tool.is_none());
+}
+
+/// A trained layer that takes the right for the time, up for host names, and the other way for nothing.
+fn head() -> Head {
+    let bytes = |numbers: &[f32]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+    let (weight, bias) = (bytes(&[0.0, 4.0, -4.0, -4.0, 4.0, 0.0]), bytes(&[0.0; 3]));
+    let tensors = [("weight", vec![3, 2], &weight), ("bias", vec![3], &bias)].map(|(name, shape, data)| {
+        (name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, data).expect("a tensor"))
+    });
+    let about = [("tools".to_owned(), "net.resolve none time.now".to_owned())].into();
+    Head::of(&safetensors::serialize(tensors, Some(about)).expect("a file")).expect("a head")
+}
+
+/// A model with an adapter for both tools.
+fn adapted() -> WorkerState {
+    let WorkerState::Ready(model) = ready() else { panic!("it is ready") };
+    let tools = tools().into_iter().map(|tool| tool.name).collect();
+    WorkerState::Ready(ModelInfo { adapter: Some(Adapter { name: "calls".into(), tools }), ..model })
+}
+
+/// Names `net.resolve` whatever it is asked, and finds "none" a little likelier than that.
+fn namer(request: &EngineRequest) -> Turn {
+    match request {
+        EngineRequest::Generate(generate) => {
+            let id = generate.id;
+            let Some(Grammar::Lark(rules)) = &generate.grammar else { return Turn::Die };
+            let text = match generate.prefix.is_empty() {
+                true => {
+                    assert_eq!(rules, "start: \"time.now\\n\" | \"net.resolve\\n\" | \"none\\n\"\n");
+                    "net.resolve\n"
+                }
+                false => {
+                    assert_eq!((generate.prefix.as_str(), generate.adapted), ("net.resolve\n", true));
+                    "{\"name\":\"gateway\"}"
+                }
+            };
+            let text = EngineEvent::Text { id, text: text.into() };
+            let done = EngineEvent::Done { id, prompt_tokens: 7, reused_tokens: 0, generated_tokens: 2 };
+            Turn::Answer(vec![text, done])
+        }
+        EngineRequest::Score { id, continuations, adapted: true, .. } => {
+            let likely = |name: &String| match name.as_str() {
+                "none\n" => -1.0,
+                "net.resolve\n" => -1.5,
+                _ => -9.0,
+            };
+            let log_likelihoods = continuations.iter().map(likely).collect();
+            Turn::Answer(vec![EngineEvent::Scores { id: *id, log_likelihoods }])
+        }
+        _ => Turn::Die,
+    }
+}
+
+#[tokio::test]
+async fn what_was_trained_decides_together() {
+    let folder = folder();
+    let mut told = engine(&folder.path().join("embed"), ready(), embed);
+    let _text = engine(&folder.path().join("text"), adapted(), namer);
+    let house = House::with(folder, Some(head())).await;
+    house.until(EngineState::Ready, EngineState::Ready).await;
+    let agreed = house.choose("the address of a host").await;
+    assert_eq!((agreed.tool.as_deref(), agreed.by_model, agreed.learned), (Some("net.resolve"), true, true));
+    // The layer is sure that this is nothing, the adapter nearly so.
+    let foreign = house.choose("the capital of France").await;
+    assert_eq!((foreign.tool, foreign.by_model, foreign.learned), (None, true, false));
+    let [_, resolve] = tools().try_into().expect("two");
+    let fill = InferRequest::Fill { question: "is gateway/3 up".into(), tool: resolve, known: "{}".into() };
+    let Ok(InferReply::Filled { args, .. }) = house.ask(fill).await else { panic!("is not filled") };
+    assert_eq!(args, r#"{"name":"gateway"}"#, "a piece of a word");
+    let mut embedded = 0;
+    while let Ok(request) = told.try_recv() {
+        if let EngineRequest::Embed { texts, .. } = request {
+            embedded += texts.len();
+        }
+    }
+    assert_eq!(embedded, 2, "the sentences of tools that were learned are not needed");
+}
+
+#[tokio::test]
+async fn the_layer_decides_alone_when_the_model_is_late_or_gone() {
+    let folder = folder();
+    let _embed = engine(&folder.path().join("embed"), ready(), embed);
+    let _text = engine(&folder.path().join("text"), adapted(), |_| Turn::Hang);
+    let house = House::with(folder, Some(head())).await;
+    house.until(EngineState::Ready, EngineState::Ready).await;
+    let request = InferRequest::Choose { question: "tell the time".into(), tools: tools() };
+    let reply = house.client.call(Meta::default().deadline_ms(900), request).await.expect("in time");
+    let InferReply::Choice(choice) = reply else { panic!("{reply:?}") };
+    assert_eq!((choice.tool.as_deref(), choice.by_model), (Some("time.now"), false));
+}
+
+#[tokio::test]
+async fn a_tool_that_was_never_trained_is_found_by_its_sentences() {
+    let folder = folder();
+    let _embed = engine(&folder.path().join("embed"), ready(), embed);
+    let _text = engine(&folder.path().join("text"), adapted(), namer);
+    let house = House::with(folder, Some(head())).await;
+    house.until(EngineState::Ready, EngineState::Ready).await;
+    let new = tool("shop.open", "Open the shop", r#"{"type":"object"}"#, ("open up in France", "{}"));
+    let tools = tools().into_iter().chain([new]).collect();
+    let request = InferRequest::Choose { question: "France is waiting".into(), tools };
+    let InferReply::Choice(choice) = house.ask(request).await.expect("chooses") else { panic!("no choice") };
+    assert_eq!((choice.tool.as_deref(), choice.learned), (Some("shop.open"), false));
 }
 
 #[tokio::test]

@@ -3,16 +3,16 @@
 //! It reads the question alone, a dozen tokens, and names a tool; the grammar lets it name no other than the
 //! caller may call.
 
+use super::Engines;
 use super::head::NONE;
 use super::rank::{self, CALLS};
 use super::trained::Judged;
-use super::{Engines, RESERVE};
 use crate::ask::{Asker, Watch};
 use aios_abi::CallError;
 use aios_abi::engine::{Adapter, Generate, Grammar, Message};
 use aios_abi::infer::{ToolBrief, Usage};
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Tokens of a name.
 const MAX_TOKENS: u32 = 24;
@@ -48,9 +48,8 @@ pub(super) async fn choose(
         judged.iter().filter(|(tool, _)| known(tool) || tool == NONE).take(rank::SHORTLIST).collect();
     candidates
         .extend(judged.iter().skip(rank::SHORTLIST).filter(|(tool, _)| *tool == favourite || tool == NONE));
-    let until = asker.until().checked_sub(RESERVE).unwrap_or_else(Instant::now);
     let names = candidates.iter().map(|(tool, _)| name(tool)).collect();
-    let (likelihoods, time) = asker.score(engines.text, until, prompt(question), names, true).await?;
+    let (likelihoods, time) = asker.score(engines.text, asker.until(), prompt(question), names, true).await?;
     let both: Vec<(f32, f32)> =
         candidates.iter().zip(&likelihoods).map(|((_, one), other)| (*one, *other)).collect();
     tracing::debug!(target: "choice", "{question:?}: {candidates:?} {likelihoods:?} {favourite}");

@@ -173,9 +173,12 @@ async fn likelihoods(
         }
         Ok((likelihoods, took))
     };
-    tokio::time::timeout(limit, judge).await.unwrap_or_else(|_| {
-        Err(CallError::new(aios_abi::ErrorCode::Timeout, "the language model took too long"))
-    })
+    tokio::time::timeout(limit, judge).await.unwrap_or_else(|_| Err(too_slow()))
+}
+
+/// The end of a language model's part in a choice; the rest decides alone.
+fn too_slow() -> CallError {
+    CallError::new(aios_abi::ErrorCode::Timeout, "the language model took too long")
 }
 
 /// What the language model reads before it judges a question.

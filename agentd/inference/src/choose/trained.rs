@@ -5,12 +5,12 @@
 
 use super::head::{Head, NONE};
 use super::rank::{self, CALLS, LIMITS, Verdict};
-use super::{Engines, adapted, retrieve};
+use super::{Engines, RESERVE, adapted, retrieve};
 use crate::ask::{Asker, milliseconds};
 use aios_abi::CallError;
 use aios_abi::engine::Adapter;
 use aios_abi::infer::{Choice, InferEvent, Scored, ToolBrief, Usage};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the layer says, likeliest first: names with the natural logarithm of their probability.
 pub(super) type Judged = Vec<(String, f32)>;
@@ -66,7 +66,9 @@ pub(super) async fn choose(
     let mut usage = Usage::default();
     let by_adapter = match adapter {
         Some(adapter) => {
-            Some(adapted::choose(engines, asker, question, tools, &judged, adapter, &mut usage).await)
+            let limit = asker.until().saturating_duration_since(Instant::now()).saturating_sub(RESERVE);
+            let named = adapted::choose(engines, asker, question, tools, &judged, adapter, &mut usage);
+            Some(tokio::time::timeout(limit, named).await.unwrap_or_else(|_| Err(super::too_slow())))
         }
         None => None,
     };
