@@ -12,15 +12,17 @@ use std::sync::Arc;
 pub const RANK: usize = 16;
 /// Weight of an adapter: its product counts this divided by its rank.
 const ALPHA: f32 = 32.0;
-/// Layers below this one are not adapted: they know words, the later ones what is to be done about them; and
-/// the way back ends here.
-const FIRST: usize = 10;
+/// One of so many layers, the first ones, is not adapted: they know words, the later ones what is to be done
+/// about them; and the way back ends there.
+const SPARED: usize = 3;
 /// The matrices of a layer that are adapted.
 const ADAPTED: [&str; 7] = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
 
 /// A model whose weights stay as they are.
 pub struct Base {
     embedding: Tensor,
+    /// From hidden states to the vocabulary; small models have one matrix for both ways.
+    output: Tensor,
     layers: Vec<Layer>,
     normal: Normal,
     heads: usize,
@@ -59,6 +61,10 @@ impl Base {
         let epsilon = number("llama.attention.layer_norm_rms_epsilon")?.to_f32()?;
         let mut tensor = |name: &str| content.tensor(file, name, &Device::Cpu)?.dequantize(&Device::Cpu);
         let embedding = tensor("token_embd.weight")?;
+        let output = match content.tensor_infos.contains_key("output.weight") {
+            true => tensor("output.weight")?,
+            false => embedding.clone(),
+        };
         let mut normal = |name: &str| {
             Ok::<_, candle_core::Error>(Normal { weight: tensor(name)?.to_vec1::<f32>()?.into(), epsilon })
         };
@@ -83,7 +89,7 @@ impl Base {
             .collect();
         let cos = angles.iter().map(|angle| angle.cos() as f32).collect();
         let sin = angles.iter().map(|angle| angle.sin() as f32).collect();
-        Ok(Self { embedding, layers, normal: last, heads, kv_heads, head, cos, sin })
+        Ok(Self { embedding, output, layers, normal: last, heads, kv_heads, head, cos, sin })
     }
 
     /// What the model makes of each token: (batch × length, width), before the vocabulary.
@@ -122,7 +128,7 @@ impl Base {
 
     /// Logits of the vocabulary for rows of [`hidden`](Self::hidden).
     pub(super) fn logits(&self, rows: &Tensor) -> Result<Tensor> {
-        rows.apply_op1(Plain(self.embedding.clone()))
+        rows.apply_op1(Plain(self.output.clone()))
     }
 }
 
@@ -139,7 +145,7 @@ impl Adapter {
     /// None that a whole model has reason for.
     pub fn new(base: &Base, random: &mut fastrand::Rng) -> Result<Self> {
         let mut parts = BTreeMap::new();
-        for (n, layer) in base.layers.iter().enumerate().skip(FIRST) {
+        for (n, layer) in base.layers.iter().enumerate().skip(base.layers.len() / SPARED) {
             for (name, weight) in &layer.weights {
                 let (outer, inner) = weight.dims2()?;
                 // Uniform with the variance that keeps a product's size (Kaiming et al., 2015).
@@ -161,7 +167,7 @@ impl Adapter {
     pub fn read<R: Read + Seek>(base: &Base, file: &mut R) -> Result<Self> {
         let content = Content::read(file)?;
         let mut parts = BTreeMap::new();
-        for (n, layer) in base.layers.iter().enumerate().skip(FIRST) {
+        for (n, layer) in base.layers.iter().enumerate().skip(base.layers.len() / SPARED) {
             for (name, weight) in &layer.weights {
                 let (outer, inner) = weight.dims2()?;
                 let mut part = |which: &str, shape: (usize, usize)| {

@@ -334,3 +334,70 @@ impl CustomOp3 for GateBack {
         Ok(result(values, layout))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+
+    fn random(shape: (usize, usize), seed: u64) -> Var {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let values: Vec<f32> = (0..shape.0 * shape.1).map(|_| random.f32() * 2.0 - 1.0).collect();
+        Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu).expect("a tensor"))
+            .expect("a variable")
+    }
+
+    /// The derivative of each input by the chain rule is what a small change does.
+    fn holds(name: &str, inputs: &[Var], op: impl Fn(&[Tensor]) -> Result<Tensor>) {
+        // Some weights, so that not all outputs count alike.
+        let value = |inputs: &[Tensor]| {
+            let out = op(inputs).expect("computes");
+            let weights = random((1, out.elem_count()), 99).as_tensor().reshape(out.shape()).expect("fits");
+            (out * weights).and_then(|out| out.sum_all()).expect("computes")
+        };
+        let tensors: Vec<Tensor> = inputs.iter().map(|var| var.as_tensor().clone()).collect();
+        let gradients = value(&tensors).backward().expect("goes back");
+        let step = 1e-2f32;
+        for (n, input) in inputs.iter().enumerate() {
+            let gradient = gradients.get(input).expect("a gradient").flatten_all().expect("flat");
+            let gradient: Vec<f32> = gradient.to_vec1().expect("numbers");
+            for (place, expected) in gradient.into_iter().enumerate() {
+                let moved = |by: f32| {
+                    let mut tensors: Vec<Tensor> = tensors.iter().map(Tensor::detach).collect();
+                    let mut values: Vec<f32> =
+                        tensors[n].flatten_all().expect("flat").to_vec1().expect("numbers");
+                    values[place] += by;
+                    tensors[n] = Tensor::from_vec(values, input.shape(), &Device::Cpu).expect("a tensor");
+                    value(&tensors).to_scalar::<f32>().expect("a number")
+                };
+                let is = (moved(step) - moved(-step)) / (2.0 * step);
+                assert!(
+                    (is - expected).abs() < 2e-2,
+                    "{name}: input {n}, place {place}: {expected}, but {is}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_derivative_is_what_a_small_change_does() {
+        let weight = random((5, 4), 1).as_tensor().detach();
+        holds("product", &[random((3, 4), 2), random((2, 4), 3), random((5, 2), 4)], |x| {
+            x[0].apply_op3(&x[1], &x[2], Product { weight: weight.clone(), scale: 2.0 })
+        });
+        holds("plain", &[random((3, 4), 5)], |x| x[0].apply_op1(Plain(weight.clone())));
+        let normal = Normal { weight: [0.5, 1.0, 1.5, -1.0].into(), epsilon: 1e-5 };
+        holds("normal", &[random((3, 4), 6)], |x| x[0].apply_op1(normal.clone()));
+        let angles = [0.0f32, 0.0, 1.0, 0.1, 2.0, 0.2];
+        let turned = Turned {
+            cos: angles.iter().map(|a| a.cos()).collect(),
+            sin: angles.iter().map(|a| a.sin()).collect(),
+            length: 3,
+            head: 4,
+            back: false,
+        };
+        holds("turned", &[random((6, 8), 7)], |x| x[0].apply_op1(turned.clone()));
+        holds("attention", &[random((6, 3), 8)], |x| x[0].apply_op1(Attention { scale: 0.7, length: 3 }));
+        holds("gate", &[random((3, 4), 9), random((3, 4), 10)], |x| x[0].apply_op2(&x[1], Gate));
+    }
+}
