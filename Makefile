@@ -6,14 +6,14 @@ SHELL        := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help deps web build engines image run stop test bench fuzz lint lab clean \
-        deny test-web test-units test-engines test-machine
+        deny test-web test-units test-engines test-strategic test-machine
 
 # A newer Node.js than the distribution's, where scripts/deps.sh had to fetch one.
 export PATH := $(CURDIR)/target/node/bin:$(HOME)/.cargo/bin:$(PATH)
 
 RELEASE := target/x86_64-unknown-linux-gnu/release
 # llama.cpp and candle compile into a folder of their own: no change elsewhere rebuilds them.
-ENGINES := aios-engine-llama aios-engine-candle
+ENGINES := aios-engine-llama $(addprefix aios-engine-llama-,avx-vnni avx512 avx512-vnni) aios-engine-candle
 ENGINE_CARGO := CARGO_TARGET_DIR=target/engines cargo
 ENGINE_PACKAGES := $(addprefix -p ,$(ENGINES))
 
@@ -106,6 +106,11 @@ test-units: web
 test-engines: image
 	@echo "test: engine workers"
 	@$(ENGINE_CARGO) test --release $(ENGINE_PACKAGES)
+
+# Apart from the suites: it builds llama.cpp's own server, which takes as long as all of them may together.
+test-strategic: image ## Try the strategic tier against llama.cpp's own server, which is built once (minutes)
+	@cargo test --release -p aios-engine-remote --test llama
+	$(call next,test-strategic,make test)
 
 $(BROWSER)/node_modules/.stamp: $(BROWSER)/package-lock.json | deps
 	@cd $(BROWSER) && npm ci --silent --no-audit --no-fund

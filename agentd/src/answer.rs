@@ -6,8 +6,10 @@ use crate::{extract, render, schema, words};
 use aios_abi::agent::{self, Answer, AskEvent, Decider, Meant};
 use aios_abi::call::Meta;
 use aios_abi::client::{Client, Next};
+use aios_abi::engine::Message;
 use aios_abi::infer::{
-    Choice, EngineState, Infer, InferEvent, InferReply, InferRequest, InferStatus, Scored, Usage,
+    Choice, Complete, EngineState, Infer, InferEvent, InferReply, InferRequest, InferStatus, Scored, Tier,
+    Usage,
 };
 use aios_abi::service::{Init, InitReply, InitRequest};
 use aios_abi::tool::{CallDone, Effect, ToolReply, ToolRequest, Tools};
@@ -80,6 +82,13 @@ impl Agent {
             Ok(_) => Err(unexpected("inferd").message),
             Err(error) => Err(error.message),
         }
+    }
+
+    /// The best tier of this machine that writes now. Nobody is charged for small talk.
+    async fn writer(&self) -> Option<Tier> {
+        let tiers = self.inference().await.ok()?.tiers;
+        let ready = tiers.iter().filter(|tier| tier.engine.state == EngineState::Ready);
+        ready.map(|tier| tier.tier).filter(|tier| *tier < Tier::Strategic).max()
     }
 
     /// Names of the services; none when init does not say.
@@ -292,8 +301,14 @@ impl<'l, L: Listener> Answering<'l, L> {
             Decider::Model => "the language model chose it among the tools nearest to the question",
             _ => "the question is nearest to what this tool is for",
         };
+        // A tool is never certain: rounded up it would seem so.
+        let percent = (choice.certainty * 100.0).clamp(0.0, 99.0);
+        let why = match choice.tier {
+            Tier::Operational => format!("{why}; likely to {percent:.0} %"),
+            tier => format!("the {} tier chose it; likely to {percent:.0} %", tier.name()),
+        };
         let ordered = tool.info.effect == Effect::Read;
-        let meaning = Meaning::Calls(vec![Call { tool, args, ordered, why }]);
+        let meaning = Meaning::Calls(vec![Call { tool, args, ordered, why: why.into() }]);
         Ok(Decision { meaning, decider })
     }
 
@@ -309,7 +324,7 @@ impl<'l, L: Listener> Answering<'l, L> {
             known: Value::Object(known.clone()).to_string(),
         };
         Ok(match self.infer(request, FILL_MS).await? {
-            Ok(InferReply::Filled { args, usage }) => {
+            Ok(InferReply::Filled { args, usage, .. }) => {
                 self.add(usage);
                 serde_json::from_str(&args).map_err(|e| format!("the arguments are not JSON: {e}"))
             }
@@ -335,7 +350,7 @@ impl<'l, L: Listener> Answering<'l, L> {
                 Next::Event(InferEvent::Queued { ahead }) if ahead > 0 => {
                     self.note(format!("The model works on {ahead} other requests first.")).await?;
                 }
-                Next::Event(InferEvent::Queued { .. }) => {}
+                Next::Event(InferEvent::Queued { .. } | InferEvent::Progress { .. }) => {}
                 Next::Event(InferEvent::Shortlist(tools)) => {
                     self.to.event(AskEvent::Considering { tools }).await?
                 }
@@ -367,21 +382,23 @@ impl<'l, L: Listener> Answering<'l, L> {
 
     /// No tool fits. The language model may still say something; it is marked as its words alone.
     async fn nothing_fits(&mut self, text: &str, near: &[Scored]) -> Result<Decider, CallError> {
-        let writes = self.agent.inference().await.is_ok_and(|status| status.text.state == EngineState::Ready);
-        if !writes {
+        let Some(tier) = self.agent.writer().await else {
             self.say(&no_tool(near)).await?;
             return Ok(Decider::Nobody);
-        }
+        };
         self.note(
             "No tool of this machine answers this. What follows are the language model's own words; nothing in them was checked."
                 .into(),
         )
         .await?;
-        let request = InferRequest::Complete {
-            system: SYSTEM.into(),
-            prompt: text.to_owned(),
+        let message =
+            |role: &str, content: &str| Message { role: role.to_owned(), content: content.to_owned() };
+        let request = InferRequest::Complete(Complete {
+            tier,
+            messages: vec![message("system", SYSTEM), message("user", text)],
             max_tokens: WRITE_TOKENS,
-        };
+            ..Complete::default()
+        });
         match self.infer(request, WRITE_MS).await? {
             Ok(InferReply::Completion(completion)) => {
                 self.add(completion.usage);
@@ -408,7 +425,7 @@ impl<'l, L: Listener> Answering<'l, L> {
         }
         let index = self.calls;
         self.calls += 1;
-        let (tool, why) = (info.name.clone(), call.why.to_owned());
+        let (tool, why) = (info.name.clone(), call.why.clone().into_owned());
         self.to.event(AskEvent::Call { index, tool, args: args.clone(), why }).await?;
         let begun = Instant::now();
         let result = self.call(call, args).await;

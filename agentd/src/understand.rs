@@ -5,6 +5,7 @@ use crate::lexicon::Fit;
 use crate::{extract, order, schema, words};
 use aios_abi::tool::Effect;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// Share of a sentence's meaning that a tool must know for a sure answer.
 const SURE_COVERAGE: f32 = 0.75;
@@ -26,7 +27,7 @@ pub struct Call<'a> {
     /// It may be carried out at once: it only looks, or it was ordered in so many words.
     pub ordered: bool,
     /// Why this is what the words mean, for people.
-    pub why: &'static str,
+    pub why: Cow<'static, str>,
 }
 
 /// What is known of a sentence.
@@ -45,7 +46,7 @@ pub fn understand<'a>(sentence: &str, catalog: &'a Catalog, services: &[String])
     if let Some(order) = order::parse(sentence, catalog) {
         return match order.args {
             Ok(args) => {
-                let why = "the call was written out";
+                let why = "the call was written out".into();
                 Understood::Calls(vec![Call { tool: order.tool, args, ordered: true, why }])
             }
             Err(wrong) => Understood::Wrong(wrong),
@@ -87,7 +88,7 @@ fn by_pattern<'a>(sentence: &str, catalog: &'a Catalog, services: &[String]) -> 
             if best.as_ref().is_none_or(|(most, _)| found.words > *most) {
                 // What cannot be taken back is done on a written-out call or a second word.
                 let ordered = tool.info.effect != Effect::Irreversible;
-                let why = "it is asked for in these words";
+                let why = "it is asked for in these words".into();
                 best = Some((found.words, Call { tool, args: found.args, ordered, why }));
             }
         }
@@ -129,7 +130,7 @@ fn by_words<'a>(
         let args = extract::extract(tool, sentence, &words, services);
         let placed = args.values().filter(|value| value.is_string()).count();
         let fits = spare <= placed && schema::is_complete(&tool.properties, &args);
-        let why = "the words of the question are its words";
+        let why = "the words of the question are its words".into();
         (fits && tool.info.effect == Effect::Read).then_some((fit, Call { tool, args, ordered: true, why }))
     });
     let (best, call) = callable.next()?;

@@ -3,8 +3,8 @@
 use aios_abi::agent::{Answer, AskEvent, Decider};
 use aios_abi::client::Client;
 use aios_abi::infer::{
-    Choice, Completion, EngineHealth, EngineState, Infer, InferEvent, InferReply, InferRequest, InferStatus,
-    Place, Scored, Usage,
+    Account, Choice, Completion, EngineHealth, EngineState, Infer, InferEvent, InferReply, InferRequest,
+    InferStatus, Place, Scored, Tier, TierStatus, Usage,
 };
 use aios_abi::server::{Context, Handler, serve};
 use aios_abi::tool::{CallDone, ToolReply, ToolRequest, Tools};
@@ -72,6 +72,9 @@ impl Handler<Infer> for PlayedModels {
                     learned: false,
                     shortlist,
                     margin: 0.5,
+                    certainty: 0.9,
+                    tier: Tier::Operational,
+                    signals: None,
                     usage: Usage::default(),
                 }))
             }
@@ -83,7 +86,9 @@ impl Handler<Infer> for PlayedModels {
                     place: Place::Machine,
                     restarts: 0,
                 };
-                Ok(InferReply::Status(InferStatus { text: health.clone(), embed: health, queued: 0 }))
+                let tier =
+                    TierStatus { tier: Tier::Operational, engine: health.clone(), done: Account::default() };
+                Ok(InferReply::Status(InferStatus { tiers: vec![tier], embed: health, queued: 0 }))
             }
             InferRequest::Complete { .. } => {
                 context.send(InferEvent::Text("Once upon".into())).await?;
@@ -94,10 +99,13 @@ impl Handler<Infer> for PlayedModels {
                 }
                 context.send(InferEvent::Text(" a time.".into())).await?;
                 let text = "Once upon a time.".to_owned();
-                Ok(InferReply::Completion(Completion { text, usage: Usage::default() }))
+                let (model, usage) = ("small".to_owned(), Usage::default());
+                Ok(InferReply::Completion(Completion { text, is_cut: false, model, usage }))
             }
             InferRequest::Fill { .. } => Err(CallError::invalid("the model made up a value")),
-            InferRequest::Embed { .. } => Err(CallError::invalid("not played")),
+            InferRequest::Embed { .. } | InferRequest::Models | InferRequest::Switch { .. } => {
+                Err(CallError::invalid("not played"))
+            }
         }
     }
 }

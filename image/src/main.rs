@@ -64,6 +64,14 @@ enum Verb {
         /// Where the private half goes; it must not be there yet.
         file: PathBuf,
     },
+    /// Sign a model or another file: the signature stands in FILE.sig, one line of text.
+    Sign {
+        /// The file.
+        file: PathBuf,
+        /// The private half of the key that signs; without it one is made in `target/cache`.
+        #[arg(long)]
+        key: Option<PathBuf>,
+    },
     /// Build a signed extension image from a recipe, or from an OCI bundle.
     Extension {
         /// The folder of the recipe, with its `extension.toml`.
@@ -162,6 +170,14 @@ fn run(cli: &Cli) -> Result<()> {
         Verb::Key { file } => {
             let public = extension::make_key(file)?;
             println!("image: {} signs, {} is for the machines", file.display(), public.display());
+            Ok(())
+        }
+        Verb::Sign { file, key } => {
+            let key = match key {
+                Some(key) => key.clone(),
+                None => extension::own_key(&checkout.cache)?,
+            };
+            println!("image: {} signs {}", extension::sign(file, &key)?.display(), file.display());
             Ok(())
         }
         Verb::Extension { recipe, oci, name, network, once, deb, from, version, key, out } => {

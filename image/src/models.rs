@@ -51,6 +51,8 @@ const EMBED: [Source; 3] = [
 const CALLS: &str = "calls.gguf";
 /// What was trained for the sentence encoder: which tool is meant.
 const CHOICE: &str = "choice.safetensors";
+/// What was trained for the sentence encoder: where a question says the arguments of a tool.
+const ARGUMENTS: &str = "arguments.safetensors";
 
 /// The models of one image.
 pub(crate) struct Models {
@@ -64,7 +66,7 @@ pub(crate) struct Models {
 /// one with another hash than the pinned one is never used.
 pub(crate) fn fetch(checkout: &Checkout) -> Result<()> {
     [TEXT].iter().chain(&EMBED).try_for_each(|source| ensure_one(source, checkout))?;
-    [CALLS, CHOICE].iter().try_for_each(|file| copy_trained(file, checkout))
+    [CALLS, CHOICE, ARGUMENTS].iter().try_for_each(|file| copy_trained(file, checkout))
 }
 
 /// Put a trained file beside the models, so that one folder holds what an engine needs.
@@ -83,12 +85,16 @@ fn copy_trained(file: &str, checkout: &Checkout) -> Result<()> {
 /// The models that come with the image, or another text model in place of the small one.
 pub(crate) fn choose(checkout: &Checkout, text: Option<&Path>) -> Result<Models> {
     EMBED.iter().try_for_each(|source| ensure_one(source, checkout))?;
-    copy_trained(CHOICE, checkout)?;
+    [CHOICE, ARGUMENTS].iter().try_for_each(|file| copy_trained(file, checkout))?;
     let mut files: Vec<_> =
         EMBED.iter().map(|source| (source.file, checkout.models.join(source.file))).collect();
-    files.push((CHOICE, checkout.models.join(CHOICE)));
+    files.extend([CHOICE, ARGUMENTS].map(|file| (file, checkout.models.join(file))));
     let minilm = known(&checkout.models.join(EMBED[0].file), "all-MiniLM-L6-v2", "1", &EMBED[0])?;
-    let mut components = vec![minilm, trained(CHOICE, "choice of tools for all-MiniLM-L6-v2", checkout)?];
+    let mut components = vec![
+        minilm,
+        trained(CHOICE, "choice of tools for all-MiniLM-L6-v2", checkout)?,
+        trained(ARGUMENTS, "reading of arguments for all-MiniLM-L6-v2", checkout)?,
+    ];
     match text {
         Some(path) => {
             files.push((TEXT.file, path.to_owned()));

@@ -16,20 +16,25 @@ const LICENCE: &str = "MIT OR Apache-2.0";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The daemons: program and place in the image.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("aios-init", "sbin/init"),
     ("aios-toold", "usr/bin/aios-toold"),
     ("aios-netd", "usr/bin/aios-netd"),
     ("aios-inferd", "usr/bin/aios-inferd"),
+    // A worker that is a service: it has the network, which inferd has not.
+    ("aios-engine-remote", "usr/bin/aios-engine-remote"),
     ("aios-agentd", "usr/bin/aios-agentd"),
     ("aios-console", "usr/bin/aios-console"),
     ("aios-rescue", "usr/bin/aios-rescue"),
     ("aios-zram", "usr/bin/aios-zram"),
 ];
 
-/// The engine workers.
-const ENGINES: [(&str, &str); 2] = [
+/// The engine workers. The one for text chooses among those whose names go on after its own.
+const ENGINES: [(&str, &str); 5] = [
     ("aios-engine-llama", "usr/lib/aios/engines/llama"),
+    ("aios-engine-llama-avx-vnni", "usr/lib/aios/engines/llama-avx-vnni"),
+    ("aios-engine-llama-avx512", "usr/lib/aios/engines/llama-avx512"),
+    ("aios-engine-llama-avx512-vnni", "usr/lib/aios/engines/llama-avx512-vnni"),
     ("aios-engine-candle", "usr/lib/aios/engines/candle"),
 ];
 

@@ -52,6 +52,10 @@ pub(crate) struct Order {
     pub(crate) model: PathBuf,
     /// For the text model that comes with the image.
     pub(crate) adapter: Option<PathBuf>,
+    /// What a sentence encoder learned to read arguments with.
+    pub(crate) reader: Option<PathBuf>,
+    /// Where the worker remembers which kernels are best here.
+    pub(crate) kernels: Option<PathBuf>,
     pub(crate) socket: PathBuf,
     pub(crate) log: PathBuf,
 }
@@ -124,6 +128,9 @@ fn keep(mut child: Child, order: &Order, log: &File, shared: &Shared) {
         shared.lock().running = None;
         if born.elapsed() > LONG_LIFE {
             pause = Duration::ZERO;
+        } else if let Some(kernels) = &order.kernels {
+            // It may be these that it dies of.
+            let _ = std::fs::remove_file(kernels);
         }
         loop {
             let state = shared.lock();
@@ -155,6 +162,8 @@ fn spawn(order: &Order, log: &File, shared: &Shared) -> Result<Child> {
         .arg("--model")
         .arg(&order.model)
         .args(order.adapter.iter().flat_map(|adapter| ["--adapter".as_ref(), adapter.as_os_str()]))
+        .args(order.reader.iter().flat_map(|reader| ["--reader".as_ref(), reader.as_os_str()]))
+        .args(order.kernels.iter().flat_map(|kernels| ["--remember".as_ref(), kernels.as_os_str()]))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log.try_clone()?);
@@ -184,9 +193,11 @@ mod tests {
 
     fn order(folder: &tempfile::TempDir, program: &str) -> Order {
         Order {
+            kernels: None,
             program: program.into(),
             model: "m".into(),
             adapter: None,
+            reader: None,
             socket: folder.path().join("socket"),
             log: folder.path().join("log"),
         }

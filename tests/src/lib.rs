@@ -117,6 +117,22 @@ impl Appliance {
         Ok(child.wait_with_output()?)
     }
 
+    /// Run a script beside the tests with their own Python (`scripts/deps.sh test`). It finds the machine's address, its
+    /// certificate's fingerprint and a token in its environment.
+    pub fn python(&self, script: &str) -> Result<Output> {
+        let python = root().join("target/python/bin/python");
+        ensure!(python.exists(), "{} is missing; run scripts/deps.sh test", python.display());
+        let config = std::fs::read_to_string(self.folder.path().join("aios/config.toml"))?;
+        let token = config.lines().find_map(|line| line.strip_prefix("token = \"")?.strip_suffix('"'));
+        Command::new(python)
+            .arg(root().join("tests/tests/machine").join(script))
+            .env("AIOS_URL", self.machine.console_url())
+            .env("AIOS_FINGERPRINT", &self.ready.fingerprint)
+            .env("AIOS_TOKEN", token.context("nobody is logged in")?)
+            .output()
+            .context("Python cannot be started")
+    }
+
     /// Run `aiosctl --json` and take its one JSON document.
     pub fn json(&self, arguments: &[&str]) -> Result<Value> {
         let output = self.ctl(&[&["--json"], arguments].concat())?;
@@ -193,7 +209,7 @@ impl Appliance {
         let until = std::time::Instant::now() + PATIENCE;
         loop {
             let status = self.json(&["status"])?;
-            if status.pointer("/inference/Ok/text/state").is_some_and(|s| s == "ready")
+            if status.pointer("/inference/Ok/tiers/0/engine/state").is_some_and(|s| s == "ready")
                 && status.pointer("/inference/Ok/embed/state").is_some_and(|s| s == "ready")
             {
                 return Ok(());

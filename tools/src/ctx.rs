@@ -9,6 +9,7 @@ use crate::schedule::{ScheduleAnswer, ScheduleQuestion};
 use crate::worker::Answer;
 use aios_abi::accounts::{AccountsReply, AccountsRequest};
 use aios_abi::audit::{Head, Record};
+use aios_abi::infer::{InferReply, InferRequest};
 use aios_abi::net::{NetReply, NetRequest};
 use aios_abi::service::{InitReply, InitRequest, LogLine};
 use aios_abi::tool::Progress;
@@ -119,6 +120,14 @@ impl Ctx {
     pub fn accounts(&self, request: AccountsRequest) -> Result<AccountsReply, CallError> {
         match self.house.ask(Question::Accounts(request))? {
             Answer::Accounts(reply) => Ok(reply),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Ask inferd about its models. The caller hears how far it is.
+    pub fn infer(&self, request: InferRequest) -> Result<InferReply, CallError> {
+        match self.house.ask(Question::Infer(request))? {
+            Answer::Infer(reply) => Ok(*reply),
             _ => Err(unexpected()),
         }
     }

@@ -3,7 +3,7 @@
 use crate::baseline::Baseline;
 use crate::repository::{Branch, Status};
 use crate::tool::{memory, sec, service, web};
-use crate::{nginx, ssh_keys, statement, stored, x509};
+use crate::{chat, nginx, ssh_keys, statement, stored, x509};
 use aios_abi::run::{RunEnd, RunOutcome};
 use aios_unit::Resources;
 use std::path::Path;
@@ -45,6 +45,7 @@ pub const FOREIGN: &[(&str, Parser)] = &[
     ("nginx-status", |bytes| {
         let _ = web::status::parse(&text(bytes));
     }),
+    ("chat", |bytes| drop(chat::render(&text(bytes)))),
     ("swaps", |bytes| drop(memory::swap::areas(&text(bytes), Path::new("/nowhere")))),
 ];
 

@@ -422,6 +422,7 @@ fn object(policy: &Policy, target: &Target) -> Object {
         Target::Network(name) => Object::Named(Kind::Network, name.clone()),
         Target::Firewall(name) => Object::Named(Kind::Firewall, name.clone()),
         Target::Backup(name) => Object::Named(Kind::Backup, name.clone()),
+        Target::Model(name) => Object::Named(Kind::Model, name.clone()),
         Target::Schedule(name) => Object::Named(Kind::Schedule, name.clone()),
         Target::Account(name) => Object::Named(Kind::Account, name.clone()),
         Target::Console => Object::Named(Kind::Account, "*".into()),

@@ -105,6 +105,7 @@ async fn run(options: Options) -> Result<(), String> {
         init: Client::default(),
         net: Client::default(),
         accounts: Client::at(&options.console),
+        infer: Client::default(),
         workshop: Workshop::at(&options.workshop),
         version: &aios_toold::tool::image_version(),
         boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim(),

@@ -53,6 +53,8 @@ pub enum Target {
     Firewall(String),
     /// A snapshot, by name.
     Backup(String),
+    /// A model, by name.
+    Model(String),
     /// An entry of the schedule, by name.
     Schedule(String),
     /// A person's account, by login name.
@@ -77,6 +79,7 @@ impl std::fmt::Display for Target {
             Self::Network(name) => write!(f, "network {name}"),
             Self::Firewall(name) => write!(f, "firewall {name}"),
             Self::Backup(name) => write!(f, "backup {name}"),
+            Self::Model(name) => write!(f, "model {name}"),
             Self::Schedule(name) => write!(f, "schedule {name}"),
             Self::Account(name) => write!(f, "account {name}"),
             Self::Console => f.write_str("the console"),
@@ -126,6 +129,9 @@ impl Policy {
                 "/data/netd",
                 // Programs are started from here; what comes here was signed.
                 "/data/extensions",
+                // What is here the engines load; what comes here was checked. Which of it is used, inferd keeps.
+                aios_abi::paths::IMPORTED_MODELS,
+                "/data/inferd",
                 // What is ordered there is done to the whole disk at the next start.
                 "/data/init",
                 "/data/log",
@@ -244,6 +250,9 @@ mod tests {
             ("/data/random-seed", Area::Secret),
             ("/data/machine-id", Area::Kept),
             ("/data/netd/lease", Area::Kept),
+            ("/data/models/tiny.gguf", Area::Kept),
+            ("/data/inferd/models.json", Area::Kept),
+            ("/data/upload/tiny.gguf", Area::Open),
             ("/run/aios/toold.sock", Area::Kept),
         ];
         for (path, area) in table {

@@ -7,6 +7,7 @@ use crate::judge::PolicyQuestion;
 use crate::schedule::ScheduleQuestion;
 use aios_abi::accounts::AccountsRequest;
 use aios_abi::firewall::FirewallRequest;
+use aios_abi::infer::InferRequest;
 use aios_abi::net::NetRequest;
 use aios_abi::run::{RunHow, RunRequest};
 use aios_abi::service::InitRequest;
@@ -72,6 +73,10 @@ pub enum Asks {
     Baseline,
     /// The broker's baseline of files, to set it.
     BaselineToSet,
+    /// inferd, for which models are used; no model is asked.
+    ModelsToLook,
+    /// inferd, to use another model.
+    ModelsToAct,
 }
 
 /// What a call of a tool that says nothing may take.
@@ -177,6 +182,10 @@ impl Needs {
                 &[Asks::AccountsToLook, Asks::AccountsToAct]
             }
             Question::Accounts(_) => &[Asks::AccountsToAct],
+            Question::Infer(InferRequest::Models) => &[Asks::ModelsToLook, Asks::ModelsToAct],
+            Question::Infer(InferRequest::Switch { .. }) => &[Asks::ModelsToAct],
+            // A tool decides by code alone.
+            Question::Infer(_) => &[],
             Question::Baseline => &[Asks::Baseline, Asks::BaselineToSet],
             Question::SetBaseline(_) => &[Asks::BaselineToSet],
             // It asks for a refusal.
@@ -249,6 +258,8 @@ pub enum Question {
     Schedule(ScheduleQuestion),
     /// To the console.
     Accounts(AccountsRequest),
+    /// To inferd. What happens on the way the caller hears as progress.
+    Infer(InferRequest),
     /// The baseline of files.
     Baseline,
     /// Keep this as the baseline of files; none removes it.
@@ -293,6 +304,15 @@ mod tests {
         let (list, end) = (AccountsRequest::List, AccountsRequest::EndLogins { name: None });
         let accounts = Needs::NOTHING.asks(&[Asks::AccountsToLook]);
         assert!(accounts.may_ask(&Question::Accounts(list)) && !accounts.may_ask(&Question::Accounts(end)));
+        let text = || Question::Infer(InferRequest::Embed { texts: Vec::new() });
+        let models = Needs::NOTHING.asks(&[Asks::ModelsToLook]);
+        assert!(models.may_ask(&Question::Infer(InferRequest::Models)) && !models.may_ask(&text()));
+        let switch = Question::Infer(InferRequest::Switch {
+            tier: aios_abi::infer::Tier::Tactical,
+            to: aios_abi::infer::ModelChoice::Image,
+        });
+        let change = Needs::NOTHING.asks(&[Asks::ModelsToAct]);
+        assert!(change.may_ask(&switch) && !models.may_ask(&switch) && !change.may_ask(&text()));
         let policy = Needs::NOTHING.asks(&[Asks::Policy]);
         assert!(policy.may_ask(&Question::Policy(show)) && !policy.may_ask(&Question::Policy(set)));
     }

@@ -13,6 +13,7 @@
 //! | [`local`] | assistants on the machine itself |
 //! | [`auth`] | from a request to a person |
 //! | [`api`] | the routes |
+//! | `openai` | the models as programs for OpenAI's API ask them |
 //! | [`machine`], [`overview`] | what the overview shows |
 //! | [`json`], [`sse`] | how answers are put |
 //! | [`assets`] | the pages |
@@ -32,9 +33,11 @@ pub mod listen;
 pub mod local;
 pub mod lockout;
 pub mod machine;
+mod openai;
 pub mod overview;
 pub mod password;
 pub mod people;
 pub mod sse;
 pub mod state;
 pub mod store;
+pub mod uploads;

@@ -26,9 +26,14 @@ pub trait Source: Send + 'static {
 
 /// An event of this name with this JSON.
 pub fn event(name: &str, data: &impl Serialize) -> Event {
+    self::data(data).event(name)
+}
+
+/// An event without a name, with this JSON.
+pub fn data(data: &impl Serialize) -> Event {
     let text = serde_json::to_string(data).unwrap_or_else(|_| "null".into());
     // JSON texts have no line breaks outside strings, and those are escaped.
-    Event::default().event(name).data(text)
+    Event::default().data(text)
 }
 
 /// The room for one more stream.

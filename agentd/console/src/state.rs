@@ -5,6 +5,7 @@ use crate::claim::{ClaimCode, Gate};
 use crate::lockout::Lockout;
 use crate::overview::Sampler;
 use crate::store::{Store, random};
+use crate::uploads::Uploads;
 use aios_abi::CallError;
 use aios_abi::agent::Agent;
 use aios_abi::call::Meta;
@@ -71,6 +72,8 @@ pub struct App {
     pub version: String,
     /// Makes overviews.
     pub sampler: Sampler,
+    /// What people send to the machine.
+    pub uploads: Uploads,
     /// Room for event streams.
     pub streams: Arc<Semaphore>,
     /// Room for logins that wait.
@@ -106,6 +109,7 @@ impl App {
         Ok(Arc::new(Self {
             store: Arc::new(store),
             sampler: Sampler::new(daemons.clone()),
+            uploads: Uploads::at(aios_abi::paths::UPLOADS),
             daemons,
             identity,
             version: crate::machine::version(),

@@ -1,11 +1,12 @@
 //! One request of a client, while engines work on it.
 
-use crate::engine::{Delivery, Engine, Work};
-use crate::queue::Class;
+use crate::engine::{Delivery, Engine, Job, Work};
+use crate::queue::{Caller, Class, Order};
 use aios_abi::CallError;
-use aios_abi::engine::{Generate, Message};
+use aios_abi::engine::{Cost, Form, Generate, Message, Reading};
 use aios_abi::infer::{Infer, InferEvent, Usage};
 use aios_abi::server::Context;
+use aios_abi::who::uid;
 use std::time::{Duration, Instant};
 
 /// How long a request without a deadline of its own may take.
@@ -27,6 +28,26 @@ pub(crate) enum Watch {
     End,
 }
 
+/// A text that was written.
+pub(crate) struct Written {
+    pub(crate) text: String,
+    pub(crate) cost: Cost,
+    took: Duration,
+}
+
+impl Written {
+    /// What it cost, as callers are told.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            prompt_tokens: self.cost.prompt,
+            reused_tokens: self.cost.reused,
+            generated_tokens: self.cost.generated,
+            ms: milliseconds(self.took),
+            price_micro: self.cost.price_micro,
+        }
+    }
+}
+
 struct Outcome {
     text: String,
     end: Delivery,
@@ -39,9 +60,12 @@ impl<'a> Asker<'a> {
             0 => DEFAULT_DEADLINE,
             ms => Duration::from_millis(ms.into()),
         };
-        let class = match context.meta.person {
-            Some(_) => Class::Person,
-            None => Class::Background,
+        let meta = &context.meta;
+        let class = match (&meta.person, &meta.incident) {
+            (Some(_), _) => Class::Person,
+            // Whoever else says so is not believed: the agent alone works on incidents.
+            (None, Some(_)) if matches!(context.peer.uid, uid::ROOT | uid::AGENTD) => Class::Incident,
+            (None, _) => Class::Background,
         };
         Self { context, class, until: Instant::now() + limit }
     }
@@ -60,14 +84,13 @@ impl<'a> Asker<'a> {
     pub(crate) async fn generate(
         &self,
         engine: &Engine,
+        until: Instant,
         generate: Generate,
         watch: Watch,
-    ) -> Result<(String, Usage), CallError> {
-        let outcome = self.work(engine, self.until, Work::Generate(generate), watch).await?;
-        let Delivery::Done { prompt_tokens, generated_tokens, .. } = outcome.end else {
-            return Err(confused());
-        };
-        Ok((outcome.text, Usage { prompt_tokens, generated_tokens, ms: milliseconds(outcome.took) }))
+    ) -> Result<Written, CallError> {
+        let outcome = self.work(engine, until, Work::Generate(generate), watch).await?;
+        let Delivery::Done(cost) = outcome.end else { return Err(confused()) };
+        Ok(Written { text: outcome.text, cost, took: outcome.took })
     }
 
     /// Have sentences embedded: as many vectors as sentences, all of one length.
@@ -75,9 +98,10 @@ impl<'a> Asker<'a> {
         &self,
         engine: &Engine,
         texts: Vec<String>,
+        adapted: bool,
     ) -> Result<(Vec<Vec<f32>>, Duration), CallError> {
         let count = texts.len();
-        let outcome = self.work(engine, self.until, Work::Embed(texts), Watch::End).await?;
+        let outcome = self.work(engine, self.until, Work::Embed { texts, adapted }, Watch::End).await?;
         match outcome.end {
             Delivery::Embeddings(vectors) if vectors.len() == count => Ok((vectors, outcome.took)),
             _ => Err(confused()),
@@ -102,6 +126,21 @@ impl<'a> Asker<'a> {
         }
     }
 
+    /// Have a question read for what it says in each blank of a form.
+    pub(crate) async fn read(
+        &self,
+        engine: &Engine,
+        form: Form,
+        question: &str,
+    ) -> Result<(Reading, Duration), CallError> {
+        let work = Work::Read { form, question: question.to_owned() };
+        let outcome = self.work(engine, self.until, work, Watch::End).await?;
+        match outcome.end {
+            Delivery::Reading(reading) => Ok((reading, outcome.took)),
+            _ => Err(confused()),
+        }
+    }
+
     async fn work(
         &self,
         engine: &Engine,
@@ -109,7 +148,21 @@ impl<'a> Asker<'a> {
         work: Work,
         watch: Watch,
     ) -> Result<Outcome, CallError> {
-        let mut job = engine.submit(self.class, until, work);
+        let caller = Caller {
+            uid: self.context.peer.uid,
+            person: self.context.meta.person.as_ref().map(|person| person.name.clone()),
+        };
+        let order = Order { class: self.class, caller, until, weight: weight(&work) };
+        let outcome = self.watched(engine.submit(order, work), watch).await;
+        match &outcome {
+            Ok(Outcome { end: Delivery::Done(cost), took, .. }) => engine.books().answered(cost, *took),
+            Ok(Outcome { took, .. }) => engine.books().answered(&Cost::default(), *took),
+            Err(_) => engine.books().failed(),
+        }
+        outcome
+    }
+
+    async fn watched(&self, mut job: Job, watch: Watch) -> Result<Outcome, CallError> {
         let mut started = Instant::now();
         let mut text = String::new();
         loop {
@@ -126,6 +179,24 @@ impl<'a> Asker<'a> {
             }
         }
     }
+}
+
+/// About how many tokens a request takes, which is how callers are weighed against each other.
+fn weight(work: &Work) -> u32 {
+    // A token of English has about four bytes; it is read several times faster than one is written.
+    const BYTES: usize = 16;
+    let read = |messages: &[Message]| messages.iter().map(|m| m.content.len()).sum::<usize>() / BYTES;
+    let tokens = match work {
+        Work::Generate(generate) => {
+            read(&generate.messages) + generate.prefix.len() / BYTES + generate.max_tokens as usize
+        }
+        Work::Embed { texts, .. } => texts.iter().map(String::len).sum::<usize>() / BYTES,
+        Work::Score { messages, continuations, .. } => {
+            read(messages) + continuations.iter().map(String::len).sum::<usize>() / BYTES
+        }
+        Work::Read { question, .. } => question.len() / BYTES,
+    };
+    u32::try_from(tokens).unwrap_or(u32::MAX)
 }
 
 /// A duration as it stands in [`Usage`].

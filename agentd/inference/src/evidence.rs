@@ -4,9 +4,9 @@
 //! "force quit". But a tool's examples tell which words of people go with which value. A value that the
 //! question gives no reason for is not offered to the model: the tool's own default is the safer guess.
 
-use crate::schema::{Arguments, Field, Shape};
 use aios_abi::tool::Example;
 use aios_words::Words;
+use aios_words::schema::{Arguments, Field, Shape};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 

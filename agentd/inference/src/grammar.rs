@@ -6,9 +6,10 @@
 //! An optional argument for which the question has nothing is left out of the grammar, and a required
 //! one is an error before the model is asked at all.
 
-use crate::schema::{Arguments, Misfit, Shape};
 use aios_words::Words;
-use serde_json::{Map, Value};
+use aios_words::schema::{Arguments, Misfit, Shape};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Items of a list; people name few.
@@ -20,6 +21,25 @@ pub struct Grammar {
     rules: Vec<(String, Node)>,
     /// The question, as the insides of JSON strings, in pieces.
     pieces: Vec<String>,
+}
+
+/// The only values that an argument may have, by its name; for any other argument the question is looked at.
+pub type Offers = BTreeMap<String, Offer>;
+
+/// The values of one argument.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Offer {
+    /// One of these.
+    pub values: Vec<Value>,
+    /// Or none.
+    pub may_be_absent: bool,
+}
+
+impl Offer {
+    /// This value and no other.
+    pub fn only(value: Value) -> Self {
+        Self { values: vec![value], may_be_absent: false }
+    }
 }
 
 /// Which texts of a question a value can be.
@@ -44,43 +64,16 @@ enum Node {
 }
 
 impl Grammar {
-    /// The grammar of the arguments that this question can mean. `known` arguments are kept as they are.
-    pub fn of(
-        arguments: &Arguments,
-        known: &Map<String, Value>,
-        words: &Words,
-        texts: Texts,
-    ) -> Result<Self, Misfit> {
-        arguments.check_given(known)?;
-        let mut fields = Vec::new();
-        for field in &arguments.fields {
-            let value = match known.get(&field.name) {
-                Some(value) => Some(Node::Literal(value.to_string())),
-                None => value(&field.name, &field.shape, words, texts)?,
-            };
-            let required = field.required || known.contains_key(&field.name);
-            match value {
-                Some(value) => {
-                    let key = Node::Literal(format!("{}:", Value::from(field.name.as_str())));
-                    fields.push((Node::All(vec![key, value]), required));
-                }
-                None if required => {
-                    return Err(Misfit {
-                        place: field.name.clone(),
-                        what: format!("the question does not name {}", field.shape),
-                    });
-                }
-                None => {}
-            }
+    /// The grammar of the arguments that this question can mean.
+    pub fn of(arguments: &Arguments, offers: &Offers, words: &Words, texts: Texts) -> Result<Self, Misfit> {
+        let mut rules = Vec::new();
+        let start = object("", arguments, offers, words, texts, &mut rules)?;
+        rules.insert(0, ("start".into(), start));
+        if texts == Texts::Words {
+            rules.extend(spans(words));
         }
         let pieces = words.pieces().into_iter().map(json_inside).collect();
-        let mut grammar = Self { rules: vec![("start".into(), object(&fields))], pieces };
-        grammar.rules.extend(tails(&fields));
-        grammar.rules.extend(fields.into_iter().enumerate().map(|(n, (field, _))| (field_name(n), field)));
-        if texts == Texts::Words {
-            grammar.rules.extend(spans(words));
-        }
-        Ok(grammar)
+        Ok(Self { rules, pieces })
     }
 
     /// The only text that fits, when there is no choice.
@@ -110,24 +103,50 @@ impl Grammar {
     }
 }
 
-fn field_name(n: usize) -> String {
-    format!("field_{n}")
-}
-
-fn tail_name(n: usize) -> String {
-    format!("tail_{n}")
-}
-
 fn span_name(n: usize) -> String {
     format!("span_{n}")
 }
 
-/// An object: the alternatives differ in which field comes first, so that commas stand between only.
-fn object(fields: &[(Node, bool)]) -> Node {
-    let mut starts = Vec::new();
-    let mut may_be_empty = true;
+/// An object, and the rules of its fields, whose names end with `path`.
+///
+/// The alternatives differ in which field comes first, so that commas stand between only.
+fn object(
+    path: &str,
+    arguments: &Arguments,
+    offers: &Offers,
+    words: &Words,
+    texts: Texts,
+    rules: &mut Vec<(String, Node)>,
+) -> Result<Node, Misfit> {
+    let mut fields = Vec::new();
+    for field in &arguments.fields {
+        let offer = offers.get(&field.name);
+        let value = match offer {
+            Some(offer) => literals(offer.values.iter().map(Value::to_string).collect()),
+            None => {
+                let path = format!("{path}_{}", fields.len());
+                value(&path, &field.name, &field.shape, words, texts, rules)?
+            }
+        };
+        let required = offer.map_or(field.required, |offer| !offer.may_be_absent);
+        match value {
+            Some(value) => {
+                let key = Node::Literal(format!("{}:", Value::from(field.name.as_str())));
+                fields.push((Node::All(vec![key, value]), required));
+            }
+            None if required => {
+                return Err(Misfit {
+                    place: field.name.clone(),
+                    what: format!("the question does not name {}", field.shape),
+                });
+            }
+            None => {}
+        }
+    }
+    let named = |kind: &str, n: usize| format!("{kind}{path}_{n}");
+    let (mut starts, mut may_be_empty) = (Vec::new(), true);
     for (n, (_, required)) in fields.iter().enumerate() {
-        starts.push(Node::All(vec![Node::Rule(field_name(n)), Node::Rule(tail_name(n + 1))]));
+        starts.push(Node::All(vec![Node::Rule(named("field", n)), Node::Rule(named("tail", n + 1))]));
         if *required {
             may_be_empty = false;
             break;
@@ -138,18 +157,16 @@ fn object(fields: &[(Node, bool)]) -> Node {
         (false, true) => Node::Maybe(Box::new(Node::OneOf(starts))),
         (false, false) => Node::OneOf(starts),
     };
-    Node::All(vec![Node::Literal("{".into()), inside, Node::Literal("}".into())])
-}
-
-/// `tail_n`: the fields from the n-th on, after at least one other.
-fn tails(fields: &[(Node, bool)]) -> Vec<(String, Node)> {
+    // `tail_n`: the fields from the n-th on, after at least one other.
     let next = |(n, (_, required)): (usize, &(Node, bool))| {
-        let field = Node::All(vec![Node::Literal(",".into()), Node::Rule(field_name(n))]);
+        let field = Node::All(vec![Node::Literal(",".into()), Node::Rule(named("field", n))]);
         if *required { field } else { Node::Maybe(Box::new(field)) }
     };
-    (1..=fields.len())
-        .map(|from| (tail_name(from), Node::All(fields.iter().enumerate().skip(from).map(next).collect())))
-        .collect()
+    rules.extend((1..=fields.len()).map(|from| {
+        (named("tail", from), Node::All(fields.iter().enumerate().skip(from).map(next).collect()))
+    }));
+    rules.extend(fields.into_iter().enumerate().map(|(n, (field, _))| (named("field", n), field)));
+    Ok(Node::All(vec![Node::Literal("{".into()), inside, Node::Literal("}".into())]))
 }
 
 /// `span_n`: runs of words of the question that begin with the n-th one, as the inside of a JSON string.
@@ -177,12 +194,20 @@ fn spans(words: &Words) -> Vec<(String, Node)> {
         .collect()
 }
 
+/// One of these texts, if there is any.
+fn literals(texts: Vec<String>) -> Option<Node> {
+    (!texts.is_empty()).then(|| Node::OneOf(texts.into_iter().map(Node::Literal).collect()))
+}
+
 /// What a value can be, if the question has anything for it.
-fn value(place: &str, shape: &Shape, words: &Words, texts: Texts) -> Result<Option<Node>, Misfit> {
-    let literals = |texts: Vec<String>| match texts.is_empty() {
-        true => None,
-        false => Some(Node::OneOf(texts.into_iter().map(Node::Literal).collect())),
-    };
+fn value(
+    path: &str,
+    place: &str,
+    shape: &Shape,
+    words: &Words,
+    texts: Texts,
+    rules: &mut Vec<(String, Node)>,
+) -> Result<Option<Node>, Misfit> {
     Ok(match shape {
         Shape::Text if words.words.is_empty() => None,
         Shape::Text => {
@@ -207,8 +232,18 @@ fn value(place: &str, shape: &Shape, words: &Words, texts: Texts) -> Result<Opti
                     what: format!("a list of at least {min} items is not taken from a question"),
                 });
             }
-            value(place, item, words, texts)?.map(|item| list(&item, *min, (*max).min(MAX_ITEMS)))
+            let item = value(path, place, item, words, texts, rules)?;
+            item.map(|item| list(&item, *min, (*max).min(MAX_ITEMS)))
         }
+        // An item for which the question has nothing is none.
+        Shape::Object(arguments) => match object(path, arguments, &Offers::new(), words, texts, rules) {
+            Ok(node) => {
+                let name = format!("object{path}");
+                rules.push((name.clone(), node));
+                Some(Node::Rule(name))
+            }
+            Err(_) => None,
+        },
     })
 }
 

@@ -7,11 +7,14 @@
 #![deny(unsafe_code)]
 
 mod ask;
+pub mod certainty;
 pub mod choose;
 pub mod engine;
 pub mod evidence;
 pub mod fill;
 pub mod grammar;
+pub mod models;
 pub mod queue;
-pub mod schema;
+mod read;
 pub mod serve;
+pub mod tiers;

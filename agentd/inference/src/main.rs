@@ -2,18 +2,23 @@
 
 #![forbid(unsafe_code)]
 
+use aios_abi::infer::Tier;
 use aios_abi::{CallError, paths};
 use aios_inferd::choose::Head;
 use aios_inferd::engine::{Engine, Kind, Source};
+use aios_inferd::models::{Book, Limits, Models};
 use aios_inferd::serve::Server;
 use clap::Parser;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The trained layer that chooses tools, in the folder of models.
 const CHOICE: &str = "choice.safetensors";
+/// Which model each tier uses, in the folder of inferd's own state.
+const BOOK: &str = "models.json";
 
 /// Serve inference: choice of tools, arguments, text, embeddings.
 #[derive(Debug, Parser)]
@@ -25,12 +30,27 @@ struct Arguments {
     /// Folder of the engine workers `llama` and `candle`
     #[arg(long, value_name = "DIR", default_value = paths::ENGINES)]
     engines: PathBuf,
-    /// Folder of the models: `text.gguf` and `embed/`
+    /// Folder of the models: `text.gguf`, `tactical.gguf` and `embed/`
     #[arg(long, value_name = "DIR", default_value = paths::MODELS)]
     models: PathBuf,
+    /// Folder of the models that people imported
+    #[arg(long, value_name = "DIR", default_value = paths::IMPORTED_MODELS)]
+    imported: PathBuf,
+    /// Folder in which it is remembered which model each tier uses: $STATE_DIRECTORY, or else that is forgotten
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Seconds for which a new model is on trial
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    trial: u64,
     /// Use the text engine worker that listens on this socket
     #[arg(long, value_name = "PATH")]
     text_socket: Option<PathBuf>,
+    /// Use the worker of the tactical tier that listens on this socket
+    #[arg(long, value_name = "PATH")]
+    tactical_socket: Option<PathBuf>,
+    /// Where the worker of the strategic tier listens
+    #[arg(long, value_name = "PATH", default_value = paths::STRATEGIC_SOCKET)]
+    strategic_socket: PathBuf,
     /// Use the embedding engine worker that listens on this socket
     #[arg(long, value_name = "PATH")]
     embed_socket: Option<PathBuf>,
@@ -55,18 +75,38 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     runtime.block_on(async {
         let listener = aios_abi::daemon::listener("inferd", arguments.socket.as_deref())?;
-        let engine = |kind: Kind, socket: &Option<PathBuf>| {
-            Engine::start(Source {
+        let source = {
+            let (engines, models) = (arguments.engines.clone(), arguments.models.clone());
+            move |kind: Kind, socket: Option<&Path>, imported: Option<PathBuf>| Source {
                 kind,
-                socket: socket.clone(),
-                port: Path::new(paths::VIRTIO_PORTS).join(kind.port()),
-                engines: arguments.engines.clone(),
-                models: arguments.models.clone(),
+                socket: socket.filter(|_| imported.is_none()).map(Path::to_owned),
+                ports: PathBuf::from(paths::VIRTIO_PORTS),
+                engines: engines.clone(),
+                models: models.clone(),
+                imported,
                 threads: arguments.threads,
-            })
+            }
         };
-        let text = engine(Kind::Text, &arguments.text_socket);
-        let embed = engine(Kind::Embed, &arguments.embed_socket);
+        let strategic =
+            Engine::start(source(Kind::Text(Tier::Strategic), Some(&arguments.strategic_socket), None));
+        let embed = Engine::start(source(Kind::Embed, arguments.embed_socket.as_deref(), None));
+        let state =
+            arguments.state.clone().or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from));
+        let (book, said) = match &state {
+            Some(folder) => Book::open(&folder.join(BOOK)),
+            None => (Book::in_memory(), Vec::new()),
+        };
+        said.iter().for_each(|why| tracing::warn!("{why}"));
+        let (text, tactical) = (arguments.text_socket.clone(), arguments.tactical_socket.clone());
+        let make = move |tier: Tier, imported: Option<PathBuf>| {
+            let socket = match tier {
+                Tier::Operational => text.as_deref(),
+                _ => tactical.as_deref(),
+            };
+            Engine::start(source(Kind::Text(tier), socket, imported))
+        };
+        let limits = Limits { trial: Duration::from_secs(arguments.trial), ..Limits::default() };
+        let models = Models::start(strategic, book, arguments.imported.clone(), Box::new(make), limits);
         let head = Head::read(&arguments.models.join(CHOICE)).unwrap_or_else(|why| {
             tracing::warn!("tools are chosen by their sentences alone: {why}");
             None
@@ -75,8 +115,12 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
         aios_abi::daemon::ready();
         let mut end = signal(SignalKind::terminate())?;
         tokio::select! {
-            result = aios_abi::server::serve(listener, Arc::new(Server::new(text, embed, head))) => Ok(result?),
+            result = aios_abi::server::serve(
+                listener,
+                Arc::new(Server::with_models(models.clone(), embed, head)),
+            ) => Ok(result?),
             _ = end.recv() => {
+                models.settle();
                 tracing::info!("asked to stop");
                 Ok(())
             }

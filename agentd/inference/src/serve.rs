@@ -3,11 +3,14 @@
 use crate::ask::{Asker, Watch};
 use crate::choose::{self, Head, Memory};
 use crate::engine::Engine;
-use crate::fill;
+use crate::fill::{self, Filled};
+use crate::models::Models;
+use crate::tiers::Tiers;
 use aios_abi::CallError;
-use aios_abi::engine::{Generate, Message};
-use aios_abi::infer::{Completion, Infer, InferReply, InferRequest, InferStatus};
+use aios_abi::engine::Generate;
+use aios_abi::infer::{Complete, Completion, Infer, InferEvent, InferReply, InferRequest, InferStatus};
 use aios_abi::server::{Context, Handler};
+use aios_abi::who::uid;
 use std::sync::Arc;
 
 /// Bytes of a question.
@@ -16,6 +19,8 @@ pub const MAX_QUESTION: usize = 4_000;
 pub const MAX_TOOLS: usize = 512;
 /// Tokens of a completion.
 pub const MAX_TOKENS: u32 = 1_024;
+/// Texts at which a completion ends.
+pub const MAX_STOPS: usize = 16;
 /// Sentences that are embedded at once.
 pub const MAX_TEXTS: usize = 256;
 /// Bytes of a prompt, and of a sentence to embed. The engine says itself when its context is too small.
@@ -23,52 +28,50 @@ pub const MAX_PROMPT: usize = 64 * 1024;
 
 /// Answers the requests of the inference protocol. `Status` never waits for an engine.
 pub struct Server {
-    text: Engine,
+    models: Arc<Models>,
     embed: Engine,
     memory: Memory,
     head: Option<Head>,
 }
 
 impl Server {
-    /// Serve with these two engines; they may still be loading. The trained layer belongs to the encoder.
-    pub fn new(text: Engine, embed: Engine, head: Option<Head>) -> Self {
-        Self { text, embed, memory: Memory::default(), head }
+    /// Serve with these engines; they may still be loading. The trained layer belongs to the encoder.
+    pub fn new(tiers: Tiers, embed: Engine, head: Option<Head>) -> Self {
+        Self::with_models(Models::fixed(tiers), embed, head)
+    }
+
+    /// The same with models that can be exchanged.
+    pub fn with_models(models: Arc<Models>, embed: Engine, head: Option<Head>) -> Self {
+        Self { models, embed, memory: Memory::default(), head }
     }
 
     fn status(&self) -> InferStatus {
-        let (text, embed) = (self.text.snapshot(), self.embed.snapshot());
-        let queued = u32::try_from(text.queued + embed.queued).unwrap_or(u32::MAX);
-        InferStatus { text: text.health, embed: embed.health, queued }
+        let embed = self.embed.snapshot();
+        let tiers = self.models.tiers();
+        let queued = u32::try_from(tiers.queued() + embed.queued).unwrap_or(u32::MAX);
+        InferStatus { tiers: tiers.status(), embed: embed.health, queued }
     }
 
-    async fn complete(
-        &self,
-        asker: &Asker<'_>,
-        system: String,
-        prompt: String,
-        max_tokens: u32,
-    ) -> Result<InferReply, CallError> {
+    async fn complete(&self, asker: &Asker<'_>, request: Complete) -> Result<InferReply, CallError> {
+        let Complete { tier, messages, prefix, grammar, max_tokens, sampling, stop } = request;
         if max_tokens == 0 {
             return Err(CallError::invalid("max_tokens = 0 asks for no text; at least 1 is needed"));
         }
-        at_most("the prompt in bytes", system.len() + prompt.len(), MAX_PROMPT)?;
-        let mut messages = Vec::new();
-        if !system.is_empty() {
-            messages.push(Message { role: "system".into(), content: system });
-        }
-        messages.push(Message { role: "user".into(), content: prompt });
-        let generate = Generate {
-            id: 0,
-            messages,
-            prefix: String::new(),
-            grammar: None,
-            adapted: false,
-            max_tokens: max_tokens.min(MAX_TOKENS),
-            temperature_milli: 0,
-            seed: 0,
-        };
-        let (text, usage) = asker.generate(&self.text, generate, Watch::Pieces).await?;
-        Ok(InferReply::Completion(Completion { text, usage }))
+        let length = messages.iter().map(|message| message.role.len() + message.content.len()).sum::<usize>();
+        at_most("the prompt in bytes", length + prefix.len(), MAX_PROMPT)?;
+        at_most("texts at which the answer ends", stop.len(), MAX_STOPS)?;
+        let max_tokens = max_tokens.min(MAX_TOKENS);
+        let generate =
+            Generate { messages, prefix, grammar, max_tokens, sampling, stop, ..Generate::default() };
+        let tiers = self.models.tiers();
+        let engine = tiers.engine(tier);
+        let written = asker.generate(engine, asker.until(), generate, Watch::Pieces).await?;
+        Ok(InferReply::Completion(Completion {
+            is_cut: written.cost.is_cut,
+            model: engine.snapshot().health.model.unwrap_or_default(),
+            usage: written.usage(),
+            text: written.text,
+        }))
     }
 
     async fn embed(&self, asker: &Asker<'_>, texts: Vec<String>) -> Result<InferReply, CallError> {
@@ -79,7 +82,7 @@ impl Server {
         if texts.is_empty() {
             return Ok(InferReply::Embeddings(Vec::new()));
         }
-        Ok(InferReply::Embeddings(asker.embed(&self.embed, texts).await?.0))
+        Ok(InferReply::Embeddings(asker.embed(&self.embed, texts, false).await?.0))
     }
 }
 
@@ -95,8 +98,9 @@ impl Handler<Infer> for Server {
             InferRequest::Choose { question, tools } => {
                 at_most("the question in bytes", question.len(), MAX_QUESTION)?;
                 at_most("tools", tools.len(), MAX_TOOLS)?;
+                let tiers = self.models.tiers();
                 let engines = choose::Engines {
-                    text: &self.text,
+                    tiers: &tiers,
                     embed: &self.embed,
                     memory: &self.memory,
                     head: self.head.as_ref(),
@@ -105,13 +109,24 @@ impl Handler<Infer> for Server {
             }
             InferRequest::Fill { question, tool, known } => {
                 at_most("the question in bytes", question.len(), MAX_QUESTION)?;
-                let (args, usage) = fill::fill(&self.text, &asker, &question, &tool, &known).await?;
-                Ok(InferReply::Filled { args, usage })
+                let filled =
+                    fill::fill(&self.models.tiers(), &self.embed, &asker, &question, &tool, &known).await?;
+                let Filled { args, log_likelihood, certainty, tier, usage } = filled;
+                Ok(InferReply::Filled { args, certainty, log_likelihood, tier, usage })
             }
-            InferRequest::Complete { system, prompt, max_tokens } => {
-                self.complete(&asker, system, prompt, max_tokens).await
-            }
+            InferRequest::Complete(request) => self.complete(&asker, request).await,
             InferRequest::Embed { texts } => self.embed(&asker, texts).await,
+            InferRequest::Models => Ok(InferReply::Models(self.models.list())),
+            InferRequest::Switch { tier, to } => {
+                let own = rustix::process::geteuid().as_raw();
+                if ![uid::ROOT, uid::TOOLD, own].contains(&context.peer.uid) {
+                    return Err(CallError::denied(
+                        "only the tool broker changes models; call model.activate",
+                    ));
+                }
+                let tell = |text| context.send(InferEvent::Progress { text, percent: None });
+                self.models.switch(tier, to, tell).await.map(InferReply::Switched)
+            }
         }
     }
 }

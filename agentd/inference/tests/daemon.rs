@@ -5,14 +5,17 @@
 use aios_abi::call::Meta;
 use aios_abi::client::{Client, Next};
 use aios_abi::engine::{
-    Adapter, Decoder, EngineEvent, EngineRequest, Grammar, ModelInfo, WorkerState, encode,
+    Adapter, Cost, Decoder, EngineEvent, EngineRequest, Grammar, Message, ModelInfo, WorkerState, encode,
 };
-use aios_abi::infer::{Choice, EngineState, Infer, InferEvent, InferReply, InferRequest, ToolBrief};
+use aios_abi::infer::{
+    Choice, Complete, EngineState, Infer, InferEvent, InferReply, InferRequest, InferStatus, Tier, ToolBrief,
+};
 use aios_abi::tool::Example;
 use aios_abi::{CallError, ErrorCode, frame};
 use aios_inferd::choose::Head;
 use aios_inferd::engine::{Engine, Kind, Source};
 use aios_inferd::serve::Server;
+use aios_inferd::tiers::Tiers;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +96,20 @@ fn ready() -> WorkerState {
         threads: 1,
         slots: 1,
         adapter: None,
+        reads: Vec::new(),
+        budget: None,
     })
+}
+
+/// The end of a text of two tokens.
+fn done(id: u64) -> EngineEvent {
+    EngineEvent::Done { id, cost: Cost { prompt: 7, generated: 2, ..Cost::default() } }
+}
+
+/// Asks for a text.
+fn complete(prompt: &str, max_tokens: u32) -> InferRequest {
+    let messages = vec![Message { role: "user".into(), content: prompt.into() }];
+    InferRequest::Complete(Complete { messages, max_tokens, ..Complete::default() })
 }
 
 struct House {
@@ -111,16 +127,25 @@ impl House {
         let source = |kind, name: &str| Source {
             kind,
             socket: Some(folder.path().join(name)),
-            port: folder.path().join("port"),
+            ports: folder.path().join("ports"),
             engines: folder.path().into(),
             models: folder.path().into(),
+            imported: None,
             threads: None,
         };
-        let text = Engine::start(source(Kind::Text, "text"));
+        let tier = |tier: Tier, name| Engine::start(source(Kind::Text(tier), name));
+        let tiers = Tiers {
+            operational: tier(Tier::Operational, "text"),
+            tactical: tier(Tier::Tactical, "tactical"),
+            strategic: tier(Tier::Strategic, "strategic"),
+        };
         let embed = Engine::start(source(Kind::Embed, "embed"));
         let path = folder.path().join("inferd.sock");
         let listener = UnixSeqpacketListener::bind(&path).expect("binds");
-        tokio::spawn(aios_abi::server::serve::<Infer, _>(listener, Arc::new(Server::new(text, embed, head))));
+        tokio::spawn(aios_abi::server::serve::<Infer, _>(
+            listener,
+            Arc::new(Server::new(tiers, embed, head)),
+        ));
         Self { folder, client: Client::at(path) }
     }
 
@@ -134,7 +159,7 @@ impl House {
             let Ok(InferReply::Status(status)) = self.ask(InferRequest::Status).await else {
                 panic!("no status");
             };
-            if (status.text.state, status.embed.state) == (text, embed) {
+            if (status.tiers[0].engine.state, status.embed.state) == (text, embed) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -176,7 +201,7 @@ fn tools() -> Vec<ToolBrief> {
 /// A vector in the plane: sentences with "time" point right, those with "host" or "example" up, others
 /// in between, and France the other way.
 fn embed(request: &EngineRequest) -> Turn {
-    let EngineRequest::Embed { id, texts } = request else { return Turn::Die };
+    let EngineRequest::Embed { id, texts, .. } = request else { return Turn::Die };
     let vector = |text: &String| match text.to_lowercase() {
         t if t.contains("time") => vec![1.0, 0.0],
         t if t.contains("host") || t.contains("example") => vec![0.0, 1.0],
@@ -203,7 +228,7 @@ fn text(request: &EngineRequest) -> Turn {
             };
             let text = |piece: &str| EngineEvent::Text { id, text: piece.into() };
             let mut events: Vec<_> = pieces.into_iter().map(text).collect();
-            events.push(EngineEvent::Done { id, prompt_tokens: 7, reused_tokens: 0, generated_tokens: 2 });
+            events.push(done(id));
             Turn::Answer(events)
         }
         EngineRequest::Score { id, messages, continuations, adapted: false } => {
@@ -241,8 +266,8 @@ async fn a_loading_model_is_told_at_once() {
     let _text = engine(&folder.path().join("text"), WorkerState::Loading { percent: 12 }, text);
     let house = House::new(folder).await;
     house.until(EngineState::Loading, EngineState::Absent).await;
-    let complete = InferRequest::Complete { system: String::new(), prompt: "Hi".into(), max_tokens: 8 };
-    let error = house.ask(complete).await.expect_err("fails");
+    let request = complete("Hi", 8);
+    let error = house.ask(request).await.expect_err("fails");
     assert_eq!(error.code, ErrorCode::Unavailable);
     assert!(error.message.starts_with("the text model is still loading"), "{error}");
 }
@@ -253,8 +278,8 @@ async fn a_text_arrives_piece_by_piece_and_whole() {
     let mut told = engine(&folder.path().join("text"), ready(), text);
     let house = House::new(folder).await;
     house.until(EngineState::Ready, EngineState::Absent).await;
-    let complete = InferRequest::Complete { system: "You.".into(), prompt: "Hi".into(), max_tokens: 9_999 };
-    let call = house.client.start(Meta::default(), complete).await.expect("starts");
+    let request = complete("Hi", 9_999);
+    let call = house.client.start(Meta::default(), request).await.expect("starts");
     let mut pieces = Vec::new();
     let reply = call.finish(|event| pieces.push(event)).await.expect("ends");
     assert_eq!(pieces, [InferEvent::Text("Hel".into()), InferEvent::Text("lo".into())]);
@@ -348,7 +373,7 @@ fn namer(request: &EngineRequest) -> Turn {
                 }
             };
             let text = EngineEvent::Text { id, text: text.into() };
-            let done = EngineEvent::Done { id, prompt_tokens: 7, reused_tokens: 0, generated_tokens: 2 };
+            let done = done(id);
             Turn::Answer(vec![text, done])
         }
         EngineRequest::Score { id, continuations, adapted: true, .. } => {
@@ -428,7 +453,7 @@ async fn arguments_come_from_the_question() {
         tool: resolve.clone(),
         known: "{}".into(),
     };
-    let Ok(InferReply::Filled { args, usage }) = house.ask(fill("Where is gateway.lan?")).await else {
+    let Ok(InferReply::Filled { args, usage, .. }) = house.ask(fill("Where is gateway.lan?")).await else {
         panic!("is not filled");
     };
     assert_eq!((args.as_str(), usage.prompt_tokens), (r#"{"name":"gateway.lan"}"#, 7));
@@ -445,8 +470,7 @@ async fn a_worker_that_dies_in_an_answer_is_named_and_the_next_one_serves() {
     });
     let house = House::new(folder).await;
     house.until(EngineState::Ready, EngineState::Absent).await;
-    let complete =
-        |prompt: &str| InferRequest::Complete { system: String::new(), prompt: prompt.into(), max_tokens: 8 };
+    let complete = |prompt: &str| complete(prompt, 8);
     let error = house.ask(complete("die")).await.expect_err("dies");
     assert_eq!(error.code, ErrorCode::Unavailable);
     assert!(error.message.contains("died in the middle of this answer; it is being restarted"), "{error}");
@@ -460,10 +484,10 @@ async fn a_caller_who_leaves_stops_the_engine() {
     let house = House::new(folder).await;
     house.until(EngineState::Ready, EngineState::Absent).await;
     let leaver = Client::<Infer>::at(house.folder.path().join("inferd.sock"));
-    let complete = InferRequest::Complete { system: String::new(), prompt: "Hi".into(), max_tokens: 8 };
-    let first = leaver.start(Meta::default(), complete.clone()).await.expect("starts");
+    let request = complete("Hi", 8);
+    let first = leaver.start(Meta::default(), request.clone()).await.expect("starts");
     while !matches!(told.recv().await, Some(EngineRequest::Generate(_))) {}
-    let mut second = house.client.start(Meta::default(), complete).await.expect("starts");
+    let mut second = house.client.start(Meta::default(), request).await.expect("starts");
     let Next::Event(InferEvent::Queued { ahead: 1 }) = second.next().await else { panic!("must wait") };
     drop(first);
     assert!(matches!(told.recv().await, Some(EngineRequest::Cancel { .. })));
@@ -477,12 +501,93 @@ async fn what_is_too_much_is_refused_before_an_engine_sees_it() {
         InferRequest::Choose { question: "x".repeat(4_001), tools: Vec::new() },
         InferRequest::Choose { question: " ".into(), tools: Vec::new() },
         InferRequest::Embed { texts: vec![String::new(); 257] },
-        InferRequest::Complete { system: String::new(), prompt: "x".repeat(70_000), max_tokens: 8 },
-        InferRequest::Complete { system: String::new(), prompt: "x".into(), max_tokens: 0 },
+        complete(&"x".repeat(70_000), 8),
+        complete("x", 0),
         InferRequest::Fill { question: "x".into(), tool: tools().remove(1), known: "[]".into() },
     ];
     for request in too_much {
         let error = house.ask(request.clone()).await.expect_err("is refused");
         assert_eq!(error.code, ErrorCode::Invalid, "{request:?}: {error}");
     }
+}
+
+/// Names the time whatever it is asked, and is sure of it.
+fn thinker(request: &EngineRequest) -> Turn {
+    let EngineRequest::Generate(generate) = request else { return Turn::Die };
+    let Some(Grammar::Schema(schema)) = &generate.grammar else { return Turn::Die };
+    assert!(schema.contains(r#""enum":["#) && schema.contains("net.resolve"), "{schema}");
+    let text = EngineEvent::Text { id: generate.id, text: r#"{"tool":"time.now"}"#.into() };
+    let cost = Cost { prompt: 50, generated: 9, log_likelihood: Some(-0.05), ..Cost::default() };
+    Turn::Answer(vec![text, EngineEvent::Done { id: generate.id, cost }])
+}
+
+/// Names no tool at all, and costs money.
+fn babbler(request: &EngineRequest) -> Turn {
+    let EngineRequest::Generate(generate) = request else { return Turn::Die };
+    let text = EngineEvent::Text { id: generate.id, text: r#"{"tool":"fs.remove"}"#.into() };
+    let cost = Cost { price_micro: 30, ..Cost::default() };
+    Turn::Answer(vec![text, EngineEvent::Done { id: generate.id, cost }])
+}
+
+/// Names the time, tells no likelihood, and costs money.
+fn stranger(request: &EngineRequest) -> Turn {
+    let EngineRequest::Generate(generate) = request else { return Turn::Die };
+    let text = EngineEvent::Text { id: generate.id, text: r#"{"tool":"time.now"}"#.into() };
+    let cost = Cost { price_micro: 30, ..Cost::default() };
+    Turn::Answer(vec![text, EngineEvent::Done { id: generate.id, cost }])
+}
+
+/// A house whose first tier is unsure about "something", with these tiers above.
+async fn unsure(tactical: Option<Script>, strategic: Option<Script>) -> (House, Choice, InferStatus) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let _embed = engine(&folder.path().join("embed"), ready(), embed);
+    let _text = engine(&folder.path().join("text"), ready(), text);
+    let _tactical = tactical.map(|script| engine(&folder.path().join("tactical"), ready(), script));
+    let _strategic = strategic.map(|script| engine(&folder.path().join("strategic"), ready(), script));
+    let house = House::new(folder).await;
+    house.until(EngineState::Ready, EngineState::Ready).await;
+    let count = 1 + usize::from(tactical.is_some()) + usize::from(strategic.is_some());
+    for _ in 0..500 {
+        let Ok(InferReply::Status(status)) = house.ask(InferRequest::Status).await else {
+            panic!("no status")
+        };
+        if status.tiers.iter().filter(|tier| tier.engine.state == EngineState::Ready).count() == count {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let choice = house.choose("something").await;
+    let Ok(InferReply::Status(status)) = house.ask(InferRequest::Status).await else { panic!("no status") };
+    (house, choice, status)
+}
+
+#[tokio::test]
+async fn what_the_first_tier_is_unsure_of_is_asked_of_the_next() {
+    let (_, alone, status) = unsure(None, None).await;
+    assert_eq!(alone.tier, Tier::Operational);
+    assert!(alone.certainty < 0.8, "{alone:?}");
+    assert_eq!((status.tiers[0].done.decided, status.tiers[0].done.handed_on), (1, 0));
+
+    let (_, choice, status) = unsure(Some(thinker), Some(stranger)).await;
+    assert_eq!((choice.tool.as_deref(), choice.tier), (Some("time.now"), Tier::Tactical));
+    assert!(choice.certainty > 0.9 && choice.usage.generated_tokens == 9, "{choice:?}");
+    let [operational, tactical, strategic] = status.tiers.as_slice() else { panic!("{status:?}") };
+    assert_eq!((operational.done.decided, operational.done.handed_on), (0, 1));
+    assert_eq!((tactical.done.decided, tactical.done.requests, tactical.done.prompt_tokens), (1, 1, 50));
+    assert_eq!(strategic.done.requests, 0, "what is sure enough costs no money");
+}
+
+#[tokio::test]
+async fn a_tier_that_does_not_help_changes_nothing_and_money_is_counted() {
+    let (_, alone, _) = unsure(None, None).await;
+    let (_, choice, status) = unsure(Some(babbler), None).await;
+    assert_eq!(
+        (choice.tool, choice.tier, choice.certainty),
+        (alone.tool, Tier::Operational, alone.certainty)
+    );
+    assert_eq!(status.tiers[1].done.price_micro, 30);
+
+    let (_, choice, status) = unsure(None, Some(stranger)).await;
+    assert_eq!((choice.tool.as_deref(), choice.tier), (Some("time.now"), Tier::Strategic));
+    assert_eq!((choice.usage.price_micro, status.tiers[2].done.price_micro), (30, 30));
 }

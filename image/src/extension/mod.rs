@@ -122,6 +122,28 @@ pub(crate) fn own_key(cache: &Path) -> Result<PathBuf> {
     Ok(private)
 }
 
+/// Sign a file of any kind: the path of the signature beside it.
+pub(crate) fn sign(file: &Path, key: &Path) -> Result<PathBuf> {
+    use sha2::Digest;
+    let key = aios_extension::read_private(key).map_err(Error::msg)?;
+    let mut hasher = sha2::Sha256::new();
+    let mut open = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        let length = open.read(&mut piece)?;
+        match piece.get(..length) {
+            None | Some([]) => break,
+            Some(part) => hasher.update(part),
+        }
+    }
+    let mut signature = file.as_os_str().to_owned();
+    signature.push(".sig");
+    let signature = PathBuf::from(signature);
+    std::fs::write(&signature, aios_extension::detached_line(&key, &hasher.finalize().into()))
+        .with_context(|| format!("{} cannot be written", signature.display()))?;
+    Ok(signature)
+}
+
 /// The public keys that an image trusts: the builder's own, and those of the file that was named.
 pub(crate) fn trusted(named: Option<&Path>, cache: &Path) -> Result<String> {
     let key = aios_extension::read_private(&own_key(cache)?).map_err(Error::msg)?;

@@ -13,12 +13,14 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod detached;
 mod keys;
 mod manifest;
 mod seal;
 mod version;
 
 pub use check::{Flaw, check, read_manifest, read_seal};
+pub use detached::{detached, detached_line};
 pub use keys::{KEY_FILES, Keys, MAX_KEYS_TEXT, parse_key, private_line, public_line, read_private};
 pub use manifest::{IMAGE, Manifest, USERS, may_have, name_is_plain};
 pub use seal::{MAX_MANIFEST, SEAL, Seal};

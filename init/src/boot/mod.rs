@@ -105,17 +105,27 @@ fn system(cmdline: &Cmdline, mut logs: Logs, started_ms: u64, watchdog: &mut Opt
     if uevents.as_ref().is_some_and(Uevents::take_skipped) {
         index.coldplug().iter().for_each(|fault| logs.push(crate::logs::INIT, 4, fault));
     }
-    // Where people put service files, and tools extensions and snapshots; without a disk it is as short-lived as everything else there.
-    for place in ["/data/config/services", aios_extension::DIRECTORY, aios_abi::paths::BACKUP] {
-        if let Err(e) = std::fs::create_dir_all(place) {
-            logs.warn(&format!("{place} cannot be made: {e}"));
-        }
-    }
+    directories(&mut logs);
     device::link_virtio_ports();
     recovery::begin(cmdline, &mut logs);
     identity::restore_seed();
     let hostname = identity::hostname(&mut logs);
     Booted { logs, uevents, modules: index, started_ms, hostname, data }
+}
+
+/// Where people put service files, tools extensions, snapshots and models, and the console what is sent to it; without a disk it
+/// is as short-lived as everything else there. Services are allowed them when they start, so they are there before.
+fn directories(logs: &mut Logs) {
+    use aios_abi::paths::{BACKUP, IMPORTED_MODELS, UPLOADS};
+    for place in ["/data/config/services", aios_extension::DIRECTORY, BACKUP, IMPORTED_MODELS, UPLOADS] {
+        if let Err(e) = std::fs::create_dir_all(place) {
+            logs.warn(&format!("{place} cannot be made: {e}"));
+        }
+    }
+    let console = Some(aios_abi::who::uid::CONSOLE);
+    if let Err(e) = std::os::unix::fs::lchown(UPLOADS, console, console) {
+        logs.warn(&format!("{UPLOADS} cannot be given to the console: {e}"));
+    }
 }
 
 /// On somebody else's machine: mount what is missing, and leave all else as it was found.
@@ -131,6 +141,7 @@ fn container(started_ms: u64) -> Booted {
         mounts::memory("/data").unwrap_or_else(|why| logs.warn(&why));
         "memory"
     };
+    directories(&mut logs);
     Booted { logs, uevents: None, modules: Index::default(), started_ms, hostname, data }
 }
 

@@ -304,7 +304,7 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../image/board/rootfs");
         let loaded = load(&[&root.join("etc/aios/services")], &Users::read(&root));
         assert_eq!(loaded.refused, Vec::<String>::new());
-        for name in ["agentd", "console", "inferd", "netd", "toold", "workshop"] {
+        for name in ["agentd", "console", "inferd", "netd", "strategic", "toold", "workshop"] {
             assert!(names(&loaded).contains(&name), "{name}");
         }
     }

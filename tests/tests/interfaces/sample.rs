@@ -2,10 +2,10 @@
 //! own by the feature `sample`. Nothing else names it but this test.
 
 use crate::house::{self, House, said_by};
-use aios_inferd::grammar::{Grammar, Texts};
-use aios_inferd::schema::Arguments;
+use aios_inferd::grammar::{Grammar, Offers, Texts};
 use aios_words::Words;
-use serde_json::{Map, Value, json};
+use aios_words::schema::Arguments;
+use serde_json::{Value, json};
 use std::process::Command;
 
 const NAME: &str = "sample.peek";
@@ -32,7 +32,7 @@ fn a_tool_that_is_one_file_is_found_in_every_interface() {
     // The grammar under which a model fills in its arguments.
     let arguments = Arguments::parse(&schema.to_string()).expect("inferd reads the schema");
     let words = Words::of("peek loudly at /proc/version");
-    let grammar = Grammar::of(&arguments, &Map::new(), &words, Texts::Words);
+    let grammar = Grammar::of(&arguments, &Offers::new(), &words, Texts::Words);
     let grammar = grammar.expect("the question has what it needs").to_string();
     assert!(grammar.contains("/proc/version") && grammar.contains("loud"), "{grammar}");
 

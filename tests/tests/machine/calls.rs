@@ -13,6 +13,7 @@ const CALLED: &str = concat!(
     include_str!("calls.rs"),
     include_str!("data.rs"),
     include_str!("extensions.rs"),
+    include_str!("models.rs"),
     include_str!("network.rs"),
     include_str!("power.rs"),
     include_str!("services.rs"),

@@ -42,7 +42,7 @@ fn the_console_answers_before_the_model_is_loaded_and_says_so() -> Result<()> {
     appliance.claim()?;
     let status = appliance.json(&["status"])?;
     ensure!(
-        status.pointer("/inference/Ok/text/state").is_some_and(|s| s == "loading"),
+        status.pointer("/inference/Ok/tiers/0/engine/state").is_some_and(|s| s == "loading"),
         "not loading: {status}"
     );
     let answer = appliance.json(&["ask", "how much memory is free?"])?;

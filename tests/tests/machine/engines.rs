@@ -70,7 +70,7 @@ fn the_engines_run_inside_the_machine_and_come_back_there() -> Result<()> {
     appliance.claim()?;
     appliance.wait_for_model()?;
     let status = appliance.json(&["status"])?;
-    for engine in ["text", "embed"] {
+    for engine in ["tiers/0/engine", "embed"] {
         let place = status.pointer(&format!("/inference/Ok/{engine}/place"));
         ensure!(place.is_some_and(|place| place == "machine"), "{engine} is not in the machine: {status}");
     }
@@ -86,7 +86,8 @@ fn the_engines_run_inside_the_machine_and_come_back_there() -> Result<()> {
     appliance.json(&["tools", "call", "process.kill", &pid, "signal=kill", "--why", "test"])?;
     appliance.wait_for_model()?;
     let status = appliance.json(&["status"])?;
-    ensure!(status.pointer("/inference/Ok/text/restarts").is_some_and(|n| n == 1), "not restarted: {status}");
+    let restarts = status.pointer("/inference/Ok/tiers/0/engine/restarts");
+    ensure!(restarts.is_some_and(|n| n == 1), "not restarted: {status}");
     Ok(())
 }
 
@@ -105,7 +106,7 @@ fn a_truncated_model_is_one_clear_error_and_everything_else_works() -> Result<()
     let until = Instant::now() + PATIENCE;
     let detail = loop {
         let status = appliance.json(&["status"])?;
-        let engine = status.pointer("/inference/Ok/text").cloned().unwrap_or_default();
+        let engine = status.pointer("/inference/Ok/tiers/0/engine").cloned().unwrap_or_default();
         if engine["state"] == "failed" {
             break text(&engine["detail"]);
         }

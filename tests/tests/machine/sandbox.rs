@@ -98,7 +98,7 @@ fn a_hostile_root_service_that_declares_nothing_reaches_nothing() -> Result<()> 
     ensure!(outcome("processes that a signal reaches")? == ": 0", "signals reach others");
     ensure!(outcome("what every service may do")? == " is done", "the bars are too narrow");
     ensure!(outcome("oom_score_adj")? == " is 321" && outcome("nice")? == " is 5");
-    for name in ["toold", "workshop", "inferd", "agentd", "netd", "console", "log"] {
+    for name in ["toold", "workshop", "inferd", "strategic", "agentd", "netd", "console", "log"] {
         let status = appliance.service(name)?;
         ensure!(status["state"] == "running" && status["restarts"] == 0, "{name} suffered: {status}");
     }

@@ -83,7 +83,7 @@ fn broken_service_files_are_named_and_nothing_else_stops() -> Result<()> {
     ensure!(refused.contains("typo.toml:3") && refused.contains("reedy"), "the typo is not named: {refused}");
     ensure!(refused.contains("cut.toml:1"), "the file that was cut is not named: {refused}");
     ensure!(refused.contains("loop"), "the cycle is not named: {refused}");
-    for name in ["toold", "workshop", "inferd", "agentd", "netd", "console"] {
+    for name in ["toold", "workshop", "inferd", "strategic", "agentd", "netd", "console"] {
         ensure!(appliance.service(name)?["state"] == "running", "{name} does not run");
     }
     Ok(())

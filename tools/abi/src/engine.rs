@@ -8,6 +8,8 @@
 
 use crate::error::{CallError, ErrorCode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::VecDeque;
+use std::io::Read;
 
 /// The longest frame in bytes, encoded.
 pub const MAX_FRAME: usize = 4 * 1024 * 1024;
@@ -30,6 +32,8 @@ pub enum EngineRequest {
         id: u64,
         /// The sentences.
         texts: Vec<String>,
+        /// With the adapter that tells tools apart; without it when there is none.
+        adapted: bool,
     },
     /// How likely each continuation is after a prompt.
     Score {
@@ -47,14 +51,100 @@ pub enum EngineRequest {
         /// Id of the request.
         id: u64,
     },
+    /// Point at what a question says for each blank of a form.
+    Read {
+        /// Chosen by inferd.
+        id: u64,
+        /// The form.
+        form: Form,
+        /// The question.
+        question: String,
+    },
+}
+
+/// What an engine is to do: a request without its id.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// Write a text.
+    Generate(Generate),
+    /// Embed sentences: one unit vector for each.
+    Embed {
+        /// The sentences.
+        texts: Vec<String>,
+        /// With the adapter that tells tools apart.
+        adapted: bool,
+    },
+    /// Natural logarithm of each continuation's probability after the messages.
+    Score {
+        /// The messages before.
+        messages: Vec<Message>,
+        /// The continuations.
+        continuations: Vec<String>,
+        /// With the adapter that makes calls of words.
+        adapted: bool,
+    },
+    /// Point at what a question says for each blank of a form.
+    Read {
+        /// The form.
+        form: Form,
+        /// The question.
+        question: String,
+    },
+}
+
+impl Work {
+    /// The request with this id.
+    pub fn into_request(self, id: u64) -> EngineRequest {
+        match self {
+            Self::Generate(generate) => EngineRequest::Generate(Generate { id, ..generate }),
+            Self::Embed { texts, adapted } => EngineRequest::Embed { id, texts, adapted },
+            Self::Score { messages, continuations, adapted } => {
+                EngineRequest::Score { id, messages, continuations, adapted }
+            }
+            Self::Read { form, question } => EngineRequest::Read { id, form, question },
+        }
+    }
+
+    /// Id and work of a request.
+    ///
+    /// # Errors
+    /// A request that asks for no work.
+    pub fn of(request: EngineRequest) -> Result<(u64, Self), Control> {
+        match request {
+            EngineRequest::Generate(generate) => Ok((generate.id, Self::Generate(generate))),
+            EngineRequest::Embed { id, texts, adapted } => Ok((id, Self::Embed { texts, adapted })),
+            EngineRequest::Score { id, messages, continuations, adapted } => {
+                Ok((id, Self::Score { messages, continuations, adapted }))
+            }
+            EngineRequest::Read { id, form, question } => Ok((id, Self::Read { form, question })),
+            EngineRequest::Hello { nonce, .. } => Err(Control::Hello { nonce }),
+            EngineRequest::Cancel { id } => Err(Control::Cancel { id }),
+        }
+    }
+}
+
+/// A request that asks for no work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// [`EngineRequest::Hello`].
+    Hello {
+        /// Its nonce.
+        nonce: u64,
+    },
+    /// [`EngineRequest::Cancel`].
+    Cancel {
+        /// Id of the request that is not wanted any more.
+        id: u64,
+    },
 }
 
 /// A text to write.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Generate {
     /// Chosen by inferd, unique in this conversation.
     pub id: u64,
-    /// The conversation; the worker applies the model's own chat template.
+    /// The conversation; the worker applies the model's own chat template. Without one the text is
+    /// [`prefix`](Self::prefix) as it is, and what follows it.
     pub messages: Vec<Message>,
     /// The answer must begin with this, which costs no generation.
     pub prefix: String,
@@ -64,9 +154,21 @@ pub struct Generate {
     pub adapted: bool,
     /// At most this many tokens.
     pub max_tokens: u32,
+    /// How a token is chosen.
+    pub sampling: Sampling,
+    /// The answer ends before any of these; none of them is empty.
+    pub stop: Vec<String>,
+}
+
+/// How a token is chosen of those that may come next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Sampling {
     /// In thousandths; 0 takes the most likely token.
     pub temperature_milli: u32,
-    /// Seed of the sampler when the temperature is not 0.
+    /// Part of the probability that is drawn from, in thousandths (Holtzman et al., "The Curious Case of Neural Text
+    /// Degeneration", 2020); 0 leaves it to the worker.
+    pub top_p_milli: u32,
+    /// Seed of the draw.
     pub seed: u32,
 }
 
@@ -115,12 +217,8 @@ pub enum EngineEvent {
     Done {
         /// Id of the request.
         id: u64,
-        /// Tokens read.
-        prompt_tokens: u32,
-        /// Tokens of the prompt that were still known from the request before.
-        reused_tokens: u32,
-        /// Tokens written.
-        generated_tokens: u32,
+        /// What it cost, and how sure the model was.
+        cost: Cost,
     },
     /// To [`EngineRequest::Embed`].
     Embeddings {
@@ -136,6 +234,13 @@ pub enum EngineEvent {
         /// Natural logarithm of each continuation's probability.
         log_likelihoods: Vec<f32>,
     },
+    /// To [`EngineRequest::Read`].
+    Reading {
+        /// Id of the request.
+        id: u64,
+        /// What was pointed at.
+        reading: Reading,
+    },
     /// A request failed.
     Error {
         /// Id of the request.
@@ -143,6 +248,67 @@ pub enum EngineEvent {
         /// Why.
         error: CallError,
     },
+}
+
+/// The arguments of a tool, to be filled in from a question.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Form {
+    /// The tool's name.
+    pub tool: String,
+    /// One for each argument.
+    pub blanks: Vec<Blank>,
+}
+
+/// One argument of a form.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Blank {
+    /// Its name.
+    pub name: String,
+    /// Words that it may be without the question saying them.
+    pub options: Vec<String>,
+    /// Whether words of the question may stand in it.
+    pub open: bool,
+}
+
+/// What a question says for each blank of a form.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Reading {
+    /// The pieces of the question that can be pointed at: begin and end in bytes.
+    pub tokens: Vec<(u32, u32)>,
+    /// What is pointed at, for each blank of the form in its order.
+    pub blanks: Vec<Pointed>,
+}
+
+/// How likely it is that a value begins and ends somewhere. Both lists speak first of "nothing is said", then of
+/// each option, then, for an open blank, of each token; natural logarithms of probabilities.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Pointed {
+    /// The form's options, and those that the reader knows.
+    pub options: Vec<String>,
+    /// Where it begins.
+    pub starts: Vec<f32>,
+    /// Where it ends.
+    pub ends: Vec<f32>,
+}
+
+/// What a text cost, and how sure the model was of it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Cost {
+    /// Tokens of the prompt.
+    pub prompt: u32,
+    /// Of these, tokens that were still known from a request before.
+    pub reused: u32,
+    /// Tokens written.
+    pub generated: u32,
+    /// Of these, tokens that only one way was open for: the grammar forced them, no model was asked.
+    pub forced: u32,
+    /// Whether the most tokens that were allowed ended it, not the model.
+    pub is_cut: bool,
+    /// Natural logarithm of the probability of the tokens that were chosen, among those that the grammar allowed;
+    /// none without a grammar and where the model does not tell.
+    pub log_likelihood: Option<f32>,
+    /// Price in millionths of the budget's currency; 0 for a model of our own.
+    pub price_micro: u64,
 }
 
 /// How a worker is.
@@ -157,6 +323,8 @@ pub enum WorkerState {
     Ready(ModelInfo),
     /// It cannot load the model: one sentence with file, place and cure.
     Failed(String),
+    /// Nobody set a model up: one sentence that says how it is done. It comes when somebody does.
+    Off(String),
 }
 
 /// The loaded model.
@@ -176,6 +344,21 @@ pub struct ModelInfo {
     pub slots: u32,
     /// The adapter that makes calls of words, if it has one.
     pub adapter: Option<Adapter>,
+    /// The tools whose arguments it can [read](Work::Read) in questions.
+    pub reads: Vec<String>,
+    /// What it may cost, for a model that somebody is paid for.
+    pub budget: Option<Budget>,
+}
+
+/// What a person allows to be spent for a model, and what was spent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// The currency's name, for people.
+    pub currency: String,
+    /// At most so much in a month of the calendar (UTC), in millionths.
+    pub per_month_micro: u64,
+    /// So much was spent in this one, in millionths.
+    pub spent_micro: u64,
 }
 
 /// What a model learned beside its own weights: to name a tool, and to write its arguments.
@@ -185,6 +368,22 @@ pub struct Adapter {
     pub name: String,
     /// The tools that it knows.
     pub tools: Vec<String>,
+}
+
+/// What trainer and inferd must agree on.
+impl Adapter {
+    /// The name that stands for no tool.
+    pub const NONE: &str = "none";
+
+    /// What the model reads before it names a tool, and goes on with to write its arguments.
+    pub fn prompt(question: &str) -> Vec<Message> {
+        vec![Message { role: "user".into(), content: question.to_owned() }]
+    }
+
+    /// A tool's name as the model writes it.
+    pub fn line(tool: &str) -> String {
+        format!("{tool}\n")
+    }
 }
 
 /// Encode one frame, with its zero byte at the end.
@@ -245,6 +444,43 @@ impl Decoder {
             )));
         } else {
             self.buffer.extend_from_slice(bytes);
+        }
+    }
+}
+
+/// The frames of a blocking stream, one after the other: each whole one, or what was wrong with it. A stream that
+/// fails has ended.
+#[derive(Debug)]
+pub struct Frames<R, T> {
+    stream: R,
+    decoder: Decoder,
+    ready: VecDeque<Result<T, CallError>>,
+}
+
+impl<R: Read, T: DeserializeOwned> Frames<R, T> {
+    /// Read from the stream as far as it is asked for.
+    pub fn new(stream: R) -> Self {
+        Self { stream, decoder: Decoder::default(), ready: VecDeque::new() }
+    }
+}
+
+impl<R: Read, T: DeserializeOwned> Iterator for Frames<R, T> {
+    type Item = Result<T, CallError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut buffer = [0; 65536];
+        loop {
+            if let Some(frame) = self.ready.pop_front() {
+                return Some(frame);
+            }
+            let length = match self.stream.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(length) => length,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(_) => return None,
+            };
+            let ready = &mut self.ready;
+            self.decoder.feed(buffer.get(..length).unwrap_or_default(), |frame| ready.push_back(frame));
         }
     }
 }

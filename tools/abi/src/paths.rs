@@ -8,6 +8,8 @@ pub const TOOLD_SOCKET: &str = "/run/aios/toold.sock";
 pub const WORKSHOP_SOCKET: &str = "/run/aios/workshop.sock";
 /// Socket of the inference daemon.
 pub const INFERD_SOCKET: &str = "/run/aios/inferd.sock";
+/// Where the worker of the strategic tier speaks with inferd.
+pub const STRATEGIC_SOCKET: &str = "/run/aios/strategic.sock";
 /// Socket of the agent.
 pub const AGENTD_SOCKET: &str = "/run/aios/agentd.sock";
 /// Socket of the network daemon.
@@ -22,6 +24,10 @@ pub const DATA: &str = "/data";
 pub const BACKUP: &str = "/data/backup";
 /// Models that come with the image (read-only).
 pub const MODELS: &str = "/models";
+/// Models that people imported, one `NAME.gguf` each. The tools `model.*` alone write here; inferd reads.
+pub const IMPORTED_MODELS: &str = "/data/models";
+/// Where the console puts what people send to the machine.
+pub const UPLOADS: &str = "/data/upload";
 /// What the image was built from: a JSON list of [`Component`](crate::tool::Component)s.
 pub const MANIFEST: &str = "/usr/lib/aios/manifest.json";
 /// Engine worker executables.

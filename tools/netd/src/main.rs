@@ -48,6 +48,8 @@ mod trial;
 mod vpn;
 mod watch;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -112,7 +114,14 @@ fn run(arguments: Arguments) -> Result<(), String> {
     let (files, own) = match arguments.resolv_conf {
         Some(own) => (vec![own.clone()], own),
         // Name servers that somebody wrote down come before those that the network gave.
-        None => (vec!["/etc/resolv.conf".into(), RESOLV_CONF.into()], RESOLV_CONF.into()),
+        None => {
+            // Init has made the folder for this daemon alone; name servers are everybody's.
+            let opened = std::fs::set_permissions("/run/aios-netd", Permissions::from_mode(0o755));
+            if let Err(error) = opened {
+                eprintln!("<4>others cannot read {RESOLV_CONF}: {error}");
+            }
+            (vec!["/etc/resolv.conf".into(), RESOLV_CONF.into()], RESOLV_CONF.into())
+        }
     };
     // Before any link is switched on.
     let firewall = Arc::new(firewall::Firewall::start(&arguments.state));

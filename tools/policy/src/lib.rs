@@ -93,11 +93,12 @@ pub enum Kind {
     Machine,
     Policy,
     Backup,
+    Model,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Service,
         Self::Package,
         Self::Account,
@@ -109,6 +110,7 @@ impl Kind {
         Self::Machine,
         Self::Policy,
         Self::Backup,
+        Self::Model,
     ];
 
     /// Its name in rules.
@@ -125,6 +127,7 @@ impl Kind {
             Self::Machine => "Machine",
             Self::Policy => "Policy",
             Self::Backup => "Backup",
+            Self::Model => "Model",
         }
     }
 }

@@ -28,6 +28,7 @@ use aios_abi::accounts::Accounts;
 use aios_abi::audit::{CallRecord, Entry, Outcome};
 use aios_abi::call::Meta;
 use aios_abi::client::Client;
+use aios_abi::infer::Infer;
 use aios_abi::net::Net;
 use aios_abi::service::Init;
 use aios_abi::tool::{CallDone, Effect, Progress, ToolReply, ToolRequest};
@@ -51,6 +52,8 @@ pub struct Setup<'a> {
     pub net: Client<Net>,
     /// The console, about accounts.
     pub accounts: Client<Accounts>,
+    /// The inference daemon, about models.
+    pub infer: Client<Infer>,
     /// Where calls are run.
     pub workshop: Arc<Workshop>,
     /// Version of the image, for the audit chain.
@@ -128,6 +131,7 @@ impl Broker {
                 init: setup.init,
                 net: setup.net,
                 accounts: setup.accounts,
+                infer: setup.infer,
                 audit: audit.clone(),
                 judge: judge.clone(),
                 schedule,

@@ -14,6 +14,7 @@ use crate::undo::Kept;
 use aios_abi::accounts::Accounts;
 use aios_abi::call::{Meta, Protocol};
 use aios_abi::client::{Client, Next};
+use aios_abi::infer::{Infer, InferEvent, InferReply, InferRequest};
 use aios_abi::net::Net;
 use aios_abi::service::{Init, InitEvent, InitRequest, LogLine};
 use aios_abi::tool::Progress;
@@ -58,6 +59,8 @@ pub struct Sources {
     pub net: Client<Net>,
     /// The console.
     pub accounts: Client<Accounts>,
+    /// The inference daemon.
+    pub infer: Client<Infer>,
     /// The audit chain.
     pub audit: Log,
     /// The judge.
@@ -321,7 +324,7 @@ impl Worker {
             tracing::error!("{name} asked what it did not declare");
             return Err(CallError::denied(format!("{name} did not declare that it asks this")));
         }
-        let Sources { init, net, accounts, audit, judge, schedule, baseline } = &self.sources;
+        let Sources { init, net, accounts, infer, audit, judge, schedule, baseline } = &self.sources;
         match question {
             Question::Init(request) => self.call(init, request).map(Answer::Init),
             Question::InitLater(request) => {
@@ -341,6 +344,9 @@ impl Worker {
             }
             Question::Net(request) => self.call(net, request).map(Answer::Net),
             Question::Accounts(request) => self.call(accounts, request).map(Answer::Accounts),
+            Question::Infer(request) => {
+                self.infer(infer, request).map(|reply| Answer::Infer(Box::new(reply)))
+            }
             Question::Baseline => baseline.read().map(Answer::Baseline),
             Question::SetBaseline(text) => baseline.write(text.as_deref()).map(|()| Answer::Baseline(None)),
             Question::Record(seq) => audit.record(seq).map(|record| Answer::Record(record.map(Box::new))),
@@ -360,6 +366,28 @@ impl Worker {
                 may_look(judge, &case, &self.policy, path, private).map(|()| Answer::MayLook)
             }
         }
+    }
+
+    /// A change of models takes minutes; what inferd tells meanwhile is passed on.
+    fn infer(&self, client: &Client<Infer>, request: InferRequest) -> Result<InferReply, CallError> {
+        let meta = Meta::why(self.tool.name).deadline_ms(milliseconds(self.limit));
+        let asking = async {
+            let call = client.start(meta, request).await?;
+            call.finish(|event| {
+                if let (InferEvent::Progress { text, percent }, Some(sender)) = (event, &self.progress) {
+                    // Who does not read misses some of it.
+                    let _ = sender.try_send(Progress { text, percent });
+                }
+            })
+            .await
+        };
+        Handle::current().block_on(async {
+            tokio::select! {
+                answer = asking => answer,
+                // Dropped, it is taken back: the model before stays in use.
+                () = self.given_up.notified() => Err(CallError::new(ErrorCode::Cancelled, "the call was given up")),
+            }
+        })
     }
 
     fn call<P: Protocol>(&self, client: &Client<P>, request: P::Request) -> Result<P::Reply, CallError> {

@@ -18,6 +18,7 @@ use crate::undo::Kept;
 use aios_abi::CallError;
 use aios_abi::accounts::AccountsReply;
 use aios_abi::audit::{Head, Record};
+use aios_abi::infer::InferReply;
 use aios_abi::net::NetReply;
 use aios_abi::service::{InitReply, LogLine};
 use aios_abi::tool::Progress;
@@ -109,6 +110,8 @@ pub enum Answer {
     Schedule(Box<ScheduleAnswer>),
     /// Of the console.
     Accounts(AccountsReply),
+    /// Of inferd.
+    Infer(Box<InferReply>),
     /// The baseline of files that is kept.
     Baseline(Option<String>),
 }

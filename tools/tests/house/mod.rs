@@ -156,6 +156,7 @@ pub fn open(dir: &Path) -> Result<Broker, CallError> {
         init,
         net: Client::at(dir.join("netd.sock")),
         accounts: Client::at(dir.join("console.sock")),
+        infer: Client::at(dir.join("inferd.sock")),
         workshop: aios_toold::worker::hire::Workshop::at(dir.join("workshop.sock")),
         version: "1",
         boot_id: "boot",

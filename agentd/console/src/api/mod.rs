@@ -7,13 +7,15 @@ mod audit;
 mod logs;
 pub mod mcp;
 pub mod openapi;
-mod routes;
+pub(crate) mod routes;
 mod services;
 mod tools;
+mod uploads;
 mod watch;
 
 use crate::auth;
 use crate::error::ApiError;
+use crate::openai;
 use crate::state::Shared;
 use aios_abi::call::Meta;
 use aios_abi::who::Person;
@@ -36,7 +38,7 @@ const BODY_TIME: Duration = Duration::from_secs(20);
 /// Milliseconds that a look at a daemon may take.
 const LOOK_MS: u32 = 10_000;
 
-/// All routes: the API, the two health checks and the pages.
+/// All routes: the API, OpenAI's, the two health checks and the pages.
 pub fn router(app: Shared) -> Router {
     let v1 = routes::all().into_iter().fold(Router::new(), |v1, route| v1.route(route.path, route.handler));
     let v1 = v1
@@ -48,6 +50,7 @@ pub fn router(app: Shared) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .route("/ready", get(watch::ready))
         .nest("/api/v1", v1)
+        .nest(openai::BASE, openai::router())
         .route("/mcp", mcp::route(app.clone()))
         .route("/api/{*rest}", axum::routing::any(unknown))
         .fallback(crate::assets::page)
@@ -79,7 +82,7 @@ async fn same_site(request: Request, next: Next) -> Response {
 /// Headers of every answer.
 async fn secure_headers(request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let is_page = !path.starts_with("/api/") && path != "/mcp";
+    let is_page = !path.starts_with("/api/") && !path.starts_with("/v1/") && path != "/mcp";
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     const SAME: [(HeaderName, &str); 3] = [
@@ -100,7 +103,7 @@ async fn secure_headers(request: Request, next: Next) -> Response {
 }
 
 /// A JSON body within its limits. Unlike axum's own it answers in the API's error format.
-struct Json<T>(T);
+pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
     type Rejection = ApiError;
@@ -161,7 +164,7 @@ impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
 }
 
 /// A part of the path, with the API's own error format.
-struct Path<T>(T);
+pub(crate) struct Path<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Path<T> {
     type Rejection = ApiError;
@@ -175,9 +178,9 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Path<T> {
 }
 
 /// The envelope of a call for this person.
-fn meta(person: &Person, why: impl Into<String>, deadline_ms: u32) -> Meta {
+pub(crate) fn meta(person: &Person, why: impl Into<String>, deadline_ms: u32) -> Meta {
     Meta::why(why).deadline_ms(deadline_ms).on_behalf_of(Some(person.clone()))
 }
 
 type Answer<T> = Result<T, ApiError>;
-type App = State<Shared>;
+pub(crate) type App = State<Shared>;

@@ -4,6 +4,7 @@
 use super::routes::{Answer as Form, Field, Route, all};
 use super::{Answer, App};
 use crate::auth::Login;
+use crate::openai;
 use aios_abi::schema;
 use aios_abi::tool::{Effect, ToolInfo};
 use axum::extract::State;
@@ -17,12 +18,26 @@ pub(super) async fn show(State(app): App, login: Login) -> Answer<axum::Json<Val
     Ok(axum::Json(document(&tools, &app.version)))
 }
 
+/// Whose manners a route has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum House {
+    /// The console's own.
+    Own,
+    /// OpenAI's: members that are not known are ignored, and failures have another form.
+    OpenAi,
+}
+
 /// The document of a machine with these tools.
 pub fn document(tools: &[ToolInfo], version: &str) -> Value {
     let mut paths = Map::new();
-    for route in all() {
-        let method = route.method.as_str().to_lowercase();
-        paths.insert(format!("{BASE}{}", route.path), json!({ method: own(&route) }));
+    for (house, base, routes) in [(House::Own, BASE, all()), (House::OpenAi, openai::BASE, openai::routes())]
+    {
+        for route in routes {
+            let method = route.method.as_str().to_lowercase();
+            // What axum takes with its slashes is one parameter all the same.
+            let path = route.path.replace("{*", "{");
+            paths.insert(format!("{base}{path}"), json!({ method: own(&route, house) }));
+        }
     }
     for info in tools {
         paths.insert(format!("{BASE}/tools/{}", info.name), json!({ "post": tool(info) }));
@@ -54,6 +69,23 @@ pub fn document(tools: &[ToolInfo], version: &str) -> Value {
                             "message": { "type": "string", "description": "One sentence for people" }
                         },
                         "required": ["code", "message"]
+                    } } }
+                },
+                "OpenAiFailure": {
+                    "description": "It was refused, or it failed",
+                    "content": { "application/json": { "schema": {
+                        "type": "object",
+                        "properties": { "error": {
+                            "type": "object",
+                            "properties": {
+                                "message": { "type": "string", "description": "One sentence for people" },
+                                "type": { "type": "string", "description": "What kind of failure" },
+                                "param": { "type": ["string", "null"], "description": "Where in the request" },
+                                "code": { "type": ["string", "null"], "description": "For programs" }
+                            },
+                            "required": ["message", "type", "param", "code"]
+                        } },
+                        "required": ["error"]
                     } } }
                 }
             }
@@ -107,18 +139,23 @@ fn tool(info: &ToolInfo) -> Value {
     })
 }
 
-/// The operation of a route of the console's own.
-fn own(route: &Route) -> Value {
+/// The operation of a route that is no tool's.
+fn own(route: &Route, house: House) -> Value {
+    let (tag, failure) = match house {
+        House::Own => ("console", "#/components/responses/Failure"),
+        House::OpenAi => ("openai", "#/components/responses/OpenAiFailure"),
+    };
     let content = match route.answer {
         Form::Json(kind) => json!({ "application/json": { "schema": { "type": kind } } }),
         Form::Events => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
         Form::Lines => json!({ "application/jsonl": { "schema": { "type": "string" } } }),
     };
+    let path = route.path.replace("{*", "{");
     let parameters: Vec<Value> = route
         .parameters
         .iter()
         .map(|field| {
-            let in_path = route.path.contains(&format!("{{{}}}", field.name));
+            let in_path = path.contains(&format!("{{{}}}", field.name));
             json!({
                 "name": field.name, "in": if in_path { "path" } else { "query" }, "required": field.is_required,
                 "description": field.what, "schema": { "type": field.kind }
@@ -126,18 +163,23 @@ fn own(route: &Route) -> Value {
         })
         .collect();
     let mut operation = json!({
-        "tags": ["console"],
+        "tags": [tag],
         "summary": route.summary,
         "parameters": parameters,
         "responses": {
             "200": { "description": route.summary, "content": content },
-            "default": { "$ref": "#/components/responses/Failure" }
+            "default": { "$ref": failure }
         }
     });
     if !route.body.is_empty() {
         operation["requestBody"] = json!({
-            "required": true, "content": { "application/json": { "schema": body(route.body) } }
+            "required": true, "content": { "application/json": { "schema": body(route.body, house) } }
         });
+    }
+    if route.method == axum::http::Method::PUT {
+        let bytes = json!({ "schema": { "type": "string", "format": "binary" } });
+        operation["requestBody"] =
+            json!({ "required": true, "content": { "application/octet-stream": bytes } });
     }
     if route.is_open {
         operation["security"] = json!([]);
@@ -145,15 +187,20 @@ fn own(route: &Route) -> Value {
     operation
 }
 
-fn body(fields: &[Field]) -> Value {
-    let property =
-        |field: &Field| (field.name.to_owned(), json!({ "type": field.kind, "description": field.what }));
+fn body(fields: &[Field], house: House) -> Value {
+    let property = |field: &Field| {
+        let mut schema = json!({ "description": field.what });
+        if !field.kind.is_empty() {
+            schema["type"] = field.kind.into();
+        }
+        (field.name.to_owned(), schema)
+    };
     let required: Vec<&str> =
         fields.iter().filter(|field| field.is_required).map(|field| field.name).collect();
     json!({
         "type": "object",
         "properties": fields.iter().map(property).collect::<Map<_, _>>(),
         "required": required,
-        "additionalProperties": false
+        "additionalProperties": house == House::OpenAi
     })
 }

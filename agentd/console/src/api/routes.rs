@@ -1,14 +1,14 @@
 //! The routes of API v1: where each is, what it is for and what it takes. The router and the OpenAPI document are both made
 //! of this table, so no route is there that is not described.
 
-use super::{account, ask, audit, logs, openapi, services, tools, watch};
+use super::{account, ask, audit, logs, openapi, services, tools, uploads, watch};
 use crate::state::Shared;
 use axum::http::Method;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 
 /// A route.
-pub(super) struct Route {
-    /// Below `/api/v1`.
+pub(crate) struct Route {
+    /// Below `/api/v1`, or below `/v1` where it is OpenAI's.
     pub path: &'static str,
     /// How it is asked.
     pub method: Method,
@@ -27,9 +27,9 @@ pub(super) struct Route {
 }
 
 /// A parameter or a member of a body.
-pub(super) struct Field {
+pub(crate) struct Field {
     pub name: &'static str,
-    /// The JSON type.
+    /// The JSON type; empty where several are taken.
     pub kind: &'static str,
     pub is_required: bool,
     pub what: &'static str,
@@ -37,7 +37,7 @@ pub(super) struct Field {
 
 /// The form of an answer.
 #[derive(Clone, Copy)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// One JSON value of this type.
     Json(&'static str),
     /// Events as they come (WHATWG HTML, section 9.2).
@@ -46,11 +46,13 @@ pub(super) enum Answer {
     Lines,
 }
 
-const fn need(name: &'static str, kind: &'static str, what: &'static str) -> Field {
+/// A member that must be there.
+pub(crate) const fn need(name: &'static str, kind: &'static str, what: &'static str) -> Field {
     Field { name, kind, is_required: true, what }
 }
 
-const fn may(name: &'static str, kind: &'static str, what: &'static str) -> Field {
+/// A member that may be there.
+pub(crate) const fn may(name: &'static str, kind: &'static str, what: &'static str) -> Field {
     Field { name, kind, is_required: false, what }
 }
 
@@ -63,12 +65,17 @@ const CONTAINS: Field = may("contains", "string", "Only lines that contain this 
 const LIMIT: Field = may("limit", "integer", "At most this many, the newest");
 
 /// A route that takes nothing, for whoever is logged in.
-fn look(path: &'static str, summary: &'static str, answer: Answer, handler: MethodRouter<Shared>) -> Route {
+pub(crate) fn look(
+    path: &'static str,
+    summary: &'static str,
+    answer: Answer,
+    handler: MethodRouter<Shared>,
+) -> Route {
     Route { path, method: Method::GET, summary, is_open: false, parameters: &[], body: &[], answer, handler }
 }
 
 /// A route that has something done, for whoever is logged in.
-fn act(
+pub(crate) fn act(
     path: &'static str,
     summary: &'static str,
     body: &'static [Field],
@@ -82,18 +89,23 @@ impl Route {
         Self { is_open: true, ..self }
     }
 
-    fn with(self, parameters: &'static [Field]) -> Self {
+    /// The same with parameters.
+    pub(crate) fn with(self, parameters: &'static [Field]) -> Self {
         Self { parameters, ..self }
     }
 }
 
-/// All routes but those of single tools, which the tools themselves describe.
+/// All routes but those of single tools, which the tools themselves describe, and [OpenAI's](crate::openai).
 pub(super) fn all() -> Vec<Route> {
     use Answer::{Events, Json, Lines};
     const SERVICE: Field = need("name", "string", "Name of the service");
     const RECORD: Field = need("audit", "integer", "Number of the record that began the change");
     const TOOL: Field = need("name", "string", "Name of the tool");
     const STEPS: Field = need("steps", "array", "The changes in their order, each with `tool` and `args`");
+    const FILE: Field = need("name", "string", "Name of the file in the upload area");
+    const SIZE: Field = need("size", "integer", "Bytes of the whole file");
+    const OFFSET: Field =
+        may("offset", "integer", "Where the bytes of this request begin: what has arrived before");
     const FROM: Field = may("from", "integer", "Number of the first record");
     const MOST: Field = may("limit", "integer", "At most this many records");
     const CODE: Field = need("code", "string", "The claim code that the machine shows on its own screen");
@@ -135,6 +147,22 @@ pub(super) fn all() -> Vec<Route> {
             post(tools::together),
         ),
         act("/undo/{audit}", "Take a change back", &[WHY], post(tools::undo)).with(&[RECORD]),
+        look("/uploads", "Files that were sent to the machine", Json("object"), get(uploads::list)),
+        Route {
+            method: Method::PUT,
+            ..look(
+                "/uploads/{name}",
+                "Send a file, as bytes, or the rest of one",
+                Json("object"),
+                put(uploads::receive),
+            )
+            .with(&[FILE, SIZE, OFFSET])
+        },
+        Route {
+            method: Method::DELETE,
+            ..look("/uploads/{name}", "Remove a file that was sent", Json("object"), delete(uploads::remove))
+                .with(&[FILE])
+        },
         look("/openapi.json", "This document", Json("object"), get(openapi::show)),
     ]
 }

@@ -34,7 +34,7 @@ beforeEach(() => {
   vi.stubGlobal("fetch", async (path: string, init: RequestInit) => {
     const next = answers.find((answer) => answer.path === path);
     if (!next) return new Promise<Response>(() => {});
-    next.body = JSON.parse(String(init.body));
+    next.body = init.body === undefined ? null : JSON.parse(String(init.body));
     return next.response();
   });
   root = document.body.appendChild(document.createElement("div"));
@@ -126,6 +126,42 @@ it("the people page lists accounts and shows a made password once", async () => 
   await submit(find("dialog")!.querySelector("form"));
   expect(answers[1]?.body).toEqual({ args: { name: "bob", role: "viewer" }, why: "a colleague" });
   expect(find("people-password")?.textContent).toBe("ABCD-EFGH-JKMN");
+  history.replaceState(null, "", "/");
+  window.dispatchEvent(new PopStateEvent("popstate"));
+});
+
+it("the models page lists models, and says what would change before it asks why", async () => {
+  session.value = { ...UNCLAIMED, claimed: true, user: { name: "ada", role: "admin" } };
+  history.replaceState(null, "", "/models");
+  window.dispatchEvent(new PopStateEvent("popstate"));
+  const done = (result: unknown, summary = "done") => json(200, { result, summary, audit: 1, undoable: false });
+  const facts = { title: "", architecture: "llama", parameters: 25e6, quantisation: "Q4_K", context: 8192, chat_template: true };
+  const own = { ...facts, name: "text", used_by: ["operational"], origin: "image", bytes: 9e7, memory: 2e8, verified: true, trust: "image" };
+  const other = { ...facts, name: "tiny", used_by: [], origin: "imported", bytes: 1e7, memory: 9e7, verified: false, trust: "nobody" };
+  const models = [own, other].map((model) => ({ ...model, imported_ms: null, from: null, problem: null }));
+  const tiers = [{ tier: "operational", model: "text", before: null, on_trial: false, note: "bad is not used any more" }];
+  const listed = done({ models, tiers, memory: { total: 1e9, available: 5e8 } });
+  answers = [
+    { path: "/api/v1/tools/model.list", body: null, response: listed },
+    { path: "/api/v1/uploads", body: null, response: json(200, { uploads: [{ name: "a.gguf", path: "/data/upload/a.gguf", bytes: 5, complete: true }] }) },
+    { path: "/api/v1/tools/model.activate", body: null, response: done({ would: "load tiny" }) },
+  ];
+  act(() => render(<App />, root));
+  await settle();
+  expect(root.querySelectorAll('[data-testid="model-row"]')).toHaveLength(2);
+  expect(root.querySelectorAll('[data-testid="model-remove"]')).toHaveLength(1);
+  expect(find("model-note")?.textContent).toContain("bad is not used any more");
+  HTMLDialogElement.prototype.showModal ??= () => {};
+  const use = [...root.querySelectorAll<HTMLButtonElement>('[data-testid="model-activate"]')];
+  expect(use.map((button) => button.disabled)).toEqual([true, false]);
+  act(() => use[1]?.click());
+  await settle();
+  expect(answers[2]?.body).toMatchObject({ args: { name: "tiny" }, dry_run: true });
+  expect(find("dialog")?.textContent).toContain("This will load tiny.");
+  fill("dialog-reason", "to try it");
+  await submit(find("dialog")!.querySelector("form"));
+  expect(answers[2]?.body).toEqual({ args: { name: "tiny" }, why: "to try it" });
+  expect(find("upload-row")?.textContent).toContain("a.gguf");
   history.replaceState(null, "", "/");
   window.dispatchEvent(new PopStateEvent("popstate"));
 });

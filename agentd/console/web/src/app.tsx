@@ -7,6 +7,7 @@ import { AuditPage } from "./pages/audit";
 import { AskPage } from "./pages/ask";
 import { Connecting, LoginPage } from "./pages/login";
 import { LogsPage } from "./pages/logs";
+import { ModelsPage } from "./pages/models";
 import { OverviewPage } from "./pages/overview";
 import { PeoplePage } from "./pages/people";
 import { ToolsPage } from "./pages/tools";
@@ -42,6 +43,8 @@ function Page({ page, detail }: { page: string; detail: string | undefined }) {
       return <AuditPage open={detail === undefined ? null : Number(detail)} />;
     case "logs":
       return <LogsPage />;
+    case "models":
+      return <ModelsPage />;
     case "people":
       return <PeoplePage />;
     case "tools":

@@ -9,6 +9,7 @@ import "./styles/shell.css";
 import "./styles/overview.css";
 import "./styles/ask.css";
 import "./styles/lists.css";
+import "./styles/models.css";
 import "./styles/people.css";
 
 const root = document.getElementById("app");

@@ -1,7 +1,7 @@
 // Every word that the pages say by themselves. Another language is another object of the same type.
 // Sentences that the machine sends (errors, summaries, states in words) are shown as they come.
 
-import type { EngineState, Role, ServiceState } from "./api/types";
+import type { EngineState, Role, ServiceState, Tier } from "./api/types";
 import type { OutcomeKind } from "./lib/audit";
 import type { FieldProblem } from "./lib/schema";
 
@@ -31,6 +31,7 @@ const en = {
     audit: "Audit",
     logs: "Logs",
     tools: "Tools",
+    models: "Models",
     people: "People",
     logout: "Log out",
     account: (name: string, role: string) => `${name}, ${role}`,
@@ -89,6 +90,42 @@ const en = {
     busy: "Setting…",
     dueTitle: "Choose a password",
     dueLead: "The password that you were given serves for this alone. Choose one that only you know.",
+  },
+  models: {
+    title: "Models",
+    lead: "What this machine thinks with. A new model is tested before it is used, and the one before comes back if it fails.",
+    looked: "looked at from the models page",
+    here: "On this machine",
+    columns: { name: "Name", use: "In use", size: "Size", memory: "Memory", trust: "Vouched for by" },
+    parameters: (millions: string) => `${millions} M parameters`,
+    about: (size: string) => `about ${size}`,
+    unused: "not used",
+    trial: ", on trial",
+    damaged: "damaged",
+    trust: { image: "the image", signature: "signature", hash: "hash", nobody: "nobody" },
+    tier: (tier: string) => `The ${tier} tier`,
+    checked: (name: string) => `Verified: ${name}`,
+    verify: "Verify",
+    activate: "Use",
+    activateTitle: (name: string) => `Use ${name}?`,
+    rollback: "Roll back",
+    rollbackTitle: (tier: string) => `Roll the ${tier} tier back?`,
+    remove: "Remove",
+    removeTitle: (name: string) => `Remove ${name}?`,
+    would: (what: string) => `This will ${what}.`,
+    busy: "Doing it; a large model takes minutes…",
+    another: "Another model",
+    anotherHint: "A GGUF file, and its signature (.sig) if it has one. It is sent first; what is in it is checked when it is imported.",
+    choose: "Choose files",
+    sentOf: (sent: string, size: string) => `${sent} of ${size}`,
+    progress: (name: string) => `How much of ${name} has arrived`,
+    sent: (name: string) => `${name} has arrived. Import it to use it.`,
+    goOn: "Go on",
+    stop: "Stop",
+    partial: (size: string) => `${size} so far`,
+    import: "Import",
+    importTitle: (name: string) => `Import ${name}?`,
+    drop: "Discard",
   },
   people: {
     title: "People",
@@ -224,6 +261,19 @@ const en = {
     queued: (n: number) => (n === 1 ? "1 request waits" : `${n} requests wait`),
     restarts: (n: number) => (n === 1 ? "engine restarted once" : `engine restarted ${n} times`),
     tools: (n: number) => `${n} tools`,
+    tiers: "Tiers, cheapest first",
+    tierNames: { operational: "Operational", tactical: "Tactical", strategic: "Strategic" } satisfies Record<Tier, string>,
+    notSetUp: "not set up",
+    gone: "away",
+    state: { absent: "absent", loading: "loading", ready: "ready", failed: "failed" } satisfies Record<EngineState, string>,
+    did: {
+      requests: (n: number, shown: string) => (n === 1 ? "1 request" : `${shown} requests`),
+      failed: (shown: string) => `${shown} failed`,
+      tokens: (read: string, known: number, written: string) =>
+        `${read} tokens read${known > 0 ? ` (${known} % known)` : ""}, ${written} written`,
+      time: (p95: string) => `95 % within ${p95}`,
+      price: (all: string, each: string) => `${all} spent, ${each} each`,
+    },
   },
 
   ask: {

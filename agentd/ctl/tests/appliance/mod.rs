@@ -341,7 +341,7 @@ fn understood(text: &str) -> Understood {
     let calls = path.map(|path| Meant { tool: "fs.read".into(), args: format!(r#"{{"path":"{path}"}}"#) });
     let problem = path.is_none().then(|| "No tool of this machine fits these words.".to_owned());
     let decider = if path.is_some() { Decider::Retrieval } else { Decider::Nobody };
-    let usage = Usage { prompt_tokens: 10, generated_tokens: 2, ms: 3 };
+    let usage = Usage { prompt_tokens: 10, generated_tokens: 2, ms: 3, ..Usage::default() };
     Understood { calls: calls.into_iter().collect(), problem, decider, usage, ms: 5 }
 }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod adapt;
+pub mod encoder;
 pub mod minilm;
 pub mod text;
 pub mod vocabulary;

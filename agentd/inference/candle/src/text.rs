@@ -3,16 +3,17 @@
 //! For tiny models, and to measure llama.cpp against: the same request gives the same words. A request has a
 //! memory of its own; nothing is shared between two of them.
 
-use crate::vocabulary::{self, Vocabulary};
+use crate::vocabulary::Vocabulary;
 use aios_abi::CallError;
 use aios_abi::engine::{Generate, Message, ModelInfo};
 use aios_engine::{
-    Begun, Cost, Engine, Grammars, Next, Options, Pieces, Tokens, Told, Work, Writer, log_probability,
+    Begun, Engine, Grammars, Next, Options, Pieces, Tokens, Told, Work, Writer, log_probability,
 };
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::{MAX_SEQ_LEN, ModelWeights};
 use std::fs::File;
+use std::sync::Arc;
 
 /// Requests that are worked on in turn.
 const SLOTS: usize = 2;
@@ -23,7 +24,7 @@ const BATCH: usize = 128;
 pub struct Text {
     info: ModelInfo,
     weights: ModelWeights,
-    vocabulary: Vocabulary,
+    vocabulary: Arc<Vocabulary>,
     grammars: Grammars,
     jobs: Vec<Job>,
 }
@@ -37,13 +38,12 @@ struct Job {
     past: usize,
     /// Tokens that are still to be computed.
     pending: Vec<u32>,
-    cost: Cost,
     kind: Kind,
 }
 
 enum Kind {
-    /// Text that must come first, and what writes the rest; none when that was all.
-    Writing(String, Option<Box<Writer>>),
+    /// Text that must come first, and what writes the rest; nothing is pending when that was all.
+    Writing(String, Box<Writer>),
     Scoring(Vec<Vec<u32>>),
 }
 
@@ -74,8 +74,8 @@ impl Text {
         let mut file = File::open(&options.model).map_err(|e| named(&e))?;
         let content = Content::read(&mut file).map_err(|e| named(&e))?;
         progress(10);
-        let vocabulary = Vocabulary::of(&content).map_err(|e| named(&e))?;
-        let cut = Vocabulary::of(&content).map_err(|e| named(&e))?;
+        let vocabulary = Arc::new(Vocabulary::of(&content).map_err(|e| named(&e))?);
+        let cut = vocabulary.clone();
         let tokens = Tokens {
             pieces: vocabulary.all().to_vec(),
             end: vocabulary.end_of_turn().map_err(|e| named(&e))?,
@@ -94,14 +94,18 @@ impl Text {
             threads: options.threads(),
             slots: SLOTS as u32,
             adapter: None,
+            reads: Vec::new(),
+            budget: None,
         };
         Ok(Self { info, weights, vocabulary, grammars, jobs: Vec::new() })
     }
 
     fn prompt(&self, messages: &[Message], prefix: &str) -> Result<Vec<u32>, CallError> {
-        let chat: Vec<vocabulary::Message> =
-            messages.iter().map(|m| vocabulary::Message { role: &m.role, content: &m.content }).collect();
-        let mut tokens = self.vocabulary.chat(&chat).map_err(CallError::failed)?;
+        // Without a conversation the text goes on as it is.
+        let mut tokens = match messages {
+            [] => Vec::new(),
+            messages => self.vocabulary.chat(messages).map_err(CallError::failed)?,
+        };
         tokens.extend(self.vocabulary.words(prefix).map_err(CallError::failed)?);
         Ok(tokens)
     }
@@ -109,22 +113,14 @@ impl Text {
     fn writing(&self, id: u64, request: &Generate) -> Result<Job, CallError> {
         let mut pending = self.prompt(&request.messages, &request.prefix)?;
         self.require_room(pending.len(), request.max_tokens as usize)?;
-        let mut cost = Cost { prompt: count(pending.len()), ..Cost::default() };
-        let mut writer = Writer::new(request, &self.grammars)?;
+        let mut writer = Box::new(Writer::new(request, pending.len(), &self.grammars)?);
         let mut text = String::new();
-        let writer = match writer.first(&self.vocabulary, &mut |piece| text.push_str(piece)) {
-            Next::Tokens(tokens) => {
-                pending.extend(tokens);
-                Some(Box::new(writer))
-            }
-            Next::End => {
-                cost.generated = writer.written();
-                pending.clear();
-                None
-            }
-        };
+        match writer.first(&*self.vocabulary, &mut |piece| text.push_str(piece)) {
+            Next::Tokens(tokens) => pending.extend(tokens),
+            Next::End => pending.clear(),
+        }
         let model = self.weights.clone();
-        Ok(Job { id, model, past: 0, pending, cost, kind: Kind::Writing(text, writer) })
+        Ok(Job { id, model, past: 0, pending, kind: Kind::Writing(text, writer) })
     }
 
     fn scoring(&self, id: u64, messages: &[Message], continuations: &[String]) -> Result<Job, CallError> {
@@ -132,9 +128,8 @@ impl Text {
         let continuations = continuations.iter().map(|text| self.vocabulary.words(text));
         let continuations = continuations.collect::<Result<Vec<_>, _>>().map_err(CallError::failed)?;
         self.require_room(pending.len(), continuations.iter().map(Vec::len).max().unwrap_or(0))?;
-        let cost = Cost { prompt: count(pending.len()), ..Cost::default() };
         let model = self.weights.clone();
-        Ok(Job { id, model, past: 0, pending, cost, kind: Kind::Scoring(continuations) })
+        Ok(Job { id, model, past: 0, pending, kind: Kind::Scoring(continuations) })
     }
 
     fn require_room(&self, prompt: usize, answer: usize) -> Result<(), CallError> {
@@ -155,8 +150,8 @@ impl Job {
             if !first.is_empty() {
                 tell(Told::Text(std::mem::take(first)));
             }
-            if writer.is_none() {
-                return Some(Told::Done(self.cost));
+            if self.pending.is_empty() {
+                return Some(Told::Done(writer.cost(0)));
             }
         }
         let piece: Vec<u32> = self.pending.drain(..self.pending.len().min(BATCH)).collect();
@@ -176,13 +171,12 @@ impl Job {
                 })
             }
             Kind::Writing(_, writer) => {
-                let writer = writer.as_mut()?;
                 match writer.next(&logits, vocabulary, &mut |text| tell(Told::Text(text.to_owned()))) {
                     Ok(Next::Tokens(tokens)) => {
                         self.pending = tokens;
                         None
                     }
-                    Ok(Next::End) => Some(Told::Done(Cost { generated: writer.written(), ..self.cost })),
+                    Ok(Next::End) => Some(Told::Done(writer.cost(0))),
                     Err(error) => Some(Told::Failed(error)),
                 }
             }
@@ -221,10 +215,6 @@ fn failed(what: &dyn std::fmt::Display) -> CallError {
     CallError::failed(format!("candle could not compute: {what}"))
 }
 
-fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
-}
-
 impl Engine for Text {
     fn info(&self) -> ModelInfo {
         self.info.clone()
@@ -237,7 +227,9 @@ impl Engine for Text {
         let job = match &work {
             Work::Generate(request) => self.writing(id, request)?,
             Work::Score { messages, continuations, .. } => self.scoring(id, messages, continuations)?,
-            Work::Embed(_) => return Err(CallError::invalid("this engine embeds no sentences")),
+            Work::Embed { .. } | Work::Read { .. } => {
+                return Err(CallError::invalid("this engine embeds no sentences"));
+            }
         };
         self.jobs.push(job);
         Ok(Begun::Yes)
@@ -248,7 +240,7 @@ impl Engine for Text {
     }
 
     fn step(&mut self, tell: &mut dyn FnMut(u64, Told)) {
-        let vocabulary = &self.vocabulary;
+        let vocabulary = &*self.vocabulary;
         self.jobs.retain_mut(|job| {
             let id = job.id;
             let end = job.step(vocabulary, &mut |told| tell(id, told));

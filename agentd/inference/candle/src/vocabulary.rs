@@ -1,5 +1,6 @@
 //! A GGUF model's tokenizer, from its own metadata.
 
+use aios_abi::engine::Message;
 use candle_core::quantized::gguf_file::{Content, Value};
 use std::collections::HashMap;
 use tokenizers::models::bpe::BPE;
@@ -18,15 +19,6 @@ pub struct Vocabulary {
     /// The bytes of each token; none for one that stands for structure.
     pieces: Vec<Vec<u8>>,
     end: Vec<u32>,
-}
-
-/// One message of a conversation.
-#[derive(Debug, Clone, Copy)]
-pub struct Message<'a> {
-    /// `system`, `user` or `assistant`.
-    pub role: &'a str,
-    /// The words.
-    pub content: &'a str,
 }
 
 impl Vocabulary {
@@ -102,7 +94,7 @@ impl Vocabulary {
         for message in messages {
             tokens.push(start);
             tokens.extend(self.words(&format!("{}\n", message.role))?);
-            tokens.extend(self.words(message.content)?);
+            tokens.extend(self.words(&message.content)?);
             tokens.push(self.end_of_turn()?);
             tokens.extend(self.words("\n")?);
         }

@@ -3,14 +3,14 @@
 #![forbid(unsafe_code)]
 
 use aios_abi::engine::{
-    Decoder, EngineEvent, EngineRequest, Generate, Grammar, Message, ModelInfo, WorkerState, encode,
+    EngineEvent, EngineRequest, Frames, Generate, Grammar, Message, ModelInfo, WorkerState, encode,
 };
 use aios_abi::frame;
 use candle_core::Device;
 use candle_core::quantized::gguf_file::{self, Content};
 use candle_core::quantized::{GgmlDType, QTensor};
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{Read, Write};
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -18,9 +18,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 struct Worker {
     child: Child,
     input: ChildStdin,
-    output: ChildStdout,
-    decoder: Decoder,
-    events: VecDeque<EngineEvent>,
+    events: Frames<ChildStdout, EngineEvent>,
     info: Option<ModelInfo>,
     next: u64,
 }
@@ -85,22 +83,14 @@ impl Worker {
             .spawn()
             .unwrap_or_else(|e| panic!("{}: {e}; `make engines` builds it", program.display()));
         let (input, output) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
-        let mut worker = Self {
-            child,
-            input,
-            output,
-            decoder: Decoder::default(),
-            events: VecDeque::new(),
-            info: None,
-            next: 0,
-        };
+        let mut worker = Self { child, input, events: Frames::new(output), info: None, next: 0 };
         worker.send(&EngineRequest::Hello { nonce: 1, version: frame::VERSION });
         while worker.info.is_none() {
             match worker.event() {
                 EngineEvent::Hello { state: WorkerState::Ready(info), .. }
                 | EngineEvent::State(WorkerState::Ready(info)) => worker.info = Some(info),
-                EngineEvent::Hello { state: WorkerState::Failed(why), .. }
-                | EngineEvent::State(WorkerState::Failed(why)) => panic!("{why}"),
+                EngineEvent::Hello { state: WorkerState::Failed(why) | WorkerState::Off(why), .. }
+                | EngineEvent::State(WorkerState::Failed(why) | WorkerState::Off(why)) => panic!("{why}"),
                 _ => {}
             }
         }
@@ -112,16 +102,7 @@ impl Worker {
     }
 
     fn event(&mut self) -> EngineEvent {
-        let mut buffer = [0; 65536];
-        loop {
-            if let Some(event) = self.events.pop_front() {
-                return event;
-            }
-            let length = self.output.read(&mut buffer).expect("the worker speaks");
-            assert!(length > 0, "the worker has ended");
-            let events = &mut self.events;
-            self.decoder.feed(&buffer[..length], |frame| events.push_back(frame.expect("a whole frame")));
-        }
+        self.events.next().expect("the worker has ended").expect("a whole frame")
     }
 
     fn begin(&mut self, generate: Generate) -> u64 {
@@ -138,14 +119,10 @@ impl Worker {
         while !ids.iter().all(|id| ended.contains_key(id)) {
             match self.event() {
                 EngineEvent::Text { id, text } => words.entry(id).or_default().push_str(&text),
-                EngineEvent::Done { id, prompt_tokens, reused_tokens, generated_tokens } => {
+                EngineEvent::Done { id, cost } => {
                     let words = words.remove(&id).unwrap_or_default();
-                    let text = Text {
-                        words,
-                        prompt: prompt_tokens,
-                        reused: reused_tokens,
-                        generated: generated_tokens,
-                    };
+                    let text =
+                        Text { words, prompt: cost.prompt, reused: cost.reused, generated: cost.generated };
                     ended.insert(id, text);
                 }
                 EngineEvent::Error { id, error } => panic!("{id}: {error}"),
@@ -190,16 +167,8 @@ fn message(role: &str, content: &str) -> Message {
 }
 
 fn generate(question: &str, max_tokens: u32) -> Generate {
-    Generate {
-        id: 0,
-        messages: vec![message("system", "You help with a Linux server."), message("user", question)],
-        prefix: String::new(),
-        grammar: None,
-        adapted: false,
-        max_tokens,
-        temperature_milli: 0,
-        seed: 0,
-    }
+    let messages = vec![message("system", "You help with a Linux server."), message("user", question)];
+    Generate { messages, max_tokens, ..Generate::default() }
 }
 
 const QUESTIONS: [&str; 3] = [

@@ -6,8 +6,11 @@
 
 #![forbid(unsafe_code)]
 
+mod memory;
 mod read;
 pub mod shape;
+
+pub use memory::{CONTEXT, Measures, Memory};
 
 use read::Reader;
 use std::collections::BTreeMap;
@@ -41,6 +44,10 @@ pub struct Summary {
     pub context: u64,
     /// `tokenizer.chat_template`, if there is one of at most 64 KiB.
     pub chat_template: Option<String>,
+    /// The type that most weights have: `Q4_K`, `F16`, …
+    pub quantisation: &'static str,
+    /// What its memory is reckoned from.
+    pub measures: Measures,
     /// `aios.tools` of an adapter: the names of the tools that it makes calls of, in order.
     pub tools: Vec<String>,
     /// Length of the file in bytes.
@@ -76,9 +83,15 @@ pub fn check_bytes(source: impl std::io::Read, length: u64, name: &str) -> Resul
     }
     let mut parameters: u64 = 0;
     let mut end_of_tensors: u64 = 0;
+    let (mut kinds, mut vocabulary) = (BTreeMap::<u32, u64>::new(), 0);
     for _ in 0..tensors {
-        let (elements, end) = tensor(&mut reader, alignment)?;
+        let Tensor { name, kind, elements, rows, end } = tensor(&mut reader, alignment)?;
         parameters = parameters.saturating_add(elements);
+        let same = kinds.entry(kind).or_default();
+        *same = same.saturating_add(elements);
+        if name == "token_embd.weight" {
+            vocabulary = rows;
+        }
         end_of_tensors = end_of_tensors.max(end);
     }
     let start = reader.position().div_ceil(alignment).saturating_mul(alignment);
@@ -99,6 +112,11 @@ pub fn check_bytes(source: impl std::io::Read, length: u64, name: &str) -> Resul
             .unwrap_or(0),
         name: values.get("general.name").cloned().unwrap_or_else(|| name.to_owned()),
         chat_template: values.get("tokenizer.chat_template").cloned(),
+        quantisation: kinds
+            .iter()
+            .max_by_key(|(_, elements)| **elements)
+            .map_or("none", |(kind, _)| type_name(*kind)),
+        measures: Measures::of(&architecture, &values, vocabulary),
         tools: values
             .get("aios.tools")
             .map(|names| names.split_whitespace().map(str::to_owned).collect())
@@ -128,8 +146,17 @@ fn begin(reader: &mut Reader<impl std::io::Read>) -> Result<(u64, u64), String> 
     Ok((tensors, pairs))
 }
 
-/// One tensor's description: its elements, and where its data end after the start of all data.
-fn tensor(reader: &mut Reader<impl std::io::Read>, alignment: u64) -> Result<(u64, u64), String> {
+/// One tensor's description.
+struct Tensor {
+    name: String,
+    kind: u32,
+    elements: u64,
+    rows: u64,
+    /// Where its data end after the start of all data.
+    end: u64,
+}
+
+fn tensor(reader: &mut Reader<impl std::io::Read>, alignment: u64) -> Result<Tensor, String> {
     let name = reader.text("a tensor's name", 65535)?;
     let dimensions = reader.u32(&name)?;
     if dimensions == 0 || dimensions > MAX_DIMENSIONS {
@@ -157,7 +184,8 @@ fn tensor(reader: &mut Reader<impl std::io::Read>, alignment: u64) -> Result<(u6
         ));
     }
     // Kinds that this table does not know are left to the engine; their beginning is checked at least.
-    let Some((block, bytes)) = block_of(kind) else { return Ok((elements, offset)) };
+    let found = |name, end| Tensor { name, kind, elements, rows: elements / row.max(1), end };
+    let Some((block, bytes)) = block_of(kind) else { return Ok(found(name, offset)) };
     if row % block != 0 {
         return Err(format!(
             "the tensor {name} has rows of {row} elements, which is no multiple of its block of {block}"
@@ -167,7 +195,30 @@ fn tensor(reader: &mut Reader<impl std::io::Read>, alignment: u64) -> Result<(u6
         .checked_mul(bytes)
         .ok_or_else(|| format!("the tensor {name} is impossibly large"))?;
     let end = offset.checked_add(size).ok_or_else(|| format!("the tensor {name} ends beyond any file"))?;
-    Ok((elements, end))
+    Ok(found(name, end))
+}
+
+/// What people call a tensor type.
+fn type_name(kind: u32) -> &'static str {
+    match kind {
+        0 => "F32",
+        1 => "F16",
+        2 => "Q4_0",
+        3 => "Q4_1",
+        6 => "Q5_0",
+        7 => "Q5_1",
+        8 => "Q8_0",
+        10 => "Q2_K",
+        11 => "Q3_K",
+        12 => "Q4_K",
+        13 => "Q5_K",
+        14 => "Q6_K",
+        15 => "Q8_K",
+        16..=23 | 29 => "IQ",
+        24..=28 => "numbers",
+        30 => "BF16",
+        _ => "another type",
+    }
 }
 
 /// Elements and bytes of one block of a tensor type (`ggml_type` and the block structures of ggml).

@@ -6,20 +6,24 @@
 
 use crate::model::Vocabulary;
 use aios_abi::{CallError, ErrorCode};
-use aios_engine::{Cost, Next, Told, Writer, log_probability};
+use aios_engine::{Next, Told, Writer, log_probability};
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::token::LlamaToken;
 
-/// Requests that are worked on at once.
-pub(crate) const SLOTS: usize = 4;
+/// Requests that are worked on at once: four of people, and what inferd keeps for incidents and for them.
+pub(crate) const SLOTS: usize = 6;
 /// Continuations that are judged at once; each has a sequence of its own, after those of the slots.
 pub(crate) const JUDGED: usize = 8;
 /// Tokens that are computed at once; between two such batches requests come in and are cancelled.
 pub(crate) const BATCH: usize = 512;
 
+/// Makes a context that computes with so many threads.
+pub(crate) type Maker = Box<dyn Fn(u32) -> Result<LlamaContext<'static>, String>>;
+
 /// A context and the requests in it.
 pub(crate) struct Lane {
+    make: Maker,
     context: LlamaContext<'static>,
     slots: Vec<Slot>,
     /// Tokens that it holds.
@@ -43,7 +47,8 @@ pub(crate) struct Job {
     pub(crate) pending: Vec<LlamaToken>,
     /// Tokens that it can have at most.
     pub(crate) need: usize,
-    pub(crate) cost: Cost,
+    /// Tokens of its prompt that were still known.
+    pub(crate) reused: u32,
     pub(crate) kind: Kind,
 }
 
@@ -61,9 +66,37 @@ struct Ready {
 }
 
 impl Lane {
-    pub(crate) fn new(context: LlamaContext<'static>, size: u32) -> Self {
+    /// A lane for so many tokens.
+    ///
+    /// # Errors
+    /// The context cannot be made, in a sentence.
+    pub(crate) fn new(make: Maker, size: u32, threads: u32) -> Result<Self, String> {
+        let context = make(threads)?;
         let slots = (0..SLOTS).map(|_| Slot::default()).collect();
-        Self { context, slots, size: size as usize, clock: 0 }
+        Ok(Self { make, context, slots, size: size as usize, clock: 0 })
+    }
+
+    /// Go on with another number of threads. A context keeps the one that it was made with, so what the slots remember is
+    /// forgotten, and computed once more for requests under way. Nothing changes when there is no memory for another context.
+    pub(crate) fn set_threads(&mut self, threads: u32) {
+        match (self.make)(threads) {
+            Ok(context) => {
+                self.context = context;
+                for slot in &mut self.slots {
+                    let mut known = std::mem::take(&mut slot.past);
+                    if let Some(job) = &mut slot.job {
+                        known.append(&mut job.pending);
+                        job.pending = known;
+                    }
+                }
+            }
+            Err(why) => eprintln!("<4>the number of threads stays as it is: {why}"),
+        }
+    }
+
+    /// Whether it works on something.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.slots.iter().any(|slot| slot.job.is_some())
     }
 
     /// Tokens that it holds.
@@ -105,7 +138,7 @@ impl Lane {
         self.forget(index, known);
         let known = self.slots[index].past.len();
         job.pending.drain(..known);
-        job.cost.reused = u32::try_from(known).unwrap_or(u32::MAX);
+        job.reused = u32::try_from(known).unwrap_or(u32::MAX);
         self.clock += 1;
         self.slots[index].used = self.clock;
         self.slots[index].job = Some(job);
@@ -121,7 +154,7 @@ impl Lane {
 
     /// Compute one batch of tokens and go on with every request whose tokens are all computed.
     pub(crate) fn step(&mut self, vocabulary: &Vocabulary, tell: &mut dyn FnMut(u64, Told)) {
-        if self.slots.iter().all(|slot| slot.job.is_none()) {
+        if !self.is_busy() {
             return;
         }
         let ready = match self.compute() {
@@ -159,7 +192,7 @@ impl Lane {
                             job.pending = tokens.into_iter().map(token).collect();
                             continue;
                         }
-                        Ok(Next::End) => Told::Done(Cost { generated: writer.written(), ..job.cost }),
+                        Ok(Next::End) => Told::Done(writer.cost(job.reused)),
                         Err(error) => Told::Failed(error),
                     }
                 }

@@ -1,18 +1,7 @@
-//! Engine worker: GGUF text models with llama.cpp.
+//! The llama.cpp worker with kernels for x86-64-v3, and the one that chooses among all.
 
 #![forbid(unsafe_code)]
 
-mod lane;
-mod model;
-mod prompt;
-
 fn main() -> std::process::ExitCode {
-    let options = aios_engine::options();
-    match aios_engine::run("llama.cpp", options, model::Llama::load) {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("<3>{error:#}");
-            std::process::ExitCode::FAILURE
-        }
-    }
+    aios_engine_llama::main(aios_engine_llama::BASE)
 }

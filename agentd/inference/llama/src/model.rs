@@ -1,15 +1,17 @@
 //! One GGUF model and its contexts.
 
 use crate::lane::{BATCH, JUDGED, Job, Kind, Lane, SLOTS, token};
+use crate::pace::{self, Pace};
 use crate::prompt;
 use aios_abi::CallError;
 use aios_abi::engine::{Adapter, Generate, Message, ModelInfo};
-use aios_engine::{Begun, Cost, Engine, Grammars, Memory, Next, Options, Pieces, Tokens, Told, Work, Writer};
+use aios_engine::{Begun, Engine, Grammars, Memory, Next, Options, Pieces, Tokens, Told, Work, Writer};
 use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
 use llama_cpp_2::token::LlamaToken;
+use std::cell::RefCell;
 use std::num::NonZeroU32;
 
 /// Tokens that all calls have together that are made of words at once: questions are short.
@@ -25,6 +27,7 @@ pub(crate) struct Llama {
     plain: Lane,
     /// The model with the adapter that makes calls of words.
     adapted: Option<Lane>,
+    pace: Pace,
     /// Requests that ended before anything was computed.
     ended: Vec<(u64, Told)>,
 }
@@ -66,14 +69,19 @@ impl Llama {
         // The contexts borrow the model, and all live as long as the process.
         let model: &'static LlamaModel = Box::leak(Box::new(model));
         let backend: &'static LlamaBackend = Box::leak(Box::new(backend));
-        let threads = options.threads();
-        let count = i32::try_from(threads).unwrap_or(1);
+        let pace = match options.threads {
+            Some(threads) => Pace::new(threads, true),
+            None => Pace::new(pace::cores(), false),
+        };
+        let threads = pace.threads();
         let memory = match options.memory {
             Memory::F32 => KvCacheType::F32,
             Memory::F16 => KvCacheType::F16,
             Memory::Q8 => KvCacheType::Q8_0,
         };
-        let lane = |size: u32| {
+        let file = options.model.display().to_string();
+        let make = move |size: u32, threads: u32| {
+            let count = i32::try_from(threads).unwrap_or(1);
             let parameters = LlamaContextParams::default()
                 .with_type_k(memory)
                 .with_type_v(memory)
@@ -86,19 +94,24 @@ impl Llama {
                 .with_n_threads_batch(count);
             model
                 .new_context(backend, parameters)
-                .map_err(|e| named(format!("there is no memory for a context of {size} tokens: {e}")))
+                .map_err(|e| format!("{file}: there is no memory for a context of {size} tokens: {e}"))
         };
         let context = options.context.min(model.n_ctx_train().max(1));
-        let plain = Lane::new(lane(context)?, context);
+        let plain = make.clone();
+        let plain = Lane::new(Box::new(move |threads| plain(context, threads)), context, threads)?;
         let mut known = None;
         let adapted = match adapter {
-            Some((about, mut adapter)) => {
+            Some((about, adapter)) => {
                 let size = CALLS_CONTEXT.min(context);
-                let mut lane = lane(size)?;
-                lane.lora_adapter_set(&mut adapter, 1.0)
-                    .map_err(|e| named(format!("the adapter cannot be used: {e}")))?;
+                let (name, adapter) = (named(String::new()), RefCell::new(adapter));
+                let adapted = move |threads| {
+                    let mut lane = make(size, threads)?;
+                    lane.lora_adapter_set(&mut adapter.borrow_mut(), 1.0)
+                        .map_err(|e| format!("{name}the adapter cannot be used: {e}"))?;
+                    Ok(lane)
+                };
                 known = Some(about);
-                Some(Lane::new(lane, size))
+                Some(Lane::new(Box::new(adapted), size, threads)?)
             }
             None => None,
         };
@@ -110,10 +123,12 @@ impl Llama {
             threads,
             slots: SLOTS as u32,
             adapter: known,
+            reads: Vec::new(),
+            budget: None,
         };
         let grammars = Grammars::new(tokens(model)).map_err(named)?;
         let vocabulary = Vocabulary(model);
-        Ok(Self { info, model, vocabulary, grammars, plain, adapted, ended: Vec::new() })
+        Ok(Self { info, model, vocabulary, grammars, plain, adapted, pace, ended: Vec::new() })
     }
 
     fn lane(&mut self, adapted: bool) -> &mut Lane {
@@ -123,22 +138,25 @@ impl Llama {
         }
     }
 
+    fn lanes(&mut self) -> impl Iterator<Item = &mut Lane> {
+        std::iter::once(&mut self.plain).chain(&mut self.adapted)
+    }
+
     fn writing(&mut self, id: u64, request: &Generate) -> Result<Option<Job>, CallError> {
         let mut pending = prompt::tokens(self.model, &request.messages, &request.prefix)?;
         let prompt = pending.len();
-        let mut writer = Writer::new(request, &self.grammars)?;
+        let mut writer = Writer::new(request, prompt, &self.grammars)?;
         let mut text = String::new();
         let first = writer.first(&self.vocabulary, &mut |piece| text.push_str(piece));
-        let cost = Cost { prompt: count(prompt), reused: 0, generated: writer.written() };
         match first {
             Next::Tokens(tokens) => pending.extend(tokens.into_iter().map(token)),
             Next::End => {
-                self.ended.extend([(id, Told::Text(text)), (id, Told::Done(cost))]);
+                self.ended.extend([(id, Told::Text(text)), (id, Told::Done(writer.cost(0)))]);
                 return Ok(None);
             }
         }
         let need = prompt + request.max_tokens as usize;
-        Ok(Some(Job { id, pending, need, cost, kind: Kind::Writing(text, Box::new(writer)) }))
+        Ok(Some(Job { id, pending, need, reused: 0, kind: Kind::Writing(text, Box::new(writer)) }))
     }
 
     fn scoring(&self, id: u64, messages: &[Message], continuations: &[String]) -> Result<Job, CallError> {
@@ -147,8 +165,7 @@ impl Llama {
         let continuations: Vec<Vec<LlamaToken>> = continuations.iter().map(cut).collect();
         let longest = continuations.iter().map(Vec::len).max().unwrap_or(0);
         let need = pending.len() + longest * continuations.len().min(JUDGED);
-        let cost = Cost { prompt: count(pending.len()), ..Cost::default() };
-        Ok(Job { id, pending, need, cost, kind: Kind::Scoring(continuations) })
+        Ok(Job { id, pending, need, reused: 0, kind: Kind::Scoring(continuations) })
     }
 }
 
@@ -178,10 +195,6 @@ fn tokens(model: &'static LlamaModel) -> Tokens {
     }
 }
 
-fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
-}
-
 impl Engine for Llama {
     fn info(&self) -> ModelInfo {
         self.info.clone()
@@ -193,7 +206,9 @@ impl Engine for Llama {
             Work::Score { messages, continuations, adapted } => {
                 (Some(self.scoring(id, messages, continuations)?), *adapted)
             }
-            Work::Embed(_) => return Err(CallError::invalid("this engine embeds no sentences")),
+            Work::Embed { .. } | Work::Read { .. } => {
+                return Err(CallError::invalid("this engine embeds no sentences"));
+            }
         };
         let Some(job) = job else { return Ok(Begun::Yes) };
         if job.pending.is_empty() {
@@ -202,9 +217,9 @@ impl Engine for Llama {
         let lane = self.lane(adapted);
         if job.need > lane.size() {
             return Err(CallError::invalid(format!(
-                "the prompt has {} tokens and the answer may have {}, but the model's context holds {}; ask with fewer words",
-                job.cost.prompt,
-                job.need - job.cost.prompt as usize,
+                "the prompt has {} tokens and the answer may have {} more, but the model's context holds {}; ask with fewer words",
+                job.pending.len(),
+                job.need.saturating_sub(job.pending.len()),
                 lane.size()
             )));
         }
@@ -212,9 +227,7 @@ impl Engine for Llama {
     }
 
     fn end(&mut self, id: u64) {
-        for lane in std::iter::once(&mut self.plain).chain(&mut self.adapted) {
-            lane.end(id);
-        }
+        self.lanes().for_each(|lane| lane.end(id));
     }
 
     fn step(&mut self, tell: &mut dyn FnMut(u64, Told)) {
@@ -223,6 +236,16 @@ impl Engine for Llama {
         }
         for lane in std::iter::once(&mut self.plain).chain(&mut self.adapted) {
             lane.step(&self.vocabulary, tell);
+        }
+        let is_busy = self.lanes().any(|lane| lane.is_busy());
+        match is_busy {
+            true => {
+                if let Some(threads) = self.pace.step() {
+                    eprintln!("<6>{threads} threads compute from now on");
+                    self.lanes().for_each(|lane| lane.set_threads(threads));
+                }
+            }
+            false => self.pace.rest(),
         }
     }
 }

@@ -13,14 +13,18 @@ fn place_holder(n: usize) -> String {
     format!("\u{1}{n}\u{2}")
 }
 
-/// Tokens of the conversation, of the beginning of the answer, and of nothing else.
+/// Tokens of the conversation, of the beginning of the answer, and of nothing else; without a conversation those of
+/// the text as it is.
 pub(crate) fn tokens(
     model: &LlamaModel,
     messages: &[Message],
     prefix: &str,
 ) -> Result<Vec<LlamaToken>, CallError> {
-    let rendered = render(model, messages)?;
     let vocab = model.vocab();
+    if messages.is_empty() {
+        return Ok(vocab.tokenize(prefix.as_bytes(), vocab.should_add_bos(), false));
+    }
+    let rendered = render(model, messages)?;
     let mut tokens = Vec::new();
     for (index, part) in parts(&rendered, messages).into_iter().enumerate() {
         match part {

@@ -1,10 +1,9 @@
 //! The trained layer over sentence vectors that says which tool is meant.
 
+use aios_abi::engine::Adapter;
 use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
 
-/// The name that stands for no tool, as the adapter of the text model has it.
-pub(super) const NONE: &str = "none";
 /// Length of the file in bytes, at most: a thousand tools and long vectors have a quarter of it.
 const MAX_BYTES: u64 = 16 << 20;
 
@@ -12,6 +11,7 @@ const MAX_BYTES: u64 = 16 << 20;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Head {
     tools: Vec<String>,
+    encoder: Option<String>,
     width: usize,
     weight: Vec<f32>,
     bias: Vec<f32>,
@@ -43,7 +43,9 @@ impl Head {
     pub fn of(bytes: &[u8]) -> Result<Self, String> {
         let broken = |e: safetensors::SafeTensorError| format!("is no file of tensors: {e}");
         let (_, about) = SafeTensors::read_metadata(bytes).map_err(broken)?;
-        let names = about.metadata().as_ref().and_then(|about| about.get("tools"));
+        let named = |name: &str| about.metadata().as_ref().and_then(|about| about.get(name));
+        let encoder = named("encoder").cloned();
+        let names = named("tools");
         let tools: Vec<String> =
             names.ok_or("does not name its tools")?.split_whitespace().map(str::to_owned).collect();
         let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
@@ -62,7 +64,7 @@ impl Head {
         let ((shape, weight), (_, bias)) = (numbers("weight")?, numbers("bias")?);
         match shape.as_slice() {
             [rows, width] if *rows == tools.len() && bias.len() == *rows && *width > 0 => {
-                Ok(Self { width: *width, tools, weight, bias })
+                Ok(Self { width: *width, tools, encoder, weight, bias })
             }
             _ => Err(format!(
                 "has weights of {shape:?} and {} biases for {} tools; they do not belong together",
@@ -70,6 +72,11 @@ impl Head {
                 tools.len()
             )),
         }
+    }
+
+    /// The adapter of the encoder whose vectors it knows; none for the encoder as it is.
+    pub fn encoder(&self) -> Option<&str> {
+        self.encoder.as_deref()
     }
 
     /// Whether it knows this tool.
@@ -90,7 +97,7 @@ impl Head {
             Some(product + self.bias.get(row)?)
         };
         let mut judged: Vec<(&str, f32)> =
-            tools.chain([NONE]).filter_map(|tool| Some((tool, logit(tool)?))).collect();
+            tools.chain([Adapter::NONE]).filter_map(|tool| Some((tool, logit(tool)?))).collect();
         judged.sort_by(|a, b| b.1.total_cmp(&a.1));
         let most = judged.first().map_or(0.0, |(_, logit)| *logit);
         let sum: f32 = judged.iter().map(|(_, logit)| (logit - most).exp()).sum();

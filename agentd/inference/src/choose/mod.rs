@@ -9,9 +9,11 @@
 //! Language Model Prompting", 2022.) Without a language model the shortlist alone decides.
 //!
 //! Where the tools were [learned](trained), by a layer over the vectors and by an adapter of the language
-//! model, these two decide instead.
+//! model, these two decide instead. Where they are not [sure enough](crate::certainty), the [tiers](crate::tiers)
+//! above are [asked].
 
-pub(crate) mod adapted;
+mod adapted;
+mod asked;
 pub mod head;
 mod memory;
 pub mod rank;
@@ -21,23 +23,23 @@ pub use head::Head;
 pub use memory::Memory;
 
 use crate::ask::{Asker, milliseconds};
+use crate::certainty;
 use crate::engine::Engine;
+use crate::tiers::{Decided, RESERVE, Tiers};
 use aios_abi::CallError;
 use aios_abi::engine::{Adapter, Message};
-use aios_abi::infer::{Choice, InferEvent, Scored, ToolBrief, Usage};
+use aios_abi::infer::{Choice, InferEvent, Scored, Tier, ToolBrief, Usage};
 use aios_words::mask;
+use asked::Which;
 use rank::{LIMITS, Verdict};
 use std::time::{Duration, Instant};
-
-/// Time that stays for the answer when the language model takes all the rest.
-const RESERVE: Duration = Duration::from_millis(500);
 
 /// Examples of a tool that the language model reads.
 const MAX_EXAMPLES: usize = 6;
 
 /// What it takes to choose.
 pub(crate) struct Engines<'a> {
-    pub(crate) text: &'a Engine,
+    pub(crate) tiers: &'a Tiers,
     pub(crate) embed: &'a Engine,
     pub(crate) memory: &'a Memory,
     pub(crate) head: Option<&'a Head>,
@@ -53,20 +55,43 @@ pub(crate) async fn choose(
     if question.trim().is_empty() {
         return Err(CallError::invalid("the question is empty"));
     }
-    let adapter = engines.text.snapshot().adapter;
-    let (vector, mut took) = embedded(&engines, asker, question).await?;
+    let adapter = engines.tiers.operational.snapshot().adapter;
+    let choice = operational(&engines, asker, question, tools, adapter.as_deref()).await?;
+    let decided = Decided {
+        value: choice.tool.clone(),
+        certainty: choice.certainty,
+        tier: Tier::Operational,
+        usage: choice.usage,
+    };
+    let which = Which { question, tools, shortlist: &choice.shortlist };
+    let Decided { value: tool, certainty, tier, usage } =
+        engines.tiers.escalate(asker, decided, &which).await;
+    let learned = learned(adapter.as_deref(), tool.as_deref());
+    Ok(Choice { tool, certainty, tier, learned, usage, ..choice })
+}
+
+/// With what this machine always has.
+async fn operational(
+    engines: &Engines<'_>,
+    asker: &Asker<'_>,
+    question: &str,
+    tools: &[ToolBrief],
+    adapter: Option<&Adapter>,
+) -> Result<Choice, CallError> {
+    let mut took = Duration::ZERO;
     if let Some(head) = engines.head
-        && let Some(judged) = trained::judge(&engines, asker, head, &vector, tools, &mut took).await?
+        && let Some(judged) = trained::judge(engines, asker, head, question, tools, &mut took).await?
     {
-        return trained::choose(&engines, asker, question, tools, judged, adapter.as_deref(), took).await;
+        return trained::choose(engines, asker, question, tools, judged, adapter, took).await;
     }
-    let (shortlist, time) = retrieve(&engines, asker, &vector, tools).await?;
+    let vector = embedded(engines, asker, question, false, &mut took).await?;
+    let (shortlist, time) = retrieve(engines, asker, &vector, tools).await?;
     took += time;
     asker.tell(InferEvent::Shortlist(shortlist.clone())).await?;
     let verdict = rank::verdict(&LIMITS, &shortlist);
     let decided = match verdict {
         Verdict::Sure | Verdict::Nothing => Ok((alone(verdict, &shortlist), Duration::ZERO)),
-        Verdict::Unsure => by_likelihood(&engines, asker, question, tools, &shortlist).await,
+        Verdict::Unsure => by_likelihood(engines, asker, question, tools, &shortlist).await,
     };
     let by_model = verdict == Verdict::Unsure && decided.is_ok();
     let tool = match decided {
@@ -80,9 +105,18 @@ pub(crate) async fn choose(
         }
     };
     let scores: Vec<f32> = shortlist.iter().map(|s| s.score).collect();
-    let usage = Usage { ms: milliseconds(took), ..Usage::default() };
-    let learned = learned(adapter.as_deref(), tool.as_deref());
-    Ok(Choice { tool, by_model, learned, margin: rank::margin(&scores), shortlist, usage })
+    let margin = rank::margin(&scores);
+    Ok(Choice {
+        tool,
+        by_model,
+        learned: false,
+        margin,
+        certainty: certainty::NEAREST.of([scores.first().copied().unwrap_or(-1.0), margin]),
+        tier: Tier::Operational,
+        signals: None,
+        shortlist,
+        usage: Usage { ms: milliseconds(took), ..Usage::default() },
+    })
 }
 
 /// Whether the adapter knows the tool.
@@ -123,9 +157,12 @@ async fn embedded(
     engines: &Engines<'_>,
     asker: &Asker<'_>,
     question: &str,
-) -> Result<(Vec<f32>, Duration), CallError> {
-    let (vectors, took) = asker.embed(engines.embed, vec![mask(question)]).await?;
-    Ok((vectors.into_iter().next().unwrap_or_default(), took))
+    adapted: bool,
+    took: &mut Duration,
+) -> Result<Vec<f32>, CallError> {
+    let (vectors, time) = asker.embed(engines.embed, vec![mask(question)], adapted).await?;
+    *took += time;
+    Ok(vectors.into_iter().next().unwrap_or_default())
 }
 
 /// The tools whose sentences are nearest.
@@ -140,7 +177,7 @@ async fn retrieve(
     // Of several questions at once one has the sentences embedded, and the others find them.
     let learning = engines.memory.learning().await;
     for batch in engines.memory.missing(model.as_deref(), tools.iter().flat_map(sentences)) {
-        let (vectors, time) = asker.embed(engines.embed, batch.clone()).await?;
+        let (vectors, time) = asker.embed(engines.embed, batch.clone(), false).await?;
         engines.memory.learn(model.as_deref(), batch, vectors);
         took += time;
     }
@@ -167,7 +204,8 @@ async fn likelihoods(
         for scored in shortlist.iter().take(rank::JUDGED) {
             let Some(tool) = tools.iter().find(|tool| tool.name == scored.name) else { continue };
             let continuations = vec![question.to_owned()];
-            let (scores, time) = asker.score(engines.text, until, prompt(tool), continuations, false).await?;
+            let (scores, time) =
+                asker.score(&engines.tiers.operational, until, prompt(tool), continuations, false).await?;
             likelihoods.extend(scores);
             took += time;
         }

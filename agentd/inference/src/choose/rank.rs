@@ -34,7 +34,7 @@ pub struct Calls {
 }
 
 /// The numbers that inferd uses; the crate's README says how they were found.
-pub const CALLS: Calls = Calls { weight: 0.7, alone: 0.4 };
+pub const CALLS: Calls = Calls { weight: 1.3, alone: 0.4 };
 
 /// What the embeddings say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,14 +118,18 @@ pub fn combined(limits: &Limits, shortlist: &[Scored], likelihoods: &[f32]) -> O
     totals.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).map(|(index, _)| index)
 }
 
-/// The best of candidates by the logarithms of the layer and of the adapter; what is no number counts for nothing.
-pub fn best(calls: &Calls, judged: &[(f32, f32)]) -> Option<usize> {
+/// The best of candidates by the logarithms of the layer and of the adapter, and how far it is before the next one;
+/// what is no number counts for nothing.
+pub fn best(calls: &Calls, judged: &[(f32, f32)]) -> Option<(usize, f32)> {
     let total = |(layer, adapter): &(f32, f32)| {
         let sum = calls.weight * layer + adapter;
-        if sum.is_finite() { sum } else { f32::NEG_INFINITY }
+        if sum.is_finite() { sum } else { f32::MIN }
     };
-    let totals = judged.iter().map(total).enumerate();
-    totals.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).map(|(index, _)| index)
+    let mut totals: Vec<(usize, f32)> = judged.iter().map(total).enumerate().collect();
+    // Stable: of equals the one that the layer likes better.
+    totals.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let (index, most) = *totals.first()?;
+    Some((index, totals.get(1).map_or(0.0, |(_, next)| most - next)))
 }
 
 #[cfg(test)]

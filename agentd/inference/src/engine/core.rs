@@ -3,9 +3,9 @@
 //! [`Core::step`] takes what happened and the time, and says what to do. It has no clock, no socket
 //! and no process, so its tests need none either. The [shell](super) carries its actions out.
 
-use super::work::{Delivery, Work};
-use crate::queue::{Class, Queue};
-use aios_abi::engine::{Adapter, EngineEvent, EngineRequest, ModelInfo, WorkerState};
+use super::work::Delivery;
+use crate::queue::{Full, Order, Place as Turn, Queue};
+use aios_abi::engine::{Adapter, EngineEvent, EngineRequest, ModelInfo, Work, WorkerState};
 use aios_abi::infer::{EngineHealth, EngineState, Place};
 use aios_abi::{CallError, ErrorCode, frame};
 use std::sync::Arc;
@@ -50,10 +50,8 @@ pub(super) enum Input {
     Submit {
         /// Names the request between shell and core.
         ticket: u64,
-        /// Who waits.
-        class: Class,
-        /// When the answer is worth nothing any more.
-        until: Instant,
+        /// Who waits, and how long.
+        order: Order,
         /// What.
         work: Work,
     },
@@ -92,6 +90,8 @@ enum Phase {
 struct Running {
     ticket: u64,
     id: u64,
+    /// When its answer is worth nothing any more.
+    until: Instant,
     /// When the worker must have ended it; set when it is cancelled.
     limit: Option<Instant>,
 }
@@ -105,6 +105,7 @@ pub(super) struct Core {
     place: Place,
     engine: String,
     adapter: Option<Arc<Adapter>>,
+    reads: Option<Arc<[String]>>,
     /// Why there is no worker, while there is none.
     trouble: (EngineState, String),
     queue: Queue<Work>,
@@ -125,6 +126,7 @@ impl Core {
             place: Place::Machine,
             engine: String::new(),
             adapter: None,
+            reads: None,
             trouble: (EngineState::Absent, format!("the {what} engine is being started")),
             queue: Queue::new(QUEUE),
             running: Vec::new(),
@@ -157,9 +159,7 @@ impl Core {
             }
             Input::Closed(why) => self.closed(now, why, &mut actions),
             Input::Event(event) => self.event(now, event, &mut actions),
-            Input::Submit { ticket, class, until, work } => {
-                self.submit(now, ticket, class, until, work, &mut actions);
-            }
+            Input::Submit { ticket, order, work } => self.submit(now, ticket, order, work, &mut actions),
             Input::Cancel(ticket) => self.cancel(now, ticket, &mut actions),
             Input::Tick => self.tick(now, &mut actions),
         }
@@ -183,7 +183,7 @@ impl Core {
             },
             Phase::Opening | Phase::Talking(_) => None,
         };
-        let running = self.running.iter().filter_map(|r| r.limit).min();
+        let running = self.running.iter().map(|r| r.limit.unwrap_or(r.until)).min();
         [phase, running, self.queue.next_expiry()].into_iter().flatten().min()
     }
 
@@ -202,6 +202,11 @@ impl Core {
         self.adapter.clone().filter(|_| self.is_ready())
     }
 
+    /// The tools whose arguments the model that is loaded can read.
+    pub(super) fn reads(&self) -> Option<Arc<[String]>> {
+        self.reads.clone().filter(|_| self.is_ready())
+    }
+
     /// For people and for `Status`.
     pub(super) fn health(&self) -> EngineHealth {
         let (state, detail, model) = match &self.phase {
@@ -214,6 +219,7 @@ impl Core {
                 None,
             ),
             Phase::Talking(WorkerState::Failed(why)) => (EngineState::Failed, why.clone(), None),
+            Phase::Talking(WorkerState::Off(why)) => (EngineState::Absent, why.clone(), None),
             _ => (self.trouble.0, self.trouble.1.clone(), None),
         };
         let restarts = self.opened.saturating_sub(1);
@@ -304,13 +310,12 @@ impl Core {
                 }
             }
             EngineEvent::Text { id, text } => self.deliver(id, Delivery::Text(text), actions),
-            EngineEvent::Done { id, prompt_tokens, reused_tokens, generated_tokens } => {
-                self.end(id, Delivery::Done { prompt_tokens, reused_tokens, generated_tokens }, actions);
-            }
+            EngineEvent::Done { id, cost } => self.end(id, Delivery::Done(cost), actions),
             EngineEvent::Embeddings { id, vectors } => self.end(id, Delivery::Embeddings(vectors), actions),
             EngineEvent::Scores { id, log_likelihoods } => {
                 self.end(id, Delivery::Scores(log_likelihoods), actions);
             }
+            EngineEvent::Reading { id, reading } => self.end(id, Delivery::Reading(reading), actions),
             EngineEvent::Error { id, error } => self.end(id, Delivery::Failed(error), actions),
         }
     }
@@ -318,6 +323,7 @@ impl Core {
     fn become_state(&mut self, now: Instant, state: WorkerState) {
         if let WorkerState::Ready(model) = &state {
             self.adapter = model.adapter.clone().map(Arc::new);
+            self.reads = Some(model.reads.as_slice().into());
             self.ready_since.get_or_insert(now);
             self.was_ready = true;
         }
@@ -336,36 +342,43 @@ impl Core {
         self.running.retain(|r| r.id != id);
     }
 
-    fn submit(
-        &mut self,
-        now: Instant,
-        ticket: u64,
-        class: Class,
-        until: Instant,
-        work: Work,
-        actions: &mut Vec<Action>,
-    ) {
+    fn submit(&mut self, now: Instant, ticket: u64, order: Order, work: Work, actions: &mut Vec<Action>) {
         // A model that is loaded for the first time may take minutes, and one that is broken does not
         // heal: both are said at once. A worker that has worked before comes back soon.
-        let comes_back = self.was_ready && !matches!(self.phase, Phase::Talking(WorkerState::Failed(_)));
+        let is_out = matches!(self.phase, Phase::Talking(WorkerState::Failed(_) | WorkerState::Off(_)));
+        let comes_back = self.was_ready && !is_out;
         let until = match self.is_ready() {
-            true => until,
-            false if comes_back => until.min(now + PATIENCE),
+            true => order.until,
+            false if comes_back => order.until.min(now + PATIENCE),
             false => return actions.push(Action::Deliver(ticket, Delivery::Failed(self.not_ready()))),
         };
-        let ahead = match self.queue.push(ticket, class, until, work) {
-            Ok(before) => before + usize::from(self.running.len() >= self.slots()),
-            Err(crate::queue::Full) => {
-                let error = CallError::new(
-                    ErrorCode::Busy,
-                    format!("{QUEUE} requests wait for the {} engine already; ask again later", self.what),
-                );
+        let Turn { ahead, displaced } = match self.queue.push(ticket, Order { until, ..order }, work) {
+            Ok(turn) => turn,
+            Err(full) => {
+                let error = CallError::new(ErrorCode::Busy, self.full(full));
                 return actions.push(Action::Deliver(ticket, Delivery::Failed(error)));
             }
         };
+        if let Some(displaced) = displaced {
+            let error = CallError::new(ErrorCode::Busy, self.full(Full::All));
+            actions.push(Action::Deliver(displaced, Delivery::Failed(error)));
+        }
+        let ahead = ahead + usize::from(self.running.len() >= self.slots());
         if ahead > 0 {
             let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
             actions.push(Action::Deliver(ticket, Delivery::Queued { ahead }));
+        }
+    }
+
+    fn full(&self, full: Full) -> String {
+        match full {
+            Full::All => {
+                format!("{QUEUE} requests wait for the {} engine already; ask again later", self.what)
+            }
+            Full::Caller(most) => format!(
+                "{most} requests of yours wait for the {} engine already; ask again when one is answered",
+                self.what
+            ),
         }
     }
 
@@ -394,6 +407,15 @@ impl Core {
                 self.not_ready()
             };
             actions.push(Action::Deliver(ticket, Delivery::Failed(error)));
+        }
+        for running in self.running.iter_mut().filter(|r| r.limit.is_none() && r.until <= now) {
+            running.limit = Some(now + CANCEL_LIMIT);
+            let error = CallError::new(
+                ErrorCode::Timeout,
+                format!("the {} engine did not get this answer done in time", self.what),
+            );
+            actions.push(Action::Deliver(running.ticket, Delivery::Failed(error)));
+            actions.push(Action::Send(EngineRequest::Cancel { id: running.id }));
         }
         if self.running.iter().any(|r| r.limit.is_some_and(|limit| limit <= now)) {
             // It computes something that cannot be interrupted, or hangs. Whoever else waits for it hears so
@@ -437,12 +459,17 @@ impl Core {
     }
 
     fn start_next(&mut self, actions: &mut Vec<Action>) {
-        while self.is_ready()
-            && self.running.len() < self.slots()
-            && let Some((ticket, work)) = self.queue.pop()
-        {
+        if !self.is_ready() {
+            return;
+        }
+        let slots = self.slots();
+        while self.running.len() < slots {
+            let running = self.running.len();
+            let Some((ticket, order, work)) = self.queue.pop(|class| running < class.places(slots)) else {
+                return;
+            };
             self.next_id += 1;
-            self.running.push(Running { ticket, id: self.next_id, limit: None });
+            self.running.push(Running { ticket, id: self.next_id, until: order.until, limit: None });
             actions.push(Action::Send(work.into_request(self.next_id)));
             actions.push(Action::Deliver(ticket, Delivery::Started));
         }

@@ -1,5 +1,6 @@
 //! One engine: the task that talks to its worker, and the handle that everyone else holds.
 
+mod books;
 mod core;
 mod port;
 mod source;
@@ -7,14 +8,16 @@ mod source;
 mod sys;
 mod work;
 
+pub use aios_abi::engine::Work;
+pub(crate) use books::Books;
 pub use core::QUEUE;
 pub use source::{Kind, Source};
-pub use work::{Delivery, Work};
+pub use work::Delivery;
 
-use crate::queue::Class;
+use crate::queue::Order;
 use aios_abi::CallError;
 use aios_abi::engine::{Adapter, Decoder, EngineEvent, encode};
-use aios_abi::infer::EngineHealth;
+use aios_abi::infer::{EngineHealth, Tier};
 use core::{Action, Core, Input};
 use source::{Opener, Stream};
 use std::collections::HashMap;
@@ -27,10 +30,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// A handle to an engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
-    what: &'static str,
+    kind: Kind,
     commands: mpsc::UnboundedSender<Command>,
     health: watch::Receiver<Snapshot>,
+    /// How it was before it began.
+    first: Arc<Snapshot>,
     tickets: Arc<AtomicU64>,
+    books: Books,
 }
 
 /// What `Status` shows of an engine.
@@ -42,16 +48,12 @@ pub struct Snapshot {
     pub queued: usize,
     /// The adapter of the loaded model that makes calls of words.
     pub adapter: Option<Arc<Adapter>>,
+    /// The tools whose arguments the loaded model can read in questions.
+    pub reads: Option<Arc<[String]>>,
 }
 
 enum Command {
-    Submit {
-        ticket: u64,
-        class: Class,
-        until: Instant,
-        work: Work,
-        deliveries: mpsc::UnboundedSender<Delivery>,
-    },
+    Submit { ticket: u64, order: Order, work: Work, deliveries: mpsc::UnboundedSender<Delivery> },
     Cancel(u64),
 }
 
@@ -66,14 +68,15 @@ pub struct Job {
 impl Engine {
     /// Start to look for a worker.
     pub fn start(source: Source) -> Self {
-        let what = source.kind.what();
-        let core = Core::new(what, Instant::now());
+        let kind = source.kind;
+        let core = Core::new(kind.what(), Instant::now());
         let (commands, receiver) = mpsc::unbounded_channel();
+        let first = Arc::new(snapshot(&core));
         let (tell, health) = watch::channel(snapshot(&core));
         tokio::spawn(
             Shell { core, tell, jobs: HashMap::new(), link: None }.run(Opener::new(source), receiver),
         );
-        Self { what, commands, health, tickets: Arc::default() }
+        Self { kind, commands, health, first, tickets: Arc::default(), books: Books::default() }
     }
 
     /// How it is now.
@@ -81,13 +84,33 @@ impl Engine {
         self.health.borrow().clone()
     }
 
+    /// Follow how it is.
+    pub(crate) fn watch(&self) -> watch::Receiver<Snapshot> {
+        self.health.clone()
+    }
+
+    /// How it was before it began to look for a worker.
+    pub(crate) fn first(&self) -> &Snapshot {
+        &self.first
+    }
+
+    /// Whether it computes with a model of ours, which follows any grammar and costs no money.
+    pub fn is_local(&self) -> bool {
+        self.kind != Kind::Text(Tier::Strategic)
+    }
+
+    /// What it did.
+    pub(crate) fn books(&self) -> &Books {
+        &self.books
+    }
+
     /// Ask something. The answer comes through the [`Job`].
-    pub fn submit(&self, class: Class, until: Instant, work: Work) -> Job {
+    pub fn submit(&self, order: Order, work: Work) -> Job {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         let (sender, deliveries) = mpsc::unbounded_channel();
         // The task lives as long as the process; were it gone, the job would end as lost.
-        let _ = self.commands.send(Command::Submit { ticket, class, until, work, deliveries: sender });
-        Job { ticket, what: self.what, deliveries, commands: self.commands.clone() }
+        let _ = self.commands.send(Command::Submit { ticket, order, work, deliveries: sender });
+        Job { ticket, what: self.kind.what(), deliveries, commands: self.commands.clone() }
     }
 }
 
@@ -109,7 +132,7 @@ impl Drop for Job {
 }
 
 fn snapshot(core: &Core) -> Snapshot {
-    Snapshot { health: core.health(), queued: core.queued(), adapter: core.adapter() }
+    Snapshot { health: core.health(), queued: core.queued(), adapter: core.adapter(), reads: core.reads() }
 }
 
 /// Carries out what the core decides.
@@ -143,9 +166,9 @@ impl Shell {
             let wake = self.core.wake_at();
             let input = tokio::select! {
                 command = commands.recv() => match command {
-                    Some(Command::Submit { ticket, class, until, work, deliveries }) => {
+                    Some(Command::Submit { ticket, order, work, deliveries }) => {
                         self.jobs.insert(ticket, deliveries);
-                        Input::Submit { ticket, class, until, work }
+                        Input::Submit { ticket, order, work }
                     }
                     Some(Command::Cancel(ticket)) => {
                         self.jobs.remove(&ticket);
@@ -198,16 +221,18 @@ impl Shell {
                 let (opener, sender) = (opener.clone(), sender.clone());
                 tokio::spawn(async move {
                     let (tell, told) = (sender.clone(), sender);
-                    let opened = opener
-                        .lock()
-                        .await
-                        // The channel has room: nothing else is under way while a worker is looked for.
-                        .open(move |refusal| drop(tell.try_send(Incoming::Waiting(refusal))))
-                        .await;
-                    let message = match opened {
-                        Ok(stream) => Incoming::Opened(stream),
-                        Err(refusal) => Incoming::Refused(refusal),
+                    let mut opener = opener.lock().await;
+                    // The channel has room: nothing else is under way while a worker is looked for.
+                    let waiting = move |refusal| drop(tell.try_send(Incoming::Waiting(refusal)));
+                    let message = tokio::select! {
+                        opened = opener.open(waiting) => match opened {
+                            Ok(stream) => Incoming::Opened(stream),
+                            Err(refusal) => Incoming::Refused(refusal),
+                        },
+                        // Nobody uses this engine any more: another one may want its port.
+                        () = told.closed() => return,
                     };
+                    drop(opener);
                     let _ = told.send(message).await;
                 });
             }

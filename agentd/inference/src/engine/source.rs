@@ -1,21 +1,22 @@
 //! Where a worker comes from: a virtio port, a socket, or a program that inferd starts itself.
 
 use super::port::Port;
-use aios_abi::infer::{EngineState, Place};
+use aios_abi::infer::{EngineState, Place, Tier};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::process::{Child, Command};
 
-/// The adapter of the text model, in the folder of all models.
-const ADAPTER: &str = "calls.gguf";
+/// A worker that is started again within this time did not live.
+const SHORT_LIFE: Duration = Duration::from_secs(60);
 
 /// Which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Writes text: llama.cpp with a GGUF file.
-    Text,
-    /// Embeds sentences: candle with a folder.
+    /// Writes text: a model of one of the tiers.
+    Text(Tier),
+    /// Embeds sentences.
     Embed,
 }
 
@@ -23,32 +24,43 @@ impl Kind {
     /// The word for sentences.
     pub fn what(self) -> &'static str {
         match self {
-            Self::Text => "text",
+            Self::Text(Tier::Operational) => "text",
+            Self::Text(tier) => tier.name(),
             Self::Embed => "embedding",
         }
     }
 
     /// Name of the virtio port.
-    pub fn port(self) -> &'static str {
+    fn port(self) -> Option<&'static str> {
         match self {
-            Self::Text => "aios.engine.text",
-            Self::Embed => "aios.engine.embed",
+            Self::Text(Tier::Operational) => Some("aios.engine.text"),
+            Self::Text(Tier::Tactical) => Some("aios.engine.tactical"),
+            Self::Text(Tier::Strategic) => None,
+            Self::Embed => Some("aios.engine.embed"),
         }
     }
 
-    /// Name of the worker's program.
-    fn program(self) -> &'static str {
+    /// The worker's program and its model, in the folders of all; nothing for one that is a service of its own.
+    fn program(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Text => "llama",
-            Self::Embed => "candle",
+            Self::Text(Tier::Operational) => Some(("llama", "text.gguf")),
+            Self::Text(Tier::Tactical) => Some(("llama", "tactical.gguf")),
+            Self::Text(Tier::Strategic) => None,
+            Self::Embed => Some(("candle", "embed")),
         }
     }
 
-    /// The model, in the folder of all models.
-    fn model(self) -> &'static str {
+    /// What an encoder learned to read arguments with, in the folder of all models.
+    fn reader(self) -> Option<&'static str> {
+        (self == Self::Embed).then_some("arguments.safetensors")
+    }
+
+    /// What the model learned beside its own weights, in the folder of all models.
+    fn adapter(self) -> Option<&'static str> {
         match self {
-            Self::Text => "text.gguf",
-            Self::Embed => "embed",
+            Self::Text(Tier::Operational) => Some("calls.gguf"),
+            Self::Text(_) => None,
+            Self::Embed => Some("choice.safetensors"),
         }
     }
 }
@@ -60,12 +72,15 @@ pub struct Source {
     pub kind: Kind,
     /// A worker that listens on this socket; nothing else is tried then.
     pub socket: Option<PathBuf>,
-    /// A worker outside: used when it is there.
-    pub port: PathBuf,
+    /// Folder of the virtio ports; a worker that is connected to the engine's port is used when the port is there.
+    pub ports: PathBuf,
     /// Folder of worker programs.
     pub engines: PathBuf,
     /// Folder of models.
     pub models: PathBuf,
+    /// A model that was imported, instead of the one in the folder. A worker outside of the machine does not see its file,
+    /// so it is always one of our own that loads it.
+    pub imported: Option<PathBuf>,
     /// Threads that a worker started here may use; it decides itself without.
     pub threads: Option<u32>,
 }
@@ -92,11 +107,13 @@ fn absent(why: String) -> Refusal {
 pub(crate) struct Opener {
     source: Source,
     port: Option<Port>,
+    /// When a worker of our own was started last.
+    started: Option<Instant>,
 }
 
 impl Opener {
     pub(crate) fn new(source: Source) -> Self {
-        Self { source, port: None }
+        Self { source, port: None, started: None }
     }
 
     /// Find or start a worker. With a port this waits until somebody is connected at its other end;
@@ -105,19 +122,21 @@ impl Opener {
         if let Some(path) = &self.source.socket {
             return connect(path).await;
         }
-        if self.port.is_some() || self.source.port.exists() {
-            return self.open_port(waiting).await;
+        let port = self.source.kind.port().filter(|_| self.source.imported.is_none());
+        let port = port.map(|name| self.source.ports.join(name));
+        match port.filter(|port| self.port.is_some() || port.exists()) {
+            Some(port) => self.open_port(&port, waiting).await,
+            None => self.spawn(),
         }
-        self.spawn()
     }
 
-    async fn open_port(&mut self, waiting: impl FnOnce(Refusal)) -> Result<Stream, Refusal> {
-        let path = self.source.port.display().to_string();
+    async fn open_port(&mut self, at: &Path, waiting: impl FnOnce(Refusal)) -> Result<Stream, Refusal> {
+        let path = at.display().to_string();
         let failed = |what: &str, error: std::io::Error| absent(format!("{path}: {what}: {error}"));
         let port = match &self.port {
             Some(port) => port.clone(),
             None => {
-                let port = Port::open(&self.source.port)
+                let port = Port::open(at)
                     .map_err(|e| failed("the virtio port to the engine worker cannot be opened", e))?;
                 self.port.insert(port).clone()
             }
@@ -132,35 +151,57 @@ impl Opener {
     }
 
     /// Start a worker of our own.
-    fn spawn(&self) -> Result<Stream, Refusal> {
-        let Source { kind, engines, models, threads, .. } = &self.source;
-        let program = engines.join(kind.program());
-        let model = models.join(kind.model());
+    fn spawn(&mut self) -> Result<Stream, Refusal> {
+        let Source { kind, engines, models, imported, threads, .. } = &self.source;
         let what = kind.what();
+        let Some((program, model)) = kind.program() else {
+            return Err(absent(format!("the {what} tier has no worker")));
+        };
+        let (program, own) = (engines.join(program), models.join(model));
+        let model = imported.as_ref().unwrap_or(&own);
         if !model.exists() {
             return Err(absent(format!(
                 "there is no {what} model: {} is not there; put one in the image",
                 model.display()
             )));
         }
-        if *kind == Kind::Text {
+        if matches!(kind, Kind::Text(_)) {
             // The engine trusts the numbers in the file, so it only sees a file whose numbers hold.
-            aios_gguf::check(&model)
+            aios_gguf::check(model)
                 .map_err(|e| Refusal { state: EngineState::Failed, why: e.to_string() })?;
         }
         let mut command = Command::new(&program);
         command
             .arg("--stdio")
             .arg("--model")
-            .arg(&model)
+            .arg(model)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
-        let adapter = models.join(ADAPTER);
-        if *kind == Kind::Text && adapter.exists() {
-            command.arg("--adapter").arg(adapter);
+        // What one model learned makes nonsense of another.
+        let fits = imported.as_ref().is_none_or(|imported| is_kin(imported, &own));
+        let adapter = kind.adapter().filter(|_| fits);
+        if !fits && let Some(name) = kind.adapter() {
+            tracing::warn!(
+                "{} works without {name}, which was learned for another model: tools and arguments are chosen less well",
+                model.display()
+            );
+        }
+        for (option, name) in [("--adapter", adapter), ("--reader", kind.reader())] {
+            if let Some(path) = name.map(|name| models.join(name)).filter(|path| path.exists()) {
+                command.arg(option).arg(path);
+            }
+        }
+        if matches!(kind, Kind::Text(_)) {
+            let memory = std::env::temp_dir().join(format!("kernels-{what}.json"));
+            let soon = self.started.replace(Instant::now()).is_some_and(|at| at.elapsed() < SHORT_LIFE);
+            if soon {
+                // It may be these kernels that it dies of: all are tried again.
+                let _ = std::fs::remove_file(&memory);
+            }
+            command.arg("--remember").arg(memory);
         }
         if let Some(threads) = threads {
             command.arg("--threads").arg(threads.to_string());
@@ -178,6 +219,12 @@ impl Opener {
             place: Place::Machine,
         })
     }
+}
+
+/// Whether two files hold the same model, perhaps with weights of other types.
+fn is_kin(one: &Path, other: &Path) -> bool {
+    let read = |path| aios_gguf::check(path).ok();
+    read(one).zip(read(other)).is_some_and(|(one, other)| one.is_kin_of(&other))
 }
 
 async fn connect(path: &Path) -> Result<Stream, Refusal> {

@@ -1,9 +1,11 @@
-//! What a question contains: the only place that arguments may be taken from.
+//! What a question contains, the only place that arguments may be taken from, and the arguments that it is for.
 
 #![forbid(unsafe_code)]
 
 mod mask;
 mod numbers;
+pub mod reading;
+pub mod schema;
 
 pub use mask::mask;
 
@@ -55,7 +57,7 @@ impl Words {
         }
         words.truncate(MAX_WORDS);
         let lower = question.to_lowercase();
-        let numbers = numbers::said(&lower);
+        let numbers = numbers::said(question);
         Self { question: question.to_owned(), lower, words, numbers }
     }
 

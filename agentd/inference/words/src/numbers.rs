@@ -4,6 +4,8 @@
 //! Each number with a unit is worth its value in every unit of the kind, as far as that is whole; which one
 //! is meant is for the model to choose.
 
+use std::ops::Range;
+
 /// Numbers that a question can say; one with more loses its last ones.
 const MAX_NUMBERS: usize = 64;
 
@@ -42,7 +44,7 @@ const NAMES: [(&str, f64); 31] = [
 ];
 
 /// A unit: how many milliseconds or bytes it is. Two values where usage differs (SI and IEC 80000-13).
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Unit {
     Time(f64),
     Size(f64, f64),
@@ -74,6 +76,65 @@ fn units(name: &str) -> Vec<Unit> {
     }
 }
 
+/// A number of a question.
+#[derive(Debug, Clone)]
+pub(crate) struct Number {
+    /// Where it stands, in bytes, without its unit.
+    pub(crate) place: Range<usize>,
+    value: f64,
+    /// Whether it is said, and not only its unit: `hourly` says no number.
+    is_said: bool,
+    /// Whether a minus stands before it.
+    is_signed: bool,
+    units: Vec<Unit>,
+}
+
+/// The unit in which a tool counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Measure {
+    /// So many milliseconds each.
+    Time(f64),
+    /// Bytes.
+    Size,
+    /// Things.
+    Count,
+}
+
+/// The unit of an argument, which its name ends with.
+pub(crate) fn unit_of(name: &str) -> Measure {
+    match name.rsplit('_').next().unwrap_or_default() {
+        "ms" => Measure::Time(1.0),
+        "seconds" => Measure::Time(1e3),
+        "minutes" => Measure::Time(6e4),
+        "hours" => Measure::Time(36e5),
+        "days" => Measure::Time(864e5),
+        "bytes" => Measure::Size,
+        _ => Measure::Count,
+    }
+}
+
+/// A number that is whole, and exact in a 64-bit float.
+fn whole(number: f64) -> Option<i64> {
+    (number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64)
+}
+
+impl Number {
+    /// What it is in this unit, what is meant most often first.
+    pub(crate) fn worth(&self, measure: Measure) -> Vec<i64> {
+        let converted = self.units.iter().flat_map(|unit| match (unit, measure) {
+            (Unit::Time(ms), Measure::Time(other)) => vec![self.value * ms / other],
+            (Unit::Size(decimal, binary), Measure::Size) => vec![self.value * decimal, self.value * binary],
+            _ => Vec::new(),
+        });
+        let mut worth: Vec<i64> = converted.filter_map(whole).collect();
+        if self.is_said && worth.is_empty() {
+            let value = if self.is_signed { -self.value } else { self.value };
+            worth.extend(whole(value));
+        }
+        worth
+    }
+}
+
 /// What a piece of a question says.
 enum Said {
     Number(f64),
@@ -83,64 +144,85 @@ enum Said {
     Other,
 }
 
-/// The whole numbers, each once: those that stand there first, then those in other units.
-pub(super) fn said(lower: &str) -> Vec<i64> {
-    let (mut plain, mut converted) = (Vec::new(), Vec::new());
-    let mut before = None;
-    for piece in pieces(lower) {
-        match meaning(&piece) {
-            Said::Number(number) => {
-                plain.extend([number, -number].iter().take(1 + usize::from(signed(&piece, lower))));
-                before = Some(number);
+/// The numbers of a question, in order.
+pub(crate) fn found(question: &str) -> Vec<Number> {
+    let mut numbers: Vec<Number> = Vec::new();
+    // Whether a unit that comes now belongs to the last number.
+    let mut is_open = false;
+    for (place, piece) in pieces(question) {
+        // A minus, and not the dash of `8000-8100` or `web-2`.
+        let before = question.get(..place.start).and_then(|before| before.strip_suffix('-'));
+        let is_signed = before.is_some_and(|before| !before.ends_with(char::is_alphanumeric));
+        match meaning(&piece.to_lowercase()) {
+            Said::Number(value) => {
+                numbers.push(Number { place, value, is_said: true, is_signed, units: Vec::new() });
+                is_open = true;
             }
             Said::Unit(units) => {
-                let number = before.take().unwrap_or(1.0);
-                for unit in units {
-                    match unit {
-                        Unit::Time(ms) => converted.extend(TIMES.iter().map(|other| number * ms / other)),
-                        Unit::Size(decimal, binary) => {
-                            converted.extend([number * decimal, number * binary]);
-                            // Some tools count whole mebibytes.
-                            converted.push(number * binary / 1_048_576.0);
-                        }
+                match numbers.last_mut().filter(|_| is_open) {
+                    Some(number) => number.units = units,
+                    None => {
+                        numbers.push(Number { place, value: 1.0, is_said: false, is_signed: false, units });
                     }
                 }
+                is_open = false;
             }
             Said::Between => {}
-            Said::Other => before = None,
+            Said::Other => is_open = false,
+        }
+    }
+    numbers
+}
+
+/// The whole numbers, each once: those that stand there first, then those in other units.
+pub(super) fn said(question: &str) -> Vec<i64> {
+    let (mut plain, mut converted) = (Vec::new(), Vec::new());
+    for Number { value, is_said, is_signed, units, .. } in found(question) {
+        if is_said {
+            plain.extend([value, -value].iter().take(1 + usize::from(is_signed)));
+        }
+        for unit in units {
+            match unit {
+                Unit::Time(ms) => converted.extend(TIMES.iter().map(|other| value * ms / other)),
+                Unit::Size(decimal, binary) => {
+                    converted.extend([value * decimal, value * binary]);
+                    // Some tools count whole mebibytes.
+                    converted.push(value * binary / 1_048_576.0);
+                }
+            }
         }
     }
     let mut found = Vec::new();
-    for number in plain.into_iter().chain(converted) {
-        // Whole, and exact in a 64-bit float.
-        if number.fract() == 0.0 && number.abs() < 9e15 && !found.contains(&(number as i64)) {
-            found.push(number as i64);
+    for number in plain.into_iter().chain(converted).filter_map(whole) {
+        if !found.contains(&number) {
+            found.push(number);
         }
     }
     found.truncate(MAX_NUMBERS);
     found
 }
 
-/// Runs of letters, and runs of figures with a point inside: `1.5gb` is `1.5` and `gb`.
-fn pieces(lower: &str) -> Vec<String> {
-    let mut pieces: Vec<String> = Vec::new();
+/// Runs of letters, and runs of figures with a point inside, with their places: `1.5gb` is `1.5` and `gb`.
+fn pieces(question: &str) -> Vec<(Range<usize>, &str)> {
+    let mut places: Vec<Range<usize>> = Vec::new();
     let mut kind = None;
-    let characters: Vec<char> = lower.chars().collect();
-    for (n, c) in characters.iter().copied().enumerate() {
+    let mut characters = question.char_indices().peekable();
+    while let Some((at, c)) = characters.next() {
+        let end = at + c.len_utf8();
         let is_point = c == '.'
             && kind == Some(true)
-            && pieces.last().is_some_and(|piece| !piece.contains('.'))
-            && characters.get(n + 1).is_some_and(char::is_ascii_digit);
+            && places.last().is_some_and(|place| !question[place.clone()].contains('.'))
+            && characters.peek().is_some_and(|(_, next)| next.is_ascii_digit());
         let now =
             if c.is_ascii_digit() || is_point { Some(true) } else { c.is_alphabetic().then_some(false) };
-        match (now, pieces.last_mut()) {
-            (Some(_), Some(last)) if now == kind => last.push(c),
-            (Some(_), _) => pieces.push(c.into()),
+        match (now, places.last_mut()) {
+            (Some(_), Some(last)) if now == kind => last.end = end,
+            (Some(_), _) => places.push(at..end),
             (None, _) => {}
         }
         kind = now;
     }
-    pieces
+    places.into_iter().map(|place| (place.clone(), &question[place])).collect()
 }
 
 fn meaning(piece: &str) -> Said {
@@ -157,11 +239,6 @@ fn meaning(piece: &str) -> Said {
         (_, units) if units.is_empty() => Said::Other,
         (_, units) => Said::Unit(units),
     }
-}
-
-/// Whether the number stands somewhere with a minus before it.
-fn signed(piece: &str, lower: &str) -> bool {
-    lower.contains(&format!("-{piece}"))
 }
 
 #[cfg(test)]
@@ -193,7 +270,7 @@ mod tests {
             ("six weeks", 1_008),
             ("the last fortnight", 14 * 24),
         ] {
-            let found = said(&question.to_lowercase());
+            let found = said(question);
             assert!(found.contains(&expected), "{question}: {found:?}");
         }
     }
@@ -201,7 +278,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_question_says_more_than_it_may(question in "\\PC{0,200}") {
-            let found = said(&question.to_lowercase());
+            let found = said(&question);
             prop_assert!(found.len() <= MAX_NUMBERS);
         }
 

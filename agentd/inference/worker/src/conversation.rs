@@ -1,7 +1,7 @@
 //! Reader, computing thread and writer of one worker.
 
 use crate::{Begun, Engine, Options, Told, Work, cancelled};
-use aios_abi::engine::{Decoder, EngineEvent, EngineRequest, WorkerState, encode};
+use aios_abi::engine::{Control, EngineEvent, EngineRequest, Frames, WorkerState, encode};
 use aios_abi::{CallError, ErrorCode, frame};
 use anyhow::{Context, Result};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -141,55 +141,41 @@ where
 /// whoever started the worker starts it again.
 fn read<T>(
     shared: &Shared,
-    mut input: impl Read,
+    input: impl Read,
     jobs: &Sender<Job>,
     thread: &std::thread::JoinHandle<T>,
 ) -> Result<()> {
-    let mut decoder = Decoder::default();
-    let mut buffer = [0; 65536];
-    loop {
-        let length = match input.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => length,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(_) => return Ok(()),
+    for frame in Frames::new(input) {
+        let is_taken = match frame {
+            Ok(request) => accept(shared, request, jobs),
+            Err(error) => {
+                eprintln!("<4>{error}");
+                true
+            }
         };
-        let mut ended = false;
-        decoder.feed(buffer.get(..length).unwrap_or_default(), |frame| match frame {
-            Ok(request) => ended |= !accept(shared, request, jobs),
-            Err(error) => eprintln!("<4>{error}"),
-        });
-        anyhow::ensure!(!ended && !thread.is_finished(), "the computing thread has ended");
+        anyhow::ensure!(is_taken && !thread.is_finished(), "the computing thread has ended");
     }
+    Ok(())
 }
 
 /// Take in one request; false when nobody computes any more.
 fn accept(shared: &Shared, request: EngineRequest, jobs: &Sender<Job>) -> bool {
-    match request {
-        EngineRequest::Hello { nonce, version: _ } => {
+    match Work::of(request) {
+        Ok((id, work)) => {
+            let conversation = shared.conversation.load(Ordering::SeqCst);
+            return jobs.send(Job { owner: Owner { conversation, id }, work }).is_ok();
+        }
+        Err(Control::Hello { nonce }) => {
             let mut link = shared.lock();
             shared.conversation.fetch_add(1, Ordering::SeqCst);
             link.cancelled.clear();
             let state = link.state.clone();
             let engine = shared.engine.clone();
             write(&mut link, &EngineEvent::Hello { nonce, version: frame::VERSION, engine, state });
-            true
         }
-        EngineRequest::Cancel { id } => {
-            shared.lock().cancelled.insert(id);
-            true
-        }
-        EngineRequest::Generate(generate) => submit(shared, jobs, generate.id, Work::Generate(generate)),
-        EngineRequest::Embed { id, texts } => submit(shared, jobs, id, Work::Embed(texts)),
-        EngineRequest::Score { id, messages, continuations, adapted } => {
-            submit(shared, jobs, id, Work::Score { messages, continuations, adapted })
-        }
+        Err(Control::Cancel { id }) => drop(shared.lock().cancelled.insert(id)),
     }
-}
-
-fn submit(shared: &Shared, jobs: &Sender<Job>, id: u64, work: Work) -> bool {
-    let conversation = shared.conversation.load(Ordering::SeqCst);
-    jobs.send(Job { owner: Owner { conversation, id }, work }).is_ok()
+    true
 }
 
 fn compute<E, L>(shared: &Arc<Shared>, queue: &Receiver<Job>, options: &Options, load: L)
@@ -295,14 +281,10 @@ impl<E: Engine> Computing<'_, E> {
             let Some(Owner { conversation, id }) = running.get(&key).copied() else { return };
             let event = match told {
                 Told::Text(text) => return shared.send(conversation, &EngineEvent::Text { id, text }),
-                Told::Done(cost) => EngineEvent::Done {
-                    id,
-                    prompt_tokens: cost.prompt,
-                    reused_tokens: cost.reused,
-                    generated_tokens: cost.generated,
-                },
+                Told::Done(cost) => EngineEvent::Done { id, cost },
                 Told::Embeddings(vectors) => EngineEvent::Embeddings { id, vectors },
                 Told::Scores(log_likelihoods) => EngineEvent::Scores { id, log_likelihoods },
+                Told::Reading(reading) => EngineEvent::Reading { id, reading },
                 Told::Failed(error) => EngineEvent::Error { id, error },
             };
             running.remove(&key);

@@ -16,13 +16,14 @@ mod sample;
 mod text;
 
 use aios_abi::CallError;
-use aios_abi::engine::{Generate, Message, ModelInfo};
+use aios_abi::engine::{ModelInfo, Reading};
 use clap::Parser;
 use std::path::PathBuf;
 
+pub use aios_abi::engine::{Cost, Work};
 pub use conversation::run;
 pub use grammar::{Constraint, Cut, Grammars, Tokens};
-pub use sample::Sampler;
+pub use sample::{Picked, Sampler};
 pub use text::{Next, Pieces, Writer, log_probability};
 
 /// The command line of every worker.
@@ -35,14 +36,16 @@ pub struct Options {
     /// An adapter for the model that makes calls of words: a GGUF file.
     #[arg(long)]
     pub adapter: Option<PathBuf>,
+    /// What a sentence encoder learned to read arguments with: a safetensors file.
+    #[arg(long)]
+    pub reader: Option<PathBuf>,
     /// Speak over standard input and output.
     #[arg(long, conflicts_with = "listen")]
     pub stdio: bool,
     /// Listen on this Unix socket and serve one connection after the other.
     #[arg(long)]
     pub listen: Option<PathBuf>,
-    /// Threads that compute. Without it: all cores but one, and one of two (spinning threads that
-    /// outnumber the free cores make generation many times slower).
+    /// Threads that compute. Without it llama.cpp uses one for each core while they are free, and candle all cores but one.
     #[arg(long)]
     pub threads: Option<u32>,
     /// Tokens that all conversations may have together, for text models.
@@ -81,35 +84,6 @@ impl Options {
     }
 }
 
-/// What a generation cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Cost {
-    /// Tokens of the prompt.
-    pub prompt: u32,
-    /// Of these, tokens that were still known from the request before.
-    pub reused: u32,
-    /// Tokens written.
-    pub generated: u32,
-}
-
-/// What an engine is to do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Work {
-    /// Write a text.
-    Generate(Generate),
-    /// Embed sentences: one unit vector for each.
-    Embed(Vec<String>),
-    /// Natural logarithm of each continuation's probability after the messages.
-    Score {
-        /// The messages before.
-        messages: Vec<Message>,
-        /// The continuations.
-        continuations: Vec<String>,
-        /// With the adapter.
-        adapted: bool,
-    },
-}
-
 /// What comes of a request. All but text is its end.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Told {
@@ -121,6 +95,8 @@ pub enum Told {
     Embeddings(Vec<Vec<f32>>),
     /// The log-likelihoods.
     Scores(Vec<f32>),
+    /// What a question says for a form.
+    Reading(Reading),
     /// It failed.
     Failed(CallError),
 }

@@ -2,24 +2,38 @@
 
 use crate::grammar::Constraint;
 use aios_abi::CallError;
-use aios_abi::engine::Generate;
+use aios_abi::engine::Sampling;
 
-/// Part of the probability that is drawn from (Holtzman et al., "The Curious Case of Neural Text
-/// Degeneration", 2020).
+/// Part of the probability that is drawn from where the request does not say.
 const TOP_P: f32 = 0.95;
 
 /// Chooses tokens for one answer: the likeliest one, or by chance with a seed.
 pub struct Sampler {
     temperature: f32,
+    top_p: f32,
     random: fastrand::Rng,
 }
 
+/// A token that was chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Picked {
+    /// Its number in the vocabulary.
+    pub token: u32,
+    /// Natural logarithm of its probability among those that the constraint allowed; none without a constraint.
+    pub log_likelihood: Option<f32>,
+}
+
 impl Sampler {
-    /// As the request wants it.
-    pub fn of(request: &Generate) -> Self {
+    /// As a request wants it.
+    pub fn of(sampling: Sampling) -> Self {
+        let top_p = match sampling.top_p_milli {
+            0 => TOP_P,
+            milli => milli as f32 / 1000.0,
+        };
         Self {
-            temperature: request.temperature_milli as f32 / 1000.0,
-            random: fastrand::Rng::with_seed(request.seed.into()),
+            temperature: sampling.temperature_milli as f32 / 1000.0,
+            top_p,
+            random: fastrand::Rng::with_seed(sampling.seed.into()),
         }
     }
 
@@ -27,29 +41,41 @@ impl Sampler {
     ///
     /// # Errors
     /// Logits that are no numbers, and a constraint that allows nothing.
-    pub fn pick(&mut self, logits: &[f32], constraint: Option<&mut Constraint>) -> Result<u32, CallError> {
+    pub fn pick(&mut self, logits: &[f32], constraint: Option<&mut Constraint>) -> Result<Picked, CallError> {
         let allowed = constraint.map(Constraint::allowed).transpose()?;
-        let candidates = (0u32..).zip(logits.iter().copied()).filter(|(token, logit)| {
-            logit.is_finite() && allowed.as_ref().is_none_or(|allowed| allowed.is_allowed(*token))
+        let candidates = || {
+            (0u32..).zip(logits.iter().copied()).filter(|(token, logit)| {
+                logit.is_finite() && allowed.as_ref().is_none_or(|allowed| allowed.is_allowed(*token))
+            })
+        };
+        // Of equals the first, whichever engine computed them.
+        let best = candidates().reduce(|best, next| if next.1 > best.1 { next } else { best });
+        let Some((likeliest, most)) = best else {
+            return Err(CallError::failed("the model gives no token a probability; its file may be damaged"));
+        };
+        let token = match self.temperature > 0.0 {
+            true => self.draw(candidates(), most).unwrap_or(likeliest),
+            false => likeliest,
+        };
+        let log_likelihood = allowed.is_some().then(|| {
+            let all: f32 = candidates().map(|(_, logit)| (logit - most).exp()).sum();
+            let own = usize::try_from(token).ok().and_then(|index| logits.get(index)).copied();
+            own.unwrap_or(most) - most - all.ln()
         });
-        let none = || CallError::failed("the model gives no token a probability; its file may be damaged");
-        if self.temperature <= 0.0 {
-            // Of equals the first, whichever engine computed them.
-            let best = candidates.reduce(|best, next| if next.1 > best.1 { next } else { best });
-            return best.map(|(token, _)| token).ok_or_else(none);
-        }
-        let mut candidates: Vec<(u32, f32)> = candidates.collect();
+        Ok(Picked { token, log_likelihood })
+    }
+
+    /// One of the candidates by chance, of those that make up the greater part of the probability.
+    fn draw(&mut self, candidates: impl Iterator<Item = (u32, f32)>, most: f32) -> Option<u32> {
+        let mut candidates: Vec<(u32, f32)> =
+            candidates.map(|(token, logit)| (token, ((logit - most) / self.temperature).exp())).collect();
         candidates.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let most = candidates.first().ok_or_else(none)?.1;
-        for (_, logit) in &mut candidates {
-            *logit = ((*logit - most) / self.temperature).exp();
-        }
         let all: f32 = candidates.iter().map(|(_, p)| p).sum();
         let mut sum = 0.0;
         let kept = candidates.iter().take_while(|(_, p)| {
             let before = sum;
             sum += p / all;
-            before < TOP_P
+            before < self.top_p
         });
         let kept: Vec<(u32, f32)> = kept.copied().collect();
         let mut draw = self.random.f32() * kept.iter().map(|(_, p)| p).sum::<f32>();
@@ -57,7 +83,7 @@ impl Sampler {
             draw -= p;
             draw <= 0.0
         });
-        drawn.or(kept.last()).map(|(token, _)| *token).ok_or_else(none)
+        drawn.or(kept.last()).map(|(token, _)| *token)
     }
 }
 
@@ -65,31 +91,31 @@ impl Sampler {
 mod tests {
     use super::*;
 
-    fn sampler(temperature_milli: u32, seed: u32) -> Sampler {
-        Sampler::of(&Generate {
-            id: 1,
-            messages: Vec::new(),
-            prefix: String::new(),
-            grammar: None,
-            adapted: false,
-            max_tokens: 1,
-            temperature_milli,
-            seed,
-        })
+    fn sampler(temperature_milli: u32, top_p_milli: u32, seed: u32) -> Sampler {
+        Sampler::of(Sampling { temperature_milli, top_p_milli, seed })
+    }
+
+    fn picked(sampler: &mut Sampler, logits: &[f32]) -> Option<u32> {
+        sampler.pick(logits, None).ok().map(|picked| picked.token)
     }
 
     #[test]
     fn without_chance_the_likeliest_is_taken_and_of_equals_the_first() {
-        assert_eq!(sampler(0, 0).pick(&[0.0, 3.0, 3.0, f32::NAN, f32::INFINITY], None), Ok(1));
-        assert!(sampler(0, 0).pick(&[f32::NAN], None).is_err());
+        assert_eq!(picked(&mut sampler(0, 0, 0), &[0.0, 3.0, 3.0, f32::NAN, f32::INFINITY]), Some(1));
+        assert!(sampler(0, 0, 0).pick(&[f32::NAN], None).is_err());
     }
 
     #[test]
     fn chance_follows_the_seed_and_leaves_out_the_unlikely() {
         let logits = [2.0, 2.0, -5.0];
-        let draws = |seed| (0..200).map(|_| 0).scan(sampler(1000, seed), |s, _| s.pick(&logits, None).ok());
-        let (first, again): (Vec<u32>, Vec<u32>) = (draws(7).collect(), draws(7).collect());
-        assert_eq!(first, again);
+        let draws = |top_p, seed| {
+            let mut sampler = sampler(1000, top_p, seed);
+            (0..200).filter_map(|_| picked(&mut sampler, &logits)).collect::<Vec<u32>>()
+        };
+        let first = draws(0, 7);
+        assert_eq!(first, draws(0, 7));
         assert!(first.contains(&0) && first.contains(&1) && !first.contains(&2), "{first:?}");
+        assert!(draws(400, 7).iter().all(|token| *token == 0), "the likeliest alone makes up 40 %");
+        assert!(sampler(1000, 1000, 7).pick(&[-1e30, 0.0], None).is_ok_and(|picked| picked.token == 1));
     }
 }

@@ -3,9 +3,9 @@
 
 use aios_fuzz::fuzz_target;
 use aios_inferd::evidence::narrowed;
-use aios_inferd::grammar::{Grammar, Texts};
-use aios_inferd::schema::Arguments;
+use aios_inferd::grammar::{Grammar, Offer, Texts};
 use aios_words::Words;
+use aios_words::schema::Arguments;
 use serde_json::{Map, Value};
 
 fuzz_target!(|text: &str| {
@@ -16,9 +16,13 @@ fuzz_target!(|text: &str| {
         lines.next().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
     aios_agentd::schema::properties(schema);
     let Ok(arguments) = Arguments::parse(schema) else { return };
+    if arguments.check_given(&known).is_err() {
+        return;
+    }
     let offered = narrowed(&arguments, &known, &[], &question);
+    let offers = known.into_iter().map(|(name, value)| (name, Offer::only(value))).collect();
     for texts in [Texts::Words, Texts::Pieces] {
-        let Ok(grammar) = Grammar::of(&offered, &known, &question, texts) else { return };
+        let Ok(grammar) = Grammar::of(&offered, &offers, &question, texts) else { return };
         assert!(grammar.to_string().starts_with("start: "));
         // What needs no model is taken as it is: it must be what the schema wants.
         if let Some(only) = grammar.only() {

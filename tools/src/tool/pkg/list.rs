@@ -69,7 +69,7 @@ pub static TOOL: &Declaration = &Declaration {
     examples: &[
         ("which packages are installed?", "{}"),
         ("what version of the kernel package is in the image?", r#"{"kind":"kernel"}"#),
-        ("which models are installed?", r#"{"kind":"model"}"#),
+        ("which models are installed, and in which version?", r#"{"kind":"model"}"#),
         ("list the software on this appliance with its licences", "{}"),
         ("is aios-console installed, and which version?", r#"{"contains":"aios-console"}"#),
         ("what software is on this machine?", "{}"),

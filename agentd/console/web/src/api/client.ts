@@ -12,6 +12,7 @@ import type {
   ServiceStatus,
   Session,
   Tool,
+  Upload,
 } from "./types";
 
 /** A failure that the API reported, or `away` when the machine could not be reached at all. */
@@ -151,6 +152,10 @@ export const api = {
     get<{ lines: LogLine[]; dropped: number }>(`/api/v1/logs${query({ unit, contains, limit })}`, signal),
   audit: (from: number, limit: number) => get<AuditPage>(`/api/v1/audit${query({ from, limit })}`),
   verify: () => post<Head>("/api/v1/audit/verify", {}),
+  uploads: () => get<{ uploads: Upload[] }>("/api/v1/uploads"),
+  upload: async (name: string, size: number, offset: number, body: Blob, signal: AbortSignal) =>
+    json<Upload>(await send(`/api/v1/uploads/${encodeURIComponent(name)}${query({ size, offset })}`, { method: "PUT", body, signal })),
+  removeUpload: async (name: string) => void (await send(`/api/v1/uploads/${encodeURIComponent(name)}`, { method: "DELETE" })),
   exportUrl: "/api/v1/audit/export",
   /** Opens a stream that the caller keeps open with `follow`. */
   stream: async (

@@ -74,7 +74,22 @@ export type EngineHealth = {
   restarts: number;
 };
 
-export type InferStatus = { text: EngineHealth; embed: EngineHealth; queued: number };
+export type Tier = "operational" | "tactical" | "strategic";
+
+/** What a tier did since inferd was started. */
+export type TierAccount = {
+  requests: number;
+  failed: number;
+  prompt_tokens: number;
+  reused_tokens: number;
+  generated_tokens: number;
+  p95_ms: number;
+  /** Millionths of the budget's currency. */
+  price_micro: number;
+};
+
+export type TierStatus = { tier: Tier; engine: EngineHealth; done: TierAccount };
+export type InferStatus = { tiers: TierStatus[]; embed: EngineHealth; queued: number };
 export type AgentStatus = { inference: Outcome<InferStatus>; tools: number };
 
 export type Disk = { mount: string; total: number; available: number; read_only: boolean };
@@ -130,7 +145,7 @@ export type AskEvent =
   | { type: "text"; text: string };
 
 export type Decider = "rules" | "retrieval" | "model" | "nobody";
-export type Usage = { prompt_tokens: number; generated_tokens: number; ms: number };
+export type Usage = { prompt_tokens: number; reused_tokens: number; generated_tokens: number; ms: number; price_micro: number };
 export type Answer = { text: string; decider: Decider; usage: Usage; ms: number };
 
 export type CallOutcome =
@@ -159,3 +174,31 @@ export type Entry =
 export type AuditRecord = { seq: number; time_ms: number; previous: string; entry: Entry; hash: string };
 export type Head = { seq: number; hash: string; public_key: string; signature: string };
 export type AuditPage = { records: AuditRecord[]; head: Head };
+
+/** A language model on the machine, as `model.list` shows it. */
+export type Model = {
+  name: string;
+  used_by: string[];
+  origin: "image" | "imported";
+  bytes: number;
+  title: string;
+  architecture: string;
+  parameters: number;
+  quantisation: string;
+  context: number;
+  chat_template: boolean;
+  memory: number;
+  verified: boolean;
+  trust: "image" | "signature" | "hash" | "nobody";
+  imported_ms: number | null;
+  from: string | null;
+  problem: string | null;
+};
+
+/** A tier of this machine and its model. */
+export type TierInUse = { tier: string; model: string | null; before: string | null; on_trial: boolean; note: string | null };
+
+export type Models = { models: Model[]; tiers: TierInUse[]; memory: { total: number; available: number } };
+
+/** A file that was sent to the machine, or a part of one. */
+export type Upload = { name: string; path: string; bytes: number; complete: boolean };

@@ -10,7 +10,7 @@ const EVENTS: AskEvent[] = [
   { type: "result", index: 0, result: { bytes: 1 }, summary: "wrote", failed: false, audit: 7, undoable: true, ms: 3 },
   { type: "text", text: "ten." },
 ];
-const ANSWER = { text: "Written.", decider: "rules" as const, usage: { prompt_tokens: 0, generated_tokens: 0, ms: 0 }, ms: 5 };
+const ANSWER = { text: "Written.", decider: "rules" as const, usage: { prompt_tokens: 0, reused_tokens: 0, generated_tokens: 0, ms: 0, price_micro: 0 }, ms: 5 };
 
 const play = (events: AskEvent[]): Turn => events.reduce(step, ask(1, "write", 0));
 

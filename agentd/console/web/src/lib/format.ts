@@ -86,3 +86,8 @@ export function moment(timeMs: number): string {
 export function count(value: number): string {
   return value.toLocaleString();
 }
+
+/** An amount of money, from millionths of its unit. */
+export function price(micro: number): string {
+  return trimZeros((micro / 1_000_000).toFixed(6));
+}

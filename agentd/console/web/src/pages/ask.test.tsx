@@ -72,7 +72,7 @@ it("an answer is shown with its calls, and text from outside stays text", async 
   send("event", { type: "text", text: "1.3 " });
   await settle();
   expect(root.querySelector('[data-testid="ask-answer"]')).toBeNull();
-  send("answer", { text: `1.3 GiB ${evil}`, decider: "rules", usage: { prompt_tokens: 0, generated_tokens: 0, ms: 0 }, ms: 9 });
+  send("answer", { text: `1.3 GiB ${evil}`, decider: "rules", usage: { prompt_tokens: 0, reused_tokens: 0, generated_tokens: 0, ms: 0, price_micro: 0 }, ms: 9 });
   close();
   await settle();
   act(() => byId("ask-details").click());
@@ -90,7 +90,7 @@ it("an error of the machine ends the turn, and the next question works", async (
   await settle();
   expect(byId("ask-error").textContent).toBe("the engine ended; ask again");
   await ask("second");
-  send("answer", { text: "fine", decider: "rules", usage: { prompt_tokens: 0, generated_tokens: 0, ms: 0 }, ms: 1 });
+  send("answer", { text: "fine", decider: "rules", usage: { prompt_tokens: 0, reused_tokens: 0, generated_tokens: 0, ms: 0, price_micro: 0 }, ms: 1 });
   close();
   await settle();
   expect(turns.value.map((turn) => turn.state)).toEqual(["failed", "answered"]);

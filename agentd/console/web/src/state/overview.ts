@@ -2,7 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 import { follow, type Following, type Link } from "../api/follow";
-import type { EngineState, InferStatus, Overview } from "../api/types";
+import type { EngineHealth, EngineState, InferStatus, Overview } from "../api/types";
 import { Ring, sampleOf, serviceCpu } from "../lib/ring";
 import { loadSession } from "./session";
 
@@ -56,12 +56,22 @@ export function retryNow(): void {
 export type ModelView =
   | { state: "unknown" }
   | { state: "away"; who: "agent" | "inference"; why: string }
-  | { state: EngineState; status: InferStatus };
+  | { state: EngineState; text: EngineHealth; status: InferStatus };
 
 /** How the model is, seen through the agent where possible: an agent that is away answers nobody. */
 export function modelOf(now: Overview | null): ModelView {
   if (!now) return { state: "unknown" };
   if ("Err" in now.agent) return { state: "away", who: "agent", why: now.agent.Err };
   if ("Err" in now.inference) return { state: "away", who: "inference", why: now.inference.Err };
-  return { state: now.inference.Ok.text.state, status: now.inference.Ok };
+  const status = now.inference.Ok;
+  const text = writer(status);
+  if (!text) return { state: "unknown" };
+  return { state: text.state, text, status };
+}
+
+/** The engine that writes text now: the cheapest one that is ready, else the one that will be soonest. */
+export function writer(status: InferStatus): EngineHealth | undefined {
+  const engines = status.tiers.map((tier) => tier.engine);
+  const first = (state: EngineState) => engines.find((engine) => engine.state === state);
+  return first("ready") ?? first("loading") ?? engines[0];
 }

@@ -13,6 +13,12 @@ const PATHS = {
   ),
   logs: <path d="M4 5h12M4 8.5h8M4 12h12M4 15.5h6" />,
   tools: <path d="M12.5 4a3.5 3.5 0 0 0-3.3 4.6L4 13.8 6.2 16l5.2-5.2A3.5 3.5 0 0 0 16 7.5l-2.3 1.2-1.9-1.9L13 4.5z" />,
+  model: (
+    <>
+      <rect x="6" y="6" width="8" height="8" rx="1" />
+      <path d="M8.5 3v3M11.5 3v3M8.5 14v3M11.5 14v3M3 8.5h3M3 11.5h3M14 8.5h3M14 11.5h3" />
+    </>
+  ),
   person: (
     <>
       <circle cx="10" cy="7" r="3" />

@@ -1,9 +1,11 @@
-// How the model is, in a strip: which one, where it runs, and what works without it.
+// How the models are, in a strip: which one writes, where it runs, and what works without it; below it, each tier and
+// what it did.
 
-import type { EngineHealth } from "../api/types";
+import type { EngineHealth, TierAccount, TierStatus } from "../api/types";
+import { count, duration, price, share } from "../lib/format";
 import type { ModelView } from "../state/overview";
 import { strings } from "../strings";
-import { Badge, Spinner, type Tone } from "./parts";
+import { Badge, Spinner, Status, type Tone } from "./parts";
 
 export function modelTone(state: ModelView["state"] | "offline"): Tone {
   switch (state) {
@@ -32,7 +34,8 @@ export function ModelStrip({ view }: { view: ModelView }) {
       <div class="model-words">
         <Words view={view} />
       </div>
-      {"status" in view && <Facts text={view.status.text} embed={view.status.embed} queued={view.status.queued} />}
+      {"status" in view && <Facts text={view.text} embed={view.status.embed} queued={view.status.queued} />}
+      {"status" in view && <Tiers tiers={view.status.tiers} />}
     </section>
   );
 }
@@ -50,7 +53,7 @@ function Words({ view }: { view: ModelView }) {
       </>
     );
   }
-  const { text } = view.status;
+  const { text } = view;
   const place = text.place === "outside" ? words.outside : words.machine;
   return (
     <>
@@ -77,4 +80,48 @@ function Facts({ text, embed, queued }: { text: EngineHealth; embed: EngineHealt
       </Badge>
     </div>
   );
+}
+
+function Tiers({ tiers }: { tiers: TierStatus[] }) {
+  return (
+    <ul class="tiers" aria-label={strings.model.tiers}>
+      {tiers.map((tier) => (
+        <TierLine key={tier.tier} status={tier} />
+      ))}
+    </ul>
+  );
+}
+
+function TierLine({ status: { tier, engine, done } }: { status: TierStatus }) {
+  const words = strings.model;
+  const asked = done.requests + done.failed > 0;
+  // A worker that died is absent as well, until it is started again.
+  const notSetUp = engine.state === "absent" && engine.restarts === 0 && done.requests === 0;
+  const state = notSetUp ? words.notSetUp : engine.state === "absent" ? words.gone : words.state[engine.state];
+  return (
+    <li class={`tier${notSetUp ? " quiet" : ""}`} data-testid={`tier-${tier}`} data-state={engine.state} title={engine.detail}>
+      <span class="tier-name">{words.tierNames[tier]}</span>
+      <Status tone={notSetUp ? "idle" : modelTone(engine.state)}>{state}</Status>
+      {engine.model === null ? (
+        <span class="tier-why">{!notSetUp && engine.detail}</span>
+      ) : (
+        <span class="tier-model">{engine.model}</span>
+      )}
+      <span class="tier-did">{asked && did(done)}</span>
+    </li>
+  );
+}
+
+/** What a tier did, in a line. */
+export function did(done: TierAccount): string {
+  const words = strings.model.did;
+  const known = Math.floor(share(done.reused_tokens, done.prompt_tokens));
+  const parts = [
+    words.requests(done.requests, count(done.requests)),
+    done.failed > 0 && words.failed(count(done.failed)),
+    done.prompt_tokens > 0 && words.tokens(count(done.prompt_tokens), known, count(done.generated_tokens)),
+    done.p95_ms > 0 && words.time(duration(done.p95_ms)),
+    done.price_micro > 0 && words.price(price(done.price_micro), price(done.price_micro / Math.max(1, done.requests))),
+  ];
+  return parts.filter(Boolean).join(" · ");
 }

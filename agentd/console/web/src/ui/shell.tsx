@@ -20,6 +20,7 @@ const PAGES: { page: string; to: string; icon: IconName }[] = [
   { page: "audit", to: "/audit", icon: "audit" },
   { page: "logs", to: "/logs", icon: "logs" },
   { page: "tools", to: "/tools", icon: "tools" },
+  { page: "models", to: "/models", icon: "model" },
   { page: "people", to: "/people", icon: "person" },
 ];
 

@@ -1,12 +1,10 @@
 //! What is learned from: questions, and the call that each means.
 
 use super::model::LONGEST;
-use crate::vocabulary::{Message, Vocabulary};
+use crate::vocabulary::Vocabulary;
+use aios_abi::engine::Adapter;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-
-/// The name that stands for no tool.
-const NONE: &str = "none";
 
 /// One line of a file of questions.
 #[derive(Debug, Clone, Deserialize)]
@@ -32,7 +30,7 @@ impl Question {
 
     /// The name of the tool, or the one that stands for no tool.
     pub fn name(&self) -> &str {
-        self.tool.as_deref().unwrap_or(NONE)
+        self.tool.as_deref().unwrap_or(Adapter::NONE)
     }
 }
 
@@ -54,9 +52,9 @@ impl Lesson {
     /// # Errors
     /// Those of the vocabulary.
     pub fn of(vocabulary: &Vocabulary, question: &Question) -> Result<Option<Self>, String> {
-        let mut tokens = vocabulary.chat(&[Message { role: "user", content: &question.ask }])?;
+        let mut tokens = vocabulary.chat(&Adapter::prompt(&question.ask))?;
         let answer = tokens.len();
-        tokens.extend(vocabulary.words(&format!("{}\n", question.name()))?);
+        tokens.extend(vocabulary.words(&Adapter::line(question.name()))?);
         let name = tokens.len();
         if question.tool.is_some() {
             tokens.extend(vocabulary.words(&Value::from(question.args.clone()).to_string())?);

@@ -9,7 +9,7 @@ use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 
 /// Rows of an adapter's first matrix.
-pub const RANK: usize = 16;
+const RANK: usize = 16;
 /// Weight of an adapter: its product counts this divided by its rank.
 const ALPHA: f32 = 32.0;
 /// One of so many layers, the first ones, is not adapted: they know words, the later ones what is to be done
@@ -102,7 +102,6 @@ impl Base {
             x.apply_op1(Turned { cos, sin, length, head: self.head, back: false })
         };
         // Each head of keys serves several of queries, which stand one after the other.
-        let several = self.heads / self.kv_heads;
         let split = |x: Tensor, heads: usize| {
             let x = x.reshape((batch, length, heads, self.head))?.transpose(1, 2)?.contiguous()?;
             x.reshape((batch, self.kv_heads, heads / self.kv_heads * length, self.head))
@@ -115,8 +114,7 @@ impl Base {
             let key = split(turned(product(&normal, "attn_k")?)?, self.kv_heads)?;
             let value = split(product(&normal, "attn_v")?, self.kv_heads)?;
             let weights = query.matmul(&key.t()?)?.apply_op1(attention)?;
-            let mixed =
-                weights.matmul(&value)?.reshape((batch, self.kv_heads * several, length, self.head))?;
+            let mixed = weights.matmul(&value)?.reshape((batch, self.heads, length, self.head))?;
             let mixed = mixed.transpose(1, 2)?.reshape((batch * length, width))?;
             x = (x + product(&mixed, "attn_output")?)?;
             let normal = x.apply_op1(layer.feed.clone())?;
@@ -220,7 +218,7 @@ impl Adapter {
     fn product(&self, layer: &Layer, n: usize, name: &'static str, x: &Tensor) -> Result<Tensor> {
         let Some(weight) = layer.weights.get(name) else { bail!("layer {n} has no {name}") };
         let Some((a, b)) = self.parts.get(&(n, name)) else { return x.apply_op1(Plain(weight.clone())) };
-        let product = Product { weight: weight.clone(), scale: f64::from(ALPHA / RANK as f32) };
+        let product = Product { weight: weight.clone(), bias: None, scale: f64::from(ALPHA / RANK as f32) };
         x.apply_op3(a.as_tensor(), b.as_tensor(), product)
     }
 }

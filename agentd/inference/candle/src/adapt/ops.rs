@@ -10,22 +10,23 @@ use candle_core::{
 use rayon::prelude::*;
 use std::sync::Arc;
 
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match layout.contiguous_offsets() {
         Some((from, to)) => Ok(&storage.as_slice::<f32>()?[from..to]),
         None => bail!("the values are not in one piece"),
     }
 }
 
-fn result(values: Vec<f32>, layout: &Layout) -> (CpuStorage, Shape) {
+pub(crate) fn result(values: Vec<f32>, layout: &Layout) -> (CpuStorage, Shape) {
     (CpuStorage::F32(values), layout.shape().clone())
 }
 
-/// `x · Wᵀ + scale · (x · Aᵀ) · Bᵀ`, where `W` is not learned: candle would compute a gradient for it too,
+/// `x · Wᵀ + bias + scale · (x · Aᵀ) · Bᵀ`, where `W` is not learned: candle would compute a gradient for it too,
 /// which takes as long as the one that is needed.
-pub(super) struct Product {
-    pub(super) weight: Tensor,
-    pub(super) scale: f64,
+pub(crate) struct Product {
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Option<Arc<[f32]>>,
+    pub(crate) scale: f64,
 }
 
 /// `x · Wᵀ` of a matrix in memory.
@@ -62,7 +63,12 @@ impl CustomOp3 for Product {
             bail!("the weights are no 32-bit numbers")
         };
         let scale = self.scale as f32;
-        product.par_iter_mut().with_min_len(1 << 14).zip(high).for_each(|(sum, part)| *sum += scale * part);
+        product.par_chunks_mut(outer).with_min_len(16).zip(high.par_chunks(outer)).for_each(|(sum, part)| {
+            sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += scale * part);
+            if let Some(bias) = &self.bias {
+                sum.iter_mut().zip(&**bias).for_each(|(sum, bias)| *sum += bias);
+            }
+        });
         Ok((CpuStorage::F32(product), shape))
     }
 
@@ -338,52 +344,18 @@ impl CustomOp3 for GateBack {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
-
-    fn random(shape: (usize, usize), seed: u64) -> Var {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let values: Vec<f32> = (0..shape.0 * shape.1).map(|_| random.f32() * 2.0 - 1.0).collect();
-        Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu).expect("a tensor"))
-            .expect("a variable")
-    }
-
-    /// The derivative of each input by the chain rule is what a small change does.
-    fn holds(name: &str, inputs: &[Var], op: impl Fn(&[Tensor]) -> Result<Tensor>) {
-        // Some weights, so that not all outputs count alike.
-        let value = |inputs: &[Tensor]| {
-            let out = op(inputs).expect("computes");
-            let weights = random((1, out.elem_count()), 99).as_tensor().reshape(out.shape()).expect("fits");
-            (out * weights).and_then(|out| out.sum_all()).expect("computes")
-        };
-        let tensors: Vec<Tensor> = inputs.iter().map(|var| var.as_tensor().clone()).collect();
-        let gradients = value(&tensors).backward().expect("goes back");
-        let step = 1e-2f32;
-        for (n, input) in inputs.iter().enumerate() {
-            let gradient = gradients.get(input).expect("a gradient").flatten_all().expect("flat");
-            let gradient: Vec<f32> = gradient.to_vec1().expect("numbers");
-            for (place, expected) in gradient.into_iter().enumerate() {
-                let moved = |by: f32| {
-                    let mut tensors: Vec<Tensor> = tensors.iter().map(Tensor::detach).collect();
-                    let mut values: Vec<f32> =
-                        tensors[n].flatten_all().expect("flat").to_vec1().expect("numbers");
-                    values[place] += by;
-                    tensors[n] = Tensor::from_vec(values, input.shape(), &Device::Cpu).expect("a tensor");
-                    value(&tensors).to_scalar::<f32>().expect("a number")
-                };
-                let is = (moved(step) - moved(-step)) / (2.0 * step);
-                assert!(
-                    (is - expected).abs() < 2e-2,
-                    "{name}: input {n}, place {place}: {expected}, but {is}"
-                );
-            }
-        }
-    }
+    use crate::adapt::derivative::{holds, random};
 
     #[test]
     fn every_derivative_is_what_a_small_change_does() {
         let weight = random((5, 4), 1).as_tensor().detach();
         holds("product", &[random((3, 4), 2), random((2, 4), 3), random((5, 2), 4)], |x| {
-            x[0].apply_op3(&x[1], &x[2], Product { weight: weight.clone(), scale: 2.0 })
+            x[0].apply_op3(&x[1], &x[2], Product { weight: weight.clone(), bias: None, scale: 2.0 })
+        });
+        let bias: Arc<[f32]> = [0.1, 0.2, 0.3, 0.4, 0.5].into();
+        holds("product with a bias", &[random((3, 4), 2), random((2, 4), 3), random((5, 2), 4)], |x| {
+            let product = Product { weight: weight.clone(), bias: Some(bias.clone()), scale: 2.0 };
+            x[0].apply_op3(&x[1], &x[2], product)
         });
         holds("plain", &[random((3, 4), 5)], |x| x[0].apply_op1(Plain(weight.clone())));
         let normal = Normal { weight: [0.5, 1.0, 1.5, -1.0].into(), epsilon: 1e-5 };

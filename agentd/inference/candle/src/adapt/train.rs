@@ -2,7 +2,7 @@
 
 use super::lessons::Lesson;
 use super::model::{Adapter, Base};
-use candle_core::{D, DType, Device, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 use candle_nn::optim::{AdamW, Optimizer, ParamsAdamW};
 
 /// How to learn.
@@ -100,7 +100,7 @@ pub fn train(
             let loss = batch.losses(&batch.logits(base, adapter)?)?.mean_all()?;
             optimizer.backward_step(&loss)?;
             step += 1;
-            told(step, steps, f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?));
+            told(step, steps, f64::from(loss.to_scalar::<f32>()?));
         }
     }
     Ok(())
@@ -117,7 +117,7 @@ fn batches<'a>(lessons: &'a [Lesson], size: usize, random: &mut fastrand::Rng) -
 }
 
 /// Up in a line, down in half a cosine.
-fn schedule(part: f64, warm_up: f64) -> f64 {
+pub(super) fn schedule(part: f64, warm_up: f64) -> f64 {
     if part < warm_up {
         (part / warm_up).max(0.01)
     } else {

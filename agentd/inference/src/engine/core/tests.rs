@@ -1,4 +1,5 @@
 use super::*;
+use crate::queue::{Caller, Class};
 use aios_abi::engine::Generate;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -38,7 +39,8 @@ impl Link {
 
     fn submit_until(&mut self, ticket: u64, wait: Duration) -> Vec<Action> {
         let until = self.now + wait;
-        self.step(Input::Submit { ticket, class: Class::Person, until, work: Work::Embed(vec!["a".into()]) })
+        let work = Work::Embed { texts: vec!["a".into()], adapted: false };
+        self.step(Input::Submit { ticket, order: order(ticket, Class::Person, until), work })
     }
 
     /// Let time pass, with all ticks that are due.
@@ -55,6 +57,12 @@ impl Link {
     }
 }
 
+/// A request of a caller of its own.
+fn order(ticket: u64, class: Class, until: Instant) -> Order {
+    let caller = Caller { uid: 7, person: Some(ticket.to_string()) };
+    Order { class, caller, until, weight: 1 }
+}
+
 fn ready() -> WorkerState {
     WorkerState::Ready(ModelInfo {
         name: "small".into(),
@@ -64,6 +72,8 @@ fn ready() -> WorkerState {
         threads: 1,
         slots: 1,
         adapter: None,
+        reads: Vec::new(),
+        budget: None,
     })
 }
 
@@ -196,17 +206,8 @@ fn a_full_queue_is_busy_and_one_who_waited_in_vain_is_told_why() {
 fn text_passes_piece_by_piece() {
     let mut link = Link::talking(ready());
     let until = link.now + SECOND;
-    let work = Work::Generate(Generate {
-        id: 0,
-        messages: Vec::new(),
-        prefix: String::new(),
-        grammar: None,
-        adapted: false,
-        max_tokens: 8,
-        temperature_milli: 0,
-        seed: 0,
-    });
-    link.step(Input::Submit { ticket: 5, class: Class::Background, until, work });
+    let work = Work::Generate(Generate { max_tokens: 8, ..Generate::default() });
+    link.step(Input::Submit { ticket: 5, order: order(5, Class::Background, until), work });
     let actions = link.step(Input::Event(EngineEvent::Text { id: 1, text: "up".into() }));
     assert_eq!(actions, [Action::Deliver(5, Delivery::Text("up".into()))]);
     link.step(Input::Cancel(5));

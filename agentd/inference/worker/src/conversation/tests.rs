@@ -21,6 +21,8 @@ impl Engine for Clock {
             threads: 1,
             slots: 2,
             adapter: None,
+            reads: Vec::new(),
+            budget: None,
         }
     }
 
@@ -42,7 +44,7 @@ impl Engine for Clock {
             *left -= 1;
             tell(*id, Told::Text("tick".into()));
             if *left == 0 {
-                tell(*id, Told::Done(Cost { prompt: 1, reused: 0, generated: *all }));
+                tell(*id, Told::Done(Cost { prompt: 1, generated: *all, ..Cost::default() }));
             }
         }
         self.left.retain(|_, (left, _)| *left > 0);
@@ -84,8 +86,7 @@ mod tempfile_path {
 
 struct Peer {
     stream: UnixStream,
-    decoder: Decoder,
-    events: VecDeque<EngineEvent>,
+    events: Frames<UnixStream, EngineEvent>,
 }
 
 impl Peer {
@@ -95,7 +96,8 @@ impl Peer {
                 break stream;
             }
         };
-        Self { stream, decoder: Decoder::default(), events: Default::default() }
+        let events = Frames::new(stream.try_clone().expect("a second handle"));
+        Self { stream, events }
     }
 
     fn send(&mut self, request: &EngineRequest) {
@@ -103,16 +105,7 @@ impl Peer {
     }
 
     fn next(&mut self) -> EngineEvent {
-        let mut buffer = [0; 4096];
-        loop {
-            if let Some(event) = self.events.pop_front() {
-                return event;
-            }
-            let length = self.stream.read(&mut buffer).expect("reads");
-            assert!(length > 0, "the worker hung up");
-            let events = &mut self.events;
-            self.decoder.feed(&buffer[..length], |frame| events.push_back(frame.expect("a whole frame")));
-        }
+        self.events.next().expect("the worker hung up").expect("a whole frame")
     }
 
     fn until(&mut self, mut wanted: impl FnMut(&EngineEvent) -> bool) -> EngineEvent {
@@ -131,16 +124,7 @@ impl Peer {
 }
 
 fn generate(id: u64, max_tokens: u32) -> EngineRequest {
-    EngineRequest::Generate(Generate {
-        id,
-        messages: vec![],
-        prefix: String::new(),
-        grammar: None,
-        adapted: false,
-        max_tokens,
-        temperature_milli: 0,
-        seed: 0,
-    })
+    EngineRequest::Generate(Generate { id, max_tokens, ..Generate::default() })
 }
 
 #[test]
@@ -156,7 +140,7 @@ fn a_request_streams_and_ends() {
     });
     assert_eq!(
         (ticks, end),
-        (3, EngineEvent::Done { id: 1, prompt_tokens: 1, reused_tokens: 0, generated_tokens: 3 })
+        (3, EngineEvent::Done { id: 1, cost: Cost { prompt: 1, generated: 3, ..Cost::default() } })
     );
 }
 
@@ -225,7 +209,7 @@ fn what_the_engine_cannot_do_is_an_error() {
     let (_folder, path) = worker();
     let mut peer = Peer::connect(&path);
     peer.hello(1);
-    peer.send(&EngineRequest::Embed { id: 5, texts: vec!["a".into()] });
+    peer.send(&EngineRequest::Embed { id: 5, texts: vec!["a".into()], adapted: false });
     let end = peer.until(|e| matches!(e, EngineEvent::Error { .. }));
     assert!(matches!(end, EngineEvent::Error { id: 5, error } if error.message == "a clock only ticks"));
 }

@@ -53,6 +53,8 @@ pub enum Shape {
         /// At most so many.
         max: usize,
     },
+    /// An object with arguments of its own; it stands in lists only.
+    Object(Arguments),
 }
 
 /// What is wrong with a schema or a value: where and what.
@@ -74,8 +76,8 @@ impl fmt::Display for Misfit {
 }
 
 /// Keywords that say nothing about which values fit.
-const REMARKS: [&str; 8] =
-    ["title", "description", "default", "examples", "format", "$schema", "$comment", "deprecated"];
+const REMARKS: [&str; 9] =
+    ["title", "description", "default", "examples", "format", "$schema", "$comment", "deprecated", "secret"];
 
 fn misfit(place: &str, what: impl Into<String>) -> Misfit {
     Misfit { place: place.to_owned(), what: what.into() }
@@ -87,25 +89,32 @@ impl Arguments {
         let value: Value =
             serde_json::from_str(schema).map_err(|e| misfit("", format!("the schema is not JSON: {e}")))?;
         let object = value.as_object().ok_or_else(|| misfit("", "the schema is not an object"))?;
-        known_keywords("", object, &["type", "properties", "required", "additionalProperties"])?;
         if object.get("type").and_then(Value::as_str) != Some("object") {
             return Err(misfit("", "the arguments are not an object"));
         }
+        Self::of("", object)
+    }
+
+    /// The arguments that an object's schema describes; `at` is where it stands.
+    fn of(at: &str, object: &Map<String, Value>) -> Result<Self, Misfit> {
+        known_keywords(at, object, &["type", "properties", "required", "additionalProperties"])?;
         let none = Map::new();
         let properties = match object.get("properties") {
             None => &none,
-            Some(value) => value.as_object().ok_or_else(|| misfit("", "`properties` is not an object"))?,
+            Some(value) => value.as_object().ok_or_else(|| misfit(at, "`properties` is not an object"))?,
         };
         let required: Vec<&str> = match object.get("required") {
             None => Vec::new(),
             Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-            Some(_) => return Err(misfit("", "`required` is not a list")),
+            Some(_) => return Err(misfit(at, "`required` is not a list")),
         };
         let fields = properties
             .iter()
             .map(|(name, schema)| {
-                let object = schema.as_object().ok_or_else(|| misfit(name, "its schema is not an object"))?;
-                let (shape, nullable) = nullable_shape(name, object)?;
+                let place = within(at, name);
+                let object =
+                    schema.as_object().ok_or_else(|| misfit(&place, "its schema is not an object"))?;
+                let (shape, nullable) = nullable_shape(&place, object)?;
                 Ok(Field {
                     name: name.clone(),
                     shape,
@@ -116,7 +125,7 @@ impl Arguments {
             })
             .collect::<Result<Vec<_>, Misfit>>()?;
         if let Some(unknown) = required.iter().find(|name| !properties.contains_key(**name)) {
-            return Err(misfit(unknown, "it is required but not described"));
+            return Err(misfit(&within(at, unknown), "it is required but not described"));
         }
         Ok(Self { fields })
     }
@@ -128,10 +137,15 @@ impl Arguments {
 
     /// Whether each of these arguments fits; missing ones are not missed.
     pub fn check_given(&self, given: &Map<String, Value>) -> Result<(), Misfit> {
+        self.check_at("", given)
+    }
+
+    fn check_at(&self, at: &str, given: &Map<String, Value>) -> Result<(), Misfit> {
         for (name, value) in given {
-            let field = self.field(name).ok_or_else(|| misfit(name, "there is no such argument"))?;
+            let place = within(at, name);
+            let field = self.field(name).ok_or_else(|| misfit(&place, "there is no such argument"))?;
             if !(field.nullable && value.is_null()) {
-                field.shape.check(name, value)?;
+                field.shape.check(&place, value)?;
             }
         }
         Ok(())
@@ -139,16 +153,21 @@ impl Arguments {
 
     /// Whether these are arguments for a call.
     pub fn check(&self, given: &Map<String, Value>) -> Result<(), Misfit> {
-        self.check_given(given)?;
+        self.check_whole("", given)
+    }
+
+    fn check_whole(&self, at: &str, given: &Map<String, Value>) -> Result<(), Misfit> {
+        self.check_at(at, given)?;
         match self.fields.iter().find(|field| field.required && !given.contains_key(&field.name)) {
-            Some(field) => Err(misfit(&field.name, "it is required and missing")),
+            Some(field) => Err(misfit(&within(at, &field.name), "it is required and missing")),
             None => Ok(()),
         }
     }
 }
 
 impl Shape {
-    fn check(&self, place: &str, value: &Value) -> Result<(), Misfit> {
+    /// Whether this value fits; `place` is where it stands.
+    pub(crate) fn check(&self, place: &str, value: &Value) -> Result<(), Misfit> {
         let wrong = |expected: String| Err(misfit(place, format!("{value} is not {expected}")));
         match (self, value) {
             (Self::Text, Value::String(_)) | (Self::Truth, Value::Bool(_)) => Ok(()),
@@ -172,6 +191,8 @@ impl Shape {
                     .try_for_each(|(n, value)| item.check(&format!("{place}[{n}]"), value))
             }
             (Self::List { .. }, _) => wrong("a list".into()),
+            (Self::Object(arguments), Value::Object(given)) => arguments.check_whole(place, given),
+            (Self::Object(_), _) => wrong(self.to_string()),
         }
     }
 }
@@ -186,8 +207,21 @@ impl fmt::Display for Shape {
             Self::Truth => f.write_str("true or false"),
             Self::Word(words) => write!(f, "one of {}", words.join(", ")),
             Self::List { item, .. } => write!(f, "a list, each item {item}"),
+            Self::Object(arguments) => {
+                f.write_str("an object with")?;
+                arguments
+                    .fields
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(n, field)| write!(f, "{} `{}`", if n > 0 { "," } else { "" }, field.name))
+            }
         }
     }
+}
+
+/// The place of an argument of an object.
+fn within(at: &str, name: &str) -> String {
+    if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
 }
 
 fn known_keywords(place: &str, object: &Map<String, Value>, known: &[&str]) -> Result<(), Misfit> {
@@ -261,10 +295,14 @@ fn shape(place: &str, object: &Map<String, Value>) -> Result<Shape, Misfit> {
                     .and_then(Value::as_u64)
                     .map_or(without, |n| usize::try_from(n).unwrap_or(without))
             };
-            let item = Box::new(shape(&format!("{place}[]"), items)?);
+            let place = format!("{place}[]");
+            let item = match items.get("type").and_then(Value::as_str) {
+                Some("object") => Box::new(Shape::Object(Arguments::of(&place, items)?)),
+                _ => Box::new(shape(&place, items)?),
+            };
             // The grammar of a list repeats that of its items: each further level would make it eight times longer.
             if matches!(*item, Shape::List { .. }) {
-                return Err(misfit(place, "the schema has lists in a list, which is not understood here"));
+                return Err(misfit(&place, "the schema has lists in a list, which is not understood here"));
             }
             Ok(Shape::List { item, min: count("minItems", 0), max: count("maxItems", usize::MAX) })
         }

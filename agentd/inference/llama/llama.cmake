@@ -1,0 +1,48 @@
+# Of llama.cpp the engine uses the library alone. The helpers of llama.cpp's own programs, for which the binding's build always
+# asks, take as long to compile as all the rest: here they are left empty. Nothing of ours refers to them, so nothing is missing
+# where the engine is linked. Read after llama.cpp's own project() (CMAKE_PROJECT_INCLUDE, see .cargo/config.toml).
+if(PROJECT_NAME STREQUAL "llama.cpp")
+    file(WRITE "${CMAKE_BINARY_DIR}/empty.cpp" "namespace { int nothing [[maybe_unused]]; }\n")
+    function(aios_leave_empty)
+        foreach(target llama-common cpp-httplib)
+            if(TARGET ${target})
+                set_property(TARGET ${target} PROPERTY SOURCES "${CMAKE_BINARY_DIR}/empty.cpp")
+            endif()
+        endforeach()
+    endfunction()
+    # At the end of llama.cpp's own CMakeLists.txt.
+    cmake_language(DEFER CALL aios_leave_empty)
+endif()
+
+# The kernels once more for each wider instruction set, as libraries that hold the same names: a worker is linked with one of them
+# (kernels/). What the processor claims is not believed; the worker tries them (src/kernels.rs).
+if(PROJECT_NAME STREQUAL "ggml")
+    function(aios_add_kernels name)
+        get_target_property(directory ggml-cpu SOURCE_DIR)
+        get_target_property(sources ggml-cpu SOURCES)
+        list(TRANSFORM sources PREPEND "${directory}/")
+        add_library(ggml-cpu-${name} STATIC ${sources})
+        foreach(property INCLUDE_DIRECTORIES COMPILE_DEFINITIONS COMPILE_OPTIONS COMPILE_FEATURES LINK_LIBRARIES)
+            get_target_property(value ggml-cpu ${property})
+            if(value)
+                set_property(TARGET ggml-cpu-${name} APPEND PROPERTY ${property} ${value})
+            endif()
+        endforeach()
+        # What ggml's own folder adds to everything in it.
+        get_directory_property(definitions DIRECTORY "${directory}" COMPILE_DEFINITIONS)
+        target_compile_definitions(ggml-cpu-${name} PRIVATE ${definitions})
+        foreach(feature ${ARGN})
+            string(TOLOWER "-m${feature}" flag)
+            target_compile_options(ggml-cpu-${name} PRIVATE ${flag})
+        endforeach()
+        # Where the linker looks for libraries, but not where the binding takes all that it finds into its own.
+        set_target_properties(ggml-cpu-${name} PROPERTIES ARCHIVE_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/common")
+    endfunction()
+    function(aios_add_all_kernels)
+        set(avx512 AVX512F AVX512CD AVX512BW AVX512DQ AVX512VL)
+        aios_add_kernels(avx-vnni AVXVNNI)
+        aios_add_kernels(avx512 ${avx512})
+        aios_add_kernels(avx512-vnni ${avx512} AVX512VBMI AVX512VNNI)
+    endfunction()
+    cmake_language(DEFER CALL aios_add_all_kernels)
+endif()
