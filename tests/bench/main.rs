@@ -11,6 +11,7 @@ mod init;
 mod ipc;
 mod peer;
 mod report;
+mod server;
 mod size;
 
 use anyhow::{Context, Result};
@@ -19,10 +20,12 @@ use std::path::Path;
 fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    // All but the first two are this program's own steps on the way to a measured supervisor.
+    // All but the first three are this program's own steps on the way to what is measured.
     let done = match words.as_slice() {
         [] => run(),
         ["calls"] => calls(),
+        ["infer"] => engines(),
+        ["spin"] => infer::spin(),
         ["supervisors"] => init::supervisors(),
         ["enter", cgroup, supervisor, root] => init::enter(cgroup, supervisor, root),
         ["become", supervisor, root] => init::become_pid1(supervisor, root),
@@ -47,16 +50,46 @@ fn calls() -> Result<()> {
     report::publish(&runtime.block_on(ipc::measure(&programs, &folder))?, &folder.join("calls.json"))
 }
 
+/// The engines alone, while one works on them.
+fn engines() -> Result<()> {
+    let folder = aios_tests::root().join("target/bench");
+    std::fs::create_dir_all(&folder)?;
+    report::publish(&infer()?, &folder.join("infer.json"))
+}
+
+/// The rows of the engines.
+fn infer() -> Result<Vec<report::Row>> {
+    let root = aios_tests::root();
+    let programs = root.join("target/x86_64-unknown-linux-gnu/release");
+    let engines = root.join("target/engines/x86_64-unknown-linux-gnu/release");
+    let cache = root.join("target/cache");
+    let (llama_bench, llama_server) =
+        (peer::llama(&cache, "llama-bench")?, peer::llama(&cache, "llama-server")?);
+    println!("bench: the text engine");
+    infer::measure(&infer::Peers {
+        worker: &engines.join("aios-engine-llama"),
+        embedder: &engines.join("aios-engine-candle"),
+        inferd: &programs.join("aios-inferd"),
+        gguf: &programs.join("aios-gguf"),
+        llama_bench: &llama_bench,
+        llama_server: &llama_server,
+        models: &root.join("target/models"),
+        cache: &cache,
+    })
+}
+
 fn run() -> Result<()> {
     let root = aios_tests::root();
     let programs = root.join("target/x86_64-unknown-linux-gnu/release");
-    let worker = root.join("target/engines/x86_64-unknown-linux-gnu/release/aios-engine-llama");
     let folder = root.join("target/bench");
     let file = folder.join("results.json");
     std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     // What a run before found must not pass for this one's, should this one fail.
     let _ = std::fs::remove_file(&file);
-    let llama_bench = peer::llama(&root.join("target/cache"), "llama-bench")?;
+    // Compilers first: nothing is measured beside them.
+    for name in ["llama-bench", "llama-server"] {
+        peer::llama(&root.join("target/cache"), name)?;
+    }
     let load = load()?;
     println!("bench: sizes");
     let sizes = size::measure(&root, &programs)?;
@@ -65,8 +98,7 @@ fn run() -> Result<()> {
     let calls = runtime.block_on(ipc::measure(&programs, &folder))?;
     println!("bench: supervisors");
     let supervisors = init::measure()?;
-    println!("bench: the text engine");
-    let engine = infer::measure(&worker, &llama_bench, &root.join("target/models/text.gguf"))?;
+    let engine = infer()?;
     let boots = boot::measure(&root)?;
     let rows = [boots.times()?, supervisors.rows()?, calls, engine, sizes, boots.memory()?].concat();
     report::publish(&rows, &file)?;

@@ -9,7 +9,7 @@ use crate::file;
 use aios_abi::infer::{InferReply, InferRequest, ModelChoice, Tier, TierModel, model_name_is_plain};
 use aios_abi::{CallError, ErrorCode, paths};
 use aios_extension::Keys;
-use aios_gguf::{Memory, Summary};
+use aios_gguf::{Free, Memory, Summary};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,8 +28,6 @@ const IMAGES: [(&str, Tier); 2] = [("text", Tier::Operational), ("tactical", Tie
 const TAKEN: [&str; 5] = ["text", "tactical", "calls", "embed", "image"];
 /// Bytes that stay free on the disk.
 const SPARE: u64 = 64 << 20;
-/// Bytes of memory that the rest of the appliance needs.
-const HOUSE: u64 = 160 << 20;
 /// Bytes that are copied before they are flushed: what is told has been written then.
 const FLUSH: u64 = 64 << 20;
 /// A record or a signature that is longer is none.
@@ -439,33 +437,14 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn now() -> Result<Self, CallError> {
-        use procfs::Current;
-        let memory = procfs::Meminfo::current()
-            .map_err(|e| CallError::failed(format!("/proc/meminfo cannot be read: {e}")))?;
-        Ok(Self { total: memory.mem_total, available: memory.mem_available.unwrap_or(memory.mem_free) })
+        let Free { total, available } =
+            Free::now().map_err(|e| CallError::failed(format!("/proc/meminfo cannot be read: {e}")))?;
+        Ok(Self { total, available })
     }
 
-    /// Whether a model has room: all of it in the whole memory, and what cannot be pushed out in what is free now, because
-    /// the model before works on until the new one has passed.
+    /// Whether a model has room, beside the one before, which works on until the new one has passed.
     pub(crate) fn has_room_for(&self, name: &str, memory: &Memory) -> Result<(), String> {
-        let (all, fixed) = (memory.total(), memory.fixed());
-        let most = self.total.saturating_sub(HOUSE);
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        if all > most {
-            return Err(format!(
-                "{name} needs about {} MiB of memory and this machine has {} MiB for models; take a smaller one",
-                mib(all),
-                mib(most)
-            ));
-        }
-        if fixed > self.available {
-            return Err(format!(
-                "{name} needs about {} MiB of memory that is free now, and there are {} MiB; stop something first",
-                mib(fixed),
-                mib(self.available)
-            ));
-        }
-        Ok(())
+        memory.has_room(name, Free { total: self.total, available: self.available })
     }
 }
 
@@ -598,18 +577,6 @@ mod tests {
         for bad in ["text", "../x", "", "A"] {
             assert!(shelf.name_for(Some(bad.into()), Path::new("x")).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn what_does_not_fit_is_said_with_numbers() {
-        let machine = Machine { total: 1 << 30, available: 300 << 20 };
-        let memory =
-            |weights: u64, cache: u64| Memory { weights: weights << 20, cache: cache << 20, work: 0 };
-        assert_eq!(machine.has_room_for("x", &memory(600, 200)), Ok(()));
-        let why = machine.has_room_for("x", &memory(800, 200)).expect_err("too large");
-        assert!(why.starts_with("x needs about 1000 MiB of memory and this machine has 864 MiB"), "{why}");
-        let why = machine.has_room_for("x", &memory(100, 400)).expect_err("too large now");
-        assert!(why.contains("400 MiB of memory that is free now, and there are 300 MiB"), "{why}");
     }
 
     proptest! {

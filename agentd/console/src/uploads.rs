@@ -36,6 +36,8 @@ const PART: &str = "part";
 /// The upload area.
 pub struct Uploads {
     folder: PathBuf,
+    /// Bytes that stay free on its disk.
+    spare: u64,
     /// Names that are being received.
     busy: Mutex<BTreeSet<String>>,
 }
@@ -78,7 +80,7 @@ pub fn name_is_plain(name: &str) -> bool {
 impl Uploads {
     /// In this directory.
     pub fn at(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), busy: Mutex::default() }
+        Self { folder: folder.into(), spare: SPARE, busy: Mutex::default() }
     }
 
     fn failed(&self, error: &std::io::Error) -> CallError {
@@ -110,7 +112,7 @@ impl Uploads {
     fn has_room(&self, bytes: u64) -> Result<(), CallError> {
         let disk = rustix::fs::statvfs(&self.folder).map_err(|e| self.failed(&e.into()))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let needed = bytes.saturating_add(SPARE);
+        let needed = bytes.saturating_add(self.spare);
         match free >= needed {
             true => Ok(()),
             false => Err(CallError::unavailable(format!(
@@ -296,12 +298,16 @@ mod tests {
         for name in ["../a", "a/b", ".a", "", "a.part", "-a", "ä"] {
             assert!(uploads.receive(name, 1, 0, body(&["x"], false)).await.is_err(), "{name}");
         }
-        for (size, offset) in [(0, 0), (MAX_UPLOAD + 1, 0), (1, 2), (MAX_UPLOAD, 0)] {
+        for (size, offset) in [(0, 0), (MAX_UPLOAD + 1, 0), (1, 2)] {
             assert!(
                 uploads.receive("a", size, offset, body(&["x"], false)).await.is_err(),
                 "{size} {offset}"
             );
         }
+        // However large the disk is on which this is tested.
+        let full = Uploads { spare: u64::MAX, ..Uploads::at(folder.path()) };
+        let error = full.receive("a", 1, 0, body(&["x"], false)).await.expect_err("no room");
+        assert!(error.message.contains("MiB free"), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).expect("read").count(), 0, "nothing is left");
     }
 

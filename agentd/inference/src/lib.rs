@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod fill;
 pub mod grammar;
 pub mod models;
+pub mod pressure;
 pub mod queue;
 mod read;
 pub mod serve;

@@ -7,6 +7,7 @@ use aios_abi::{CallError, paths};
 use aios_inferd::choose::Head;
 use aios_inferd::engine::{Engine, Kind, Source};
 use aios_inferd::models::{Book, Limits, Models};
+use aios_inferd::pressure::Watch;
 use aios_inferd::serve::Server;
 use clap::Parser;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The trained layer that chooses tools, in the folder of models.
 const CHOICE: &str = "choice.safetensors";
+/// The name under which PID 1 hands over the kernel's file of memory pressure.
+const PRESSURE: &str = "memory-pressure";
 /// Which model each tier uses, in the folder of inferd's own state.
 const BOOK: &str = "models.json";
 
@@ -57,6 +60,9 @@ struct Arguments {
     /// Threads of each worker that is started here; a worker decides itself without
     #[arg(long, value_name = "N")]
     threads: Option<u32>,
+    /// Mebibytes of memory that a model may take; without it what the machine has free
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -74,7 +80,9 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     runtime.block_on(async {
-        let listener = aios_abi::daemon::listener("inferd", arguments.socket.as_deref())?;
+        let mut inherited = aios_abi::sys::inherited_fds();
+        let pressure = aios_abi::daemon::take(&mut inherited, PRESSURE);
+        let listener = aios_abi::daemon::listener_of(inherited, "inferd", arguments.socket.as_deref())?;
         let source = {
             let (engines, models) = (arguments.engines.clone(), arguments.models.clone());
             move |kind: Kind, socket: Option<&Path>, imported: Option<PathBuf>| Source {
@@ -85,6 +93,7 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
                 models: models.clone(),
                 imported,
                 threads: arguments.threads,
+                free: arguments.memory.map(|mib| mib << 20),
             }
         };
         let strategic =
@@ -111,6 +120,12 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
             tracing::warn!("tools are chosen by their sentences alone: {why}");
             None
         });
+        if let Some(pressure) = pressure {
+            match Watch::new(pressure) {
+                Ok(watch) => drop(tokio::spawn(watch.give_way(models.clone(), embed.clone()))),
+                Err(e) => tracing::warn!("nobody tells when the machine is short of memory: {e}"),
+            }
+        }
         // Ready means that questions are answered, if only with "still loading".
         aios_abi::daemon::ready();
         let mut end = signal(SignalKind::terminate())?;

@@ -146,6 +146,11 @@ impl<T> Queue<T> {
         over
     }
 
+    /// Take out all.
+    pub fn clear(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.waiting).into_iter().map(|w| w.ticket).collect()
+    }
+
     /// When the next request's time is over.
     pub fn next_expiry(&self) -> Option<Instant> {
         self.waiting.iter().map(|w| w.order.until).min()

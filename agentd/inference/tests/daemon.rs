@@ -132,6 +132,7 @@ impl House {
             models: folder.path().into(),
             imported: None,
             threads: None,
+            free: None,
         };
         let tier = |tier: Tier, name| Engine::start(source(Kind::Text(tier), name));
         let tiers = Tiers {

@@ -111,6 +111,7 @@ fn source(kind: Kind, folder: &Path, socket: Option<PathBuf>, imported: Option<P
         models: folder.join("image"),
         imported,
         threads: Some(1),
+        free: None,
     }
 }
 

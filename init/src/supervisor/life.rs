@@ -147,7 +147,7 @@ impl Supervisor {
                     s.failed = false;
                 }
                 (Phase::Backoff { until }, _) if until <= now => s.go(Phase::Idle, now),
-                (Phase::Starting { deadline }, _) if deadline <= now => {
+                (Phase::Starting { deadline }, _) if s.pid.is_some() && deadline <= now => {
                     let limit = s.spec.start_timeout.as_secs_f32();
                     let what = if s.spec.kind == Kind::Oneshot { "done" } else { "ready" };
                     self.condemn(id, &format!("was not {what} within {limit} s and was killed"), now, out);

@@ -163,6 +163,10 @@ impl Supervisor {
             Event::Spawned(id, run, pid) => {
                 if let Some(s) = self.of_run(id, run) {
                     s.pid = Some(pid);
+                    // Many services that start together have their processes made one after the other.
+                    if matches!(s.phase, Phase::Starting { .. }) {
+                        s.go(Phase::Starting { deadline: now + s.spec.start_timeout }, now);
+                    }
                 }
             }
             Event::SpawnFailed(id, run, why) => {

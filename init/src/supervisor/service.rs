@@ -11,7 +11,7 @@ pub(super) enum Phase {
     Idle,
     /// No process; a new run not before this time.
     Backoff { until: Duration },
-    /// The process exists and is not ready.
+    /// The process exists, or is about to, and is not ready.
     Starting { deadline: Duration },
     /// Ready.
     Running,
@@ -166,7 +166,8 @@ impl Service {
     pub(super) fn deadline(&self) -> Option<Duration> {
         let phase = match self.phase {
             Phase::Backoff { until } if self.wanted => Some(until),
-            Phase::Starting { deadline } => Some(deadline),
+            // One whose process is still to be made has all its time before it.
+            Phase::Starting { deadline } => self.pid.map(|_| deadline),
             Phase::Ending { kill_at } => kill_at,
             Phase::Idle if self.wanted && self.resting => self.due,
             _ => None,

@@ -163,6 +163,21 @@ fn who_keeps_the_logs_ends_last() {
 }
 
 #[test]
+fn the_time_to_become_ready_begins_with_the_process_and_not_with_its_place_in_the_queue() {
+    let mut supervisor = Supervisor::new(vec![daemon("a")], 42);
+    let at = |seconds| Now { boot: Duration::from_secs(seconds), wall: Duration::from_secs(1_795_258_080) };
+    let kills = |actions: Vec<Action>| actions.iter().any(|action| matches!(action, Action::KillAll(..)));
+    let run = supervisor.step(at(1), Event::Boot).into_iter().find_map(|action| match action {
+        Action::Spawn(_, run) => Some(run),
+        _ => None,
+    });
+    assert!(!kills(supervisor.step(at(100), Event::Tick)), "a thousand others came first");
+    supervisor.step(at(100), Event::Spawned(Id(0), run.expect("is to be made"), 7));
+    assert!(!kills(supervisor.step(at(109), Event::Tick)));
+    assert!(kills(supervisor.step(at(110), Event::Tick)), "ten seconds are over");
+}
+
+#[test]
 fn late_news_of_an_older_run_is_ignored() {
     let mut world = World::booted(vec![daemon("a")]);
     let old = world.alive[&Id(0)];

@@ -1,5 +1,6 @@
 //! Models are brought to the machine, checked, used and given up again.
 
+use crate::faults::{said as said_in_log, service, start};
 use crate::text;
 use aios_gguf::shape::{self, Shape, Vocabulary};
 use aios_tests::{Appliance, PATIENCE, program, root, said};
@@ -71,7 +72,11 @@ fn a_model_is_imported_verified_used_rolled_back_and_removed_and_a_broken_one_is
     let at = strange.windows(5).position(|part| part == b"llama").context("no architecture")?;
     strange[at..at + 5].copy_from_slice(b"xxxxx");
     let signature = sign(&one)?;
-    let files: [(&str, &[u8]); 7] = [
+    let crowd = service("crowd", "aios-netd", &["crowd", "9"], "");
+    let narrow = service("narrow", "aios-netd", &["narrow", "64"], "[resources]\nmemory_high = \"16M\"\n");
+    let files: [(&str, &[u8]); 9] = [
+        (&crowd.0, &crowd.1),
+        (&narrow.0, &narrow.1),
         ("upload/First_Model.gguf.sig", &signature),
         ("upload/forged.gguf", &two),
         ("upload/forged.gguf.sig", &signature),
@@ -175,6 +180,30 @@ fn a_model_is_imported_verified_used_rolled_back_and_removed_and_a_broken_one_is
     let back = call(&appliance, "model.rollback", &json!({ "tier": "tactical" }))?;
     println!("{}", text(&back["summary"]));
     ensure!(back["result"]["model"] == "the image's own model", "not the image's: {back}");
+
+    // A service that is held back by its own limit costs no model; a machine that is short of memory does.
+    call(&appliance, "model.activate", &use_it("first_model"))?;
+    start(&appliance, "narrow")?;
+    let begins = said_in_log(&appliance, "narrow", "narrow: begins")?;
+    println!("{begins}");
+    ensure!(engine(&appliance)? == "ready first", "it was dropped for nothing: {}", engine(&appliance)?);
+    start(&appliance, "crowd")?;
+    println!("{}", said_in_log(&appliance, "crowd", "are taken")?);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        // On trial it has failed; after that it comes back by itself.
+        let (now, status) = (tactical(&appliance)?, appliance.json(&["status"])?);
+        let why = status.pointer("/inference/Ok/tiers/1/engine/detail").map(text).unwrap_or_default();
+        let said = [text(&now["note"]), why];
+        if let Some(why) = said.iter().find(|why| why.contains("short of memory")) {
+            println!("{why}");
+            break;
+        }
+        ensure!(Instant::now() < until, "it is not dropped: {now} {said:?}");
+    }
+    for name in ["crowd", "narrow"] {
+        call(&appliance, "service.stop", &json!({ "name": name }))?;
+    }
     for name in ["first_model", "second", "strange"] {
         call(&appliance, "model.remove", &json!({ "name": name }))?;
     }

@@ -86,15 +86,37 @@ fn watchdog(usec: Option<String>, pid: Option<String>, own: u32) -> Option<Durat
 /// The listening socket that PID 1 passed under this name or, for a daemon that is started by hand, a
 /// new one at `path`.
 pub fn listener(name: &str, path: Option<&Path>) -> Result<UnixSeqpacketListener, CallError> {
-    UnixSeqpacketListener::try_from(listening(name, path)?)
+    listener_of(crate::sys::inherited_fds(), name, path)
+}
+
+/// The same among [descriptors](crate::sys::inherited_fds) of which the daemon has [taken](take) others.
+pub fn listener_of(
+    inherited: Vec<(String, OwnedFd)>,
+    name: &str,
+    path: Option<&Path>,
+) -> Result<UnixSeqpacketListener, CallError> {
+    UnixSeqpacketListener::try_from(listening_of(inherited, name, path)?)
         .map_err(|e| CallError::failed(format!("the listening socket {name} cannot be used: {e}")))
 }
 
-/// The same for a daemon without a runtime.
+/// Take the descriptor of this name out of those that PID 1 passed, if it did.
+pub fn take(inherited: &mut Vec<(String, OwnedFd)>, name: &str) -> Option<OwnedFd> {
+    let place = inherited.iter().position(|(found, _)| found == name)?;
+    Some(inherited.swap_remove(place).1)
+}
+
+/// [`listener`] for a daemon without a runtime.
 pub fn listening(name: &str, path: Option<&Path>) -> Result<OwnedFd, CallError> {
-    let inherited = crate::sys::inherited_fds().into_iter().find(|(found, _)| found == name);
-    match (inherited, path) {
-        (Some((_, fd)), _) => Ok(fd),
+    listening_of(crate::sys::inherited_fds(), name, path)
+}
+
+fn listening_of(
+    mut inherited: Vec<(String, OwnedFd)>,
+    name: &str,
+    path: Option<&Path>,
+) -> Result<OwnedFd, CallError> {
+    match (take(&mut inherited, name), path) {
+        (Some(fd), _) => Ok(fd),
         (None, Some(path)) => {
             // What an earlier run left behind.
             let _ = std::fs::remove_file(path);

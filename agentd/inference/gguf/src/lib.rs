@@ -10,7 +10,7 @@ mod memory;
 mod read;
 pub mod shape;
 
-pub use memory::{CONTEXT, Measures, Memory};
+pub use memory::{CONTEXT, Free, Measures, Memory};
 
 use read::Reader;
 use std::collections::BTreeMap;

@@ -10,6 +10,10 @@ const BATCH: u64 = 512;
 const WORKER: u64 = 48 << 20;
 /// Bytes of a number of the cache: 16 bits.
 const CACHED: u64 = 2;
+/// Bytes of 32 numbers of a small cache: 8 bits for each, and a scale.
+const SMALL: u64 = 34;
+/// Bytes of memory that are the machine's own, however large it is.
+const HOUSE: u64 = 160 << 20;
 /// Bytes of a number that is computed with.
 const COMPUTED: u64 = 4;
 /// Vectors as wide as the model that are there at once while a layer is computed.
@@ -52,6 +56,65 @@ impl Memory {
     /// What must be in memory at any time.
     pub fn fixed(&self) -> u64 {
         self.cache.saturating_add(self.work)
+    }
+
+    /// The same with conversations remembered in 8 bits and a scale for each 32 numbers.
+    pub fn small(self) -> Self {
+        Self { cache: self.cache.saturating_mul(SMALL) / (32 * CACHED), ..self }
+    }
+
+    /// Whether a model of this name has room: all of it in the whole memory, and what cannot be pushed out in what is free
+    /// now.
+    ///
+    /// # Errors
+    /// What it needs and what there is, in a sentence with its cure.
+    pub fn has_room(&self, name: &str, free: Free) -> Result<(), String> {
+        let (all, fixed) = (self.total(), self.fixed());
+        let most = free.total.saturating_sub(HOUSE);
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        if all > most {
+            return Err(format!(
+                "{name} needs about {} MiB of memory and this machine has {} MiB for models; take a smaller one",
+                mib(all),
+                mib(most)
+            ));
+        }
+        if fixed > free.available {
+            return Err(format!(
+                "{name} needs about {} MiB of memory that is free now, and there are {} MiB; stop something first",
+                mib(fixed),
+                mib(free.available)
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The machine's memory in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Free {
+    /// All of it.
+    pub total: u64,
+    /// What can be had without pushing anything out.
+    pub available: u64,
+}
+
+impl Free {
+    /// As the kernel tells it (`MemTotal` and `MemAvailable` in proc_meminfo(5)).
+    ///
+    /// # Errors
+    /// The file cannot be read, or says something else.
+    pub fn now() -> std::io::Result<Self> {
+        let text = std::fs::read_to_string("/proc/meminfo")?;
+        Self::of(&text).ok_or_else(|| std::io::Error::other("/proc/meminfo tells no memory"))
+    }
+
+    fn of(text: &str) -> Option<Self> {
+        let line = |name: &str| {
+            let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            rest.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+        };
+        Some(Self { total: line("MemTotal")?, available: line("MemAvailable")? })
     }
 }
 
@@ -127,6 +190,31 @@ mod tests {
         assert_eq!((memory.weights, memory.cache), (4 << 30, 512 << 20));
         assert!((100 << 20..500 << 20).contains(&memory.work), "{}", memory.work);
         assert_eq!(memory.total(), memory.weights + memory.cache + memory.work);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said_with_numbers() {
+        let free = Free { total: 1 << 30, available: 300 << 20 };
+        let memory =
+            |weights: u64, cache: u64| Memory { weights: weights << 20, cache: cache << 20, work: 0 };
+        assert_eq!(memory(600, 200).has_room("x", free), Ok(()));
+        let why = memory(800, 200).has_room("x", free).expect_err("too large");
+        assert!(why.starts_with("x needs about 1000 MiB of memory and this machine has 864 MiB"), "{why}");
+        let why = memory(100, 400).has_room("x", free).expect_err("too large now");
+        assert!(why.contains("400 MiB of memory that is free now, and there are 300 MiB"), "{why}");
+        assert_eq!(memory(100, 400).small().has_room("x", free), Ok(()), "in 8 bits it has room");
+    }
+
+    #[test]
+    fn what_the_kernel_tells_is_read() {
+        let text = "MemTotal:        2048 kB\nMemFree:          5 kB\nMemAvailable:    1024 kB\n";
+        assert_eq!(Free::of(text), Some(Free { total: 2 << 20, available: 1 << 20 }));
+        for text in
+            ["", "MemTotal: 1 kB", "MemTotal: 1 kB\nMemAvailable: x kB", "MemTotal: 1\nMemAvailable: 2"]
+        {
+            assert_eq!(Free::of(text), None, "{text}");
+        }
+        assert!(Free::now().is_ok_and(|free| free.available <= free.total));
     }
 
     #[test]

@@ -4,14 +4,15 @@
 
 #[path = "../../../../tests/bench/peer.rs"]
 mod peer;
+#[allow(dead_code, reason = "what the measurements need")]
+#[path = "../../../../tests/bench/server.rs"]
+mod server;
 #[allow(dead_code, reason = "what the other test needs")]
 mod worker;
 
 use aios_abi::engine::{EngineEvent, EngineRequest, Generate, Grammar, Message};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use server::Server;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use worker::{Worker, settings};
 
@@ -21,53 +22,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..")
 }
 
-struct Server {
-    child: Child,
-    port: u16,
-}
-
+/// What the server itself counts and says.
 impl Server {
-    fn start() -> Self {
-        let program =
-            peer::llama(&root().join("target/cache"), "llama-server").expect("llama-server is built");
-        // Free a moment ago; nobody else is likely to take it in between.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
-        let child = Command::new(program)
-            .arg("--model")
-            .arg(root().join("target/models/text.gguf"))
-            .args([
-                "--host",
-                "127.0.0.1",
-                "--port",
-                &port.to_string(),
-                "--threads",
-                "2",
-                "--ctx-size",
-                "8192",
-            ])
-            .args(["--parallel", "4", "--metrics", "--slots"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the server starts");
-        let server = Self { child, port };
-        let begin = Instant::now();
-        while !server.get("/health").is_some_and(|text| text.contains("ok")) {
-            assert!(begin.elapsed() < PATIENCE, "the server does not become ready");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        server
-    }
-
-    /// A page of the server.
-    fn get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        text.starts_with("HTTP/1.1 200").then_some(text)
-    }
-
     /// Tokens that it has read and written so far.
     fn tokens(&self) -> (u64, u64) {
         let text = self.get("/metrics").expect("metrics");
@@ -96,13 +52,6 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn ask(words: &str, max_tokens: u32) -> Generate {
     let messages = vec![Message { role: "user".into(), content: words.into() }];
     Generate { messages, max_tokens, ..Generate::default() }
@@ -112,7 +61,9 @@ fn ask(words: &str, max_tokens: u32) -> Generate {
 fn a_true_server_answers_is_cancelled_is_paid_and_dies() {
     let begin = Instant::now();
     let step = |what: &str| println!("{what} after {} ms", begin.elapsed().as_millis());
-    let mut server = Server::start();
+    let program = peer::llama(&root().join("target/cache"), "llama-server").expect("llama-server is built");
+    let mut server =
+        Server::start(&program, &root().join("target/models/text.gguf"), "2").expect("the server starts");
     step("ready");
     let worker = Worker::start(Some(&server.settings("10", "prefill = true")));
     let mut talk = worker.talk_when_on();

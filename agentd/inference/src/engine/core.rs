@@ -24,6 +24,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 /// A worker that was ready for so long has earned an immediate start.
 const GOOD_LIFE: Duration = Duration::from_secs(10);
+/// How long a model stays out of memory that the machine was short of; twice as long each time that it happens again.
+const FIRST_ABSENCE: Duration = Duration::from_secs(30);
+const LONGEST_ABSENCE: Duration = Duration::from_secs(600);
 
 /// What happened.
 #[derive(Debug)]
@@ -57,6 +60,8 @@ pub(super) enum Input {
     },
     /// Nobody waits for this any more.
     Cancel(u64),
+    /// The machine is short of memory: the model has to go.
+    Drop,
     /// Time has passed.
     Tick,
 }
@@ -115,6 +120,10 @@ pub(super) struct Core {
     was_ready: bool,
     opened: u32,
     pause: Duration,
+    /// How long the model was kept out of memory the last time.
+    absence: Duration,
+    /// The worker is being ended for the sake of the memory, and when it may come back.
+    dropped: Option<Instant>,
 }
 
 impl Core {
@@ -135,6 +144,8 @@ impl Core {
             was_ready: false,
             opened: 0,
             pause: Duration::ZERO,
+            absence: Duration::ZERO,
+            dropped: None,
         }
     }
 
@@ -161,6 +172,7 @@ impl Core {
             Input::Event(event) => self.event(now, event, &mut actions),
             Input::Submit { ticket, order, work } => self.submit(now, ticket, order, work, &mut actions),
             Input::Cancel(ticket) => self.cancel(now, ticket, &mut actions),
+            Input::Drop => self.drop_model(now, &mut actions),
             Input::Tick => self.tick(now, &mut actions),
         }
         self.start_next(&mut actions);
@@ -264,7 +276,48 @@ impl Core {
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
     }
 
+    /// Whether a worker in this machine has the model in memory, or is about to.
+    pub(super) fn holds_memory(&self) -> bool {
+        let holds = match &self.phase {
+            Phase::Greeting { .. } => true,
+            Phase::Talking(state) => matches!(state, WorkerState::Loading { .. } | WorkerState::Ready(_)),
+            Phase::Pausing(_) | Phase::Opening => false,
+        };
+        holds && self.place == Place::Machine
+    }
+
+    /// Give the memory back: everybody who waits is told so, and the model stays away for a while.
+    fn drop_model(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if !self.holds_memory() {
+            return;
+        }
+        let calm = self.ready_since.is_some_and(|since| now.duration_since(since) >= LONGEST_ABSENCE);
+        self.absence = match calm {
+            true => FIRST_ABSENCE,
+            false => (self.absence * 2).clamp(FIRST_ABSENCE, LONGEST_ABSENCE),
+        };
+        self.dropped = Some(now + self.absence);
+        self.close("the machine is short of memory, so it is ended", actions);
+        self.trouble.1 = format!(
+            "the machine was short of memory, so the {} model was dropped; it is loaded again after {} s, if it has room then",
+            self.what,
+            self.absence.as_secs()
+        );
+        // Nobody waits for it: what it was asked has an answer without a model, or none.
+        self.was_ready = false;
+        let running = std::mem::take(&mut self.running).into_iter().filter(|r| r.limit.is_none());
+        let waiting: Vec<u64> = running.map(|r| r.ticket).chain(self.queue.clear()).collect();
+        for ticket in waiting {
+            actions.push(Action::Deliver(ticket, Delivery::Failed(self.not_ready())));
+        }
+    }
+
     fn closed(&mut self, now: Instant, why: String, actions: &mut Vec<Action>) {
+        if let Some(at) = self.dropped.take() {
+            self.ready_since = None;
+            self.phase = Phase::Pausing(at);
+            return;
+        }
         for running in std::mem::take(&mut self.running).into_iter().filter(|r| r.limit.is_none()) {
             actions.push(Action::Deliver(running.ticket, Delivery::Failed(self.lost())));
         }

@@ -12,6 +12,7 @@ pub use aios_abi::engine::Work;
 pub(crate) use books::Books;
 pub use core::QUEUE;
 pub use source::{Kind, Source};
+pub(crate) use sys::Edge;
 pub use work::Delivery;
 
 use crate::queue::Order;
@@ -50,11 +51,14 @@ pub struct Snapshot {
     pub adapter: Option<Arc<Adapter>>,
     /// The tools whose arguments the loaded model can read in questions.
     pub reads: Option<Arc<[String]>>,
+    /// Whether the model is in this machine's memory, or is about to be.
+    pub holds_memory: bool,
 }
 
 enum Command {
     Submit { ticket: u64, order: Order, work: Work, deliveries: mpsc::UnboundedSender<Delivery> },
     Cancel(u64),
+    Drop,
 }
 
 /// A request under way. Dropping it cancels the request.
@@ -99,9 +103,19 @@ impl Engine {
         self.kind != Kind::Text(Tier::Strategic)
     }
 
+    /// The word for it in sentences.
+    pub(crate) fn what(&self) -> &'static str {
+        self.kind.what()
+    }
+
     /// What it did.
     pub(crate) fn books(&self) -> &Books {
         &self.books
+    }
+
+    /// Drop the model, because the machine is short of memory. It comes back by itself.
+    pub(crate) fn drop_model(&self) {
+        let _ = self.commands.send(Command::Drop);
     }
 
     /// Ask something. The answer comes through the [`Job`].
@@ -132,7 +146,13 @@ impl Drop for Job {
 }
 
 fn snapshot(core: &Core) -> Snapshot {
-    Snapshot { health: core.health(), queued: core.queued(), adapter: core.adapter(), reads: core.reads() }
+    Snapshot {
+        health: core.health(),
+        queued: core.queued(),
+        adapter: core.adapter(),
+        reads: core.reads(),
+        holds_memory: core.holds_memory(),
+    }
 }
 
 /// Carries out what the core decides.
@@ -174,6 +194,7 @@ impl Shell {
                         self.jobs.remove(&ticket);
                         Input::Cancel(ticket)
                     }
+                    Some(Command::Drop) => Input::Drop,
                     None => return,
                 },
                 Some(message) = incoming.recv() => match message {

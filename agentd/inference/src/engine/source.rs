@@ -2,6 +2,7 @@
 
 use super::port::Port;
 use aios_abi::infer::{EngineState, Place, Tier};
+use aios_gguf::{Free, Memory};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -83,6 +84,8 @@ pub struct Source {
     pub imported: Option<PathBuf>,
     /// Threads that a worker started here may use; it decides itself without.
     pub threads: Option<u32>,
+    /// Bytes of memory that a model may take; without it what the machine has free.
+    pub free: Option<u64>,
 }
 
 /// Two directions and, for a worker of our own, its process.
@@ -165,10 +168,12 @@ impl Opener {
                 model.display()
             )));
         }
+        let mut remembers = None;
         if matches!(kind, Kind::Text(_)) {
             // The engine trusts the numbers in the file, so it only sees a file whose numbers hold.
-            aios_gguf::check(model)
+            let summary = aios_gguf::check(model)
                 .map_err(|e| Refusal { state: EngineState::Failed, why: e.to_string() })?;
+            remembers = self.source.room(&model.display().to_string(), &summary.memory()).map_err(absent)?;
         }
         let mut command = Command::new(&program);
         command
@@ -188,6 +193,9 @@ impl Opener {
                 "{} works without {name}, which was learned for another model: tools and arguments are chosen less well",
                 model.display()
             );
+        }
+        if let Some(remembers) = remembers {
+            command.args(["--memory", remembers]);
         }
         for (option, name) in [("--adapter", adapter), ("--reader", kind.reader())] {
             if let Some(path) = name.map(|name| models.join(name)).filter(|path| path.exists()) {
@@ -221,6 +229,21 @@ impl Opener {
     }
 }
 
+impl Source {
+    /// Whether a model has room in memory; the word for how a worker that has less of it is to remember conversations.
+    fn room(&self, name: &str, memory: &Memory) -> Result<Option<&'static str>, String> {
+        let free = match self.free {
+            Some(bytes) => Free { total: bytes, available: bytes },
+            None => Free::now().map_err(|e| format!("/proc/meminfo: {e}"))?,
+        };
+        match memory.has_room(name, free) {
+            Ok(()) => Ok(None),
+            Err(_) if memory.small().has_room(name, free).is_ok() => Ok(Some("q8")),
+            Err(why) => Err(why),
+        }
+    }
+}
+
 /// Whether two files hold the same model, perhaps with weights of other types.
 fn is_kin(one: &Path, other: &Path) -> bool {
     let read = |path| aios_gguf::check(path).ok();
@@ -245,5 +268,35 @@ pub(crate) fn ending(status: std::io::Result<ExitStatus>) -> String {
             (None, None) => "it ended".into(),
         },
         Err(error) => format!("its end is not known: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_with_little_room_remembers_in_8_bits_and_one_with_none_is_not_loaded() {
+        let memory = Memory { weights: 600 << 20, cache: 100 << 20, work: 40 << 20 };
+        let with = |mib: u64| {
+            let source = Source {
+                kind: Kind::Text(Tier::Tactical),
+                socket: None,
+                ports: PathBuf::new(),
+                engines: PathBuf::new(),
+                models: PathBuf::new(),
+                imported: None,
+                threads: None,
+                free: Some(mib << 20),
+            };
+            source.room("x.gguf", &memory)
+        };
+        assert_eq!(with(2000), Ok(None));
+        assert_eq!(with(860), Ok(Some("q8")), "740 and the 160 of the machine itself would be needed");
+        let why = with(500).expect_err("no room");
+        assert!(
+            why.starts_with("x.gguf needs about 740 MiB of memory and this machine has 340 MiB"),
+            "{why}"
+        );
     }
 }

@@ -11,10 +11,10 @@ use tokio::io::unix::AsyncFd;
 
 /// Changes of a descriptor's readiness, each told once.
 #[derive(Debug)]
-pub(super) struct Edge(AsyncFd<OwnedFd>);
+pub(crate) struct Edge(AsyncFd<OwnedFd>);
 
 impl Edge {
-    pub(super) fn new(fd: &OwnedFd, flags: epoll::EventFlags) -> Result<Self> {
+    pub(crate) fn new(fd: &OwnedFd, flags: epoll::EventFlags) -> Result<Self> {
         let inner = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&inner, fd, epoll::EventData::new_u64(0), flags | epoll::EventFlags::ET)?;
         // SAFETY: the `AsyncFd` owns the descriptor, nothing in this module replaces it, and nobody
@@ -31,7 +31,7 @@ impl Edge {
         Ok(())
     }
 
-    pub(super) async fn changed(&self) -> Result<()> {
+    pub(crate) async fn changed(&self) -> Result<()> {
         let mut guard = self.0.readable().await?;
         Self::consume(self.0.get_ref())?;
         guard.clear_ready();

@@ -36,6 +36,8 @@ fn main() -> ExitCode {
         ["stop"] => processes::stop_itself(),
         ["stop-watched"] => processes::stop_while_watched(),
         ["eat", times] => memory::eat(number(times)),
+        ["crowd", left] => memory::crowd(number(left)),
+        ["narrow", mebibytes] => memory::narrow(number(mebibytes)),
         ["open", processes] => files::open_all(number(processes)),
         ["fill", seconds] => disk::fill(number(seconds)),
         ["scribble"] => disk::scribble(),

@@ -1,6 +1,36 @@
-//! All memory of the machine.
+//! All memory of the machine, or nearly all.
 
 use crate::{Outcome, sys};
+use std::io::Error;
+
+/// Take memory until so many percent of the machine's are left to others, and keep it.
+pub(crate) fn crowd(left: u32) -> Outcome {
+    let mut taken = Vec::new();
+    loop {
+        let text = std::fs::read_to_string("/proc/meminfo")?;
+        let line = |name: &str| {
+            let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+            rest.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let both = line("MemTotal:").zip(line("MemAvailable:"));
+        let (total, available) = both.ok_or_else(|| Error::other("/proc/meminfo tells no memory"))?;
+        if available * 100 <= total * u64::from(left) {
+            println!("hostile: crowd: {} MiB are taken", taken.len());
+            sys::pause();
+        }
+        // Written to, so that it is memory and not only a promise.
+        taken.push(vec![1_u8; 1 << 20]);
+    }
+}
+
+/// Write to more memory than the service's limit allows, again and again: the kernel makes it wait.
+pub(crate) fn narrow(mebibytes: u32) -> Outcome {
+    println!("hostile: narrow: begins");
+    let size = usize::try_from(mebibytes).map_err(Error::other)? << 20;
+    loop {
+        std::hint::black_box(vec![1_u8; size]);
+    }
+}
 
 /// Take memory with three processes until there is none, in so many runs; after that be content.
 pub(crate) fn eat(times: u32) -> Outcome {

@@ -213,3 +213,58 @@ fn text_passes_piece_by_piece() {
     link.step(Input::Cancel(5));
     assert_eq!(link.step(Input::Event(EngineEvent::Text { id: 1, text: "!".into() })), []);
 }
+
+#[test]
+fn a_model_that_the_machine_has_no_memory_for_goes_and_comes_back_later_each_time() {
+    let mut link = Link::talking(ready());
+    link.submit(1);
+    link.submit(2);
+    assert!(link.core.holds_memory());
+    let actions = link.step(Input::Drop);
+    assert!(actions.contains(&Action::Close));
+    for ticket in [1, 2] {
+        let error = failure(&actions, ticket);
+        assert_eq!(error.code, ErrorCode::Unavailable);
+        assert!(error.message.starts_with("the machine was short of memory, so the text model was dropped"));
+    }
+    assert_eq!(link.step(Input::Drop), [], "it is on its way out");
+    assert_eq!(link.step(Input::Closed("it was killed by signal 9".into())), []);
+    assert!(!link.core.holds_memory());
+    let why = "the machine was short of memory, so the text model was dropped; it is loaded again after 30 s, if it has room then";
+    assert_eq!((link.core.health().state, link.core.health().detail.as_str()), (EngineState::Absent, why));
+    assert_eq!(failure(&link.submit(3), 3).message, why, "nobody waits for it");
+    assert_eq!(link.pass(29 * SECOND), []);
+    assert_eq!(link.pass(SECOND), [Action::Open]);
+    for wait in [60, 120, 240, 480, 600, 600] {
+        link.greet(ready());
+        link.step(Input::Drop);
+        link.step(Input::Closed(String::new()));
+        assert_eq!(link.pass(SECOND * (wait - 1)), [], "{wait}");
+        assert_eq!(link.pass(SECOND), [Action::Open], "{wait}");
+    }
+    link.greet(ready());
+    link.pass(LONGEST_ABSENCE);
+    link.step(Input::Drop);
+    link.step(Input::Closed(String::new()));
+    assert_eq!(link.pass(30 * SECOND), [Action::Open], "after a long good time it begins anew");
+}
+
+#[test]
+fn what_takes_none_of_this_machines_memory_is_not_dropped() {
+    let mut link = Link { core: Core::new("text", Instant::now()), now: Instant::now() };
+    assert_eq!(link.step(Input::Drop), [], "there is nothing to drop");
+    link.step(Input::Tick);
+    link.step(Input::Opened { place: Place::Outside, nonce: 7 });
+    let hello = EngineEvent::Hello {
+        nonce: 7,
+        version: frame::VERSION,
+        engine: "llama.cpp 0".into(),
+        state: ready(),
+    };
+    link.step(Input::Event(hello));
+    assert!(!link.core.holds_memory());
+    assert_eq!(link.step(Input::Drop), []);
+    assert_eq!(link.core.health().state, EngineState::Ready);
+    let mut link = Link::talking(WorkerState::Failed("broken".into()));
+    assert_eq!(link.step(Input::Drop), []);
+}

@@ -1,0 +1,85 @@
+//! The engines beside their peers: single streams, four streams, a second question, a call under a grammar, a busy machine,
+//! and a model of seven billion parameters.
+
+mod serving;
+mod seven;
+mod shared;
+mod speed;
+mod worker;
+
+use crate::report::{Bar, Row, median};
+use anyhow::{Context, Result};
+pub(crate) use shared::spin;
+use speed::Plan;
+use std::path::Path;
+use worker::Worker;
+
+/// Programs and models that are measured.
+pub(crate) struct Peers<'a> {
+    /// The text engine's worker, with the kernels that every machine has.
+    pub(crate) worker: &'a Path,
+    /// The worker that embeds sentences.
+    pub(crate) embedder: &'a Path,
+    pub(crate) inferd: &'a Path,
+    pub(crate) gguf: &'a Path,
+    pub(crate) llama_bench: &'a Path,
+    pub(crate) llama_server: &'a Path,
+    /// The models of the image.
+    pub(crate) models: &'a Path,
+    /// Where what is written once is kept.
+    pub(crate) cache: &'a Path,
+}
+
+/// All rows of the engines.
+pub(crate) fn measure(peers: &Peers<'_>) -> Result<Vec<Row>> {
+    let text = peers.models.join("text.gguf");
+    let smol = Plan { pp: "infer.smol.pp", tg: "infer.smol.tg", words: 80, answer: 128, rounds: 9 };
+    let mut rows = speed::measure(peers, &text, &smol)?.rows;
+    println!("bench: four answers at once, calls, second questions");
+    rows.extend(serving::measure(peers, &text)?);
+    rows.push(embed(peers)?);
+    println!("bench: the engine on a busy machine");
+    rows.extend(shared::measure(peers, &text)?);
+    rows.extend(seven::measure(peers)?);
+    Ok(rows)
+}
+
+/// As many threads as leave one core to everybody else: the same for both sides.
+fn threads() -> String {
+    std::thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).max(1).to_string()
+}
+
+fn flags(threads: &str) -> String {
+    format!("{threads} thread{}", if threads == "1" { "" } else { "s" })
+}
+
+/// A line of proc_pid_status(5) that tells memory, in bytes.
+fn memory(pid: u32, line: &str) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let found =
+        text.lines().find_map(|l| l.strip_prefix(line)?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    Ok(found.with_context(|| format!("process {pid} tells no {line}"))? * 1024)
+}
+
+/// `infer.embed`: sentences together, beside the same one by one.
+fn embed(peers: &Peers<'_>) -> Result<Row> {
+    const SENTENCES: u64 = 32;
+    const ROUNDS: u64 = 5;
+    let threads = threads();
+    let mut worker = Worker::start(peers.embedder, &peers.models.join("embed"), &["--threads", &threads])?;
+    let sentence =
+        |n: u64| format!("the service web-{n} has been using {} percent of the memory since noon", n % 90);
+    worker.embed(vec![sentence(0)])?;
+    let (mut together, mut single) = (vec![], vec![]);
+    for round in 0..ROUNDS {
+        let all: Vec<String> = (0..SENTENCES).map(|n| sentence(round * SENTENCES + n)).collect();
+        together.push(SENTENCES as f64 / worker.embed(all.clone())?.as_secs_f64());
+        let mut took = 0.0;
+        for one in all {
+            took += worker.embed(vec![one])?.as_secs_f64();
+        }
+        single.push(SENTENCES as f64 / took);
+    }
+    let what = format!("sentences of a dozen words, {SENTENCES} together, {}", flags(&threads));
+    Row::new("infer.embed", what, "1/s", median(together), "one by one", median(single), Bar::None)
+}

@@ -1,0 +1,93 @@
+//! A model of seven billion parameters: its speed, what it takes of the memory's bandwidth, and of the memory.
+//!
+//! No trained one can be had from a package registry, so one is written that has everything but words: real size, real types,
+//! random weights.
+
+use super::Peers;
+use super::speed::{Plan, measure as speed};
+use crate::report::{Bar, Row};
+use anyhow::{Context, Result, ensure};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+/// Bytes of its table of tokens, of which one row is read for a token: 49,152 rows of 4096 weights, 256 weights in 144 bytes.
+const TABLE: u64 = 49_152 * 4096 / 256 * 144;
+/// Bytes that are read to measure the memory: far more than any cache holds.
+const READ: usize = 1 << 30;
+const PASSES: usize = 3;
+const MEGABYTE: f64 = 1e6;
+
+/// `infer.7b.pp`, `infer.7b.tg`, `infer.7b.bandwidth` and `infer.7b.memory`.
+pub(crate) fn measure(peers: &Peers<'_>) -> Result<Vec<Row>> {
+    let model = model(peers)?;
+    let bytes = std::fs::metadata(&model)?.len();
+    println!("bench: a model of seven billion parameters");
+    let plan = Plan { pp: "infer.7b.pp", tg: "infer.7b.tg", words: 24, answer: 12, rounds: 3 };
+    let before = bandwidth()?;
+    let mut found = speed(peers, &model, &plan)?;
+    // The better of two: nobody else was in the way then.
+    let bandwidth = before.max(bandwidth()?);
+    let share = |tokens: f64| 100.0 * tokens * (bytes - TABLE) as f64 / bandwidth;
+    let what =
+        format!("of the {:.1} GB/s that {} can read", bandwidth / 1e9, super::flags(&super::threads()));
+    let (ours, theirs) = (share(found.generation.0), share(found.generation.1));
+    found.rows.push(Row::new(
+        "infer.7b.bandwidth",
+        what,
+        "%",
+        ours,
+        "llama-bench",
+        theirs,
+        Bar::AtLeast(1.0),
+    )?);
+    let (peak, file) = (found.peak as f64 / MEGABYTE, bytes as f64 / MEGABYTE);
+    let what = "the most memory that the worker had";
+    found.rows.push(Row::new("infer.7b.memory", what, "MB", peak, "the file", file, Bar::None)?);
+    Ok(found.rows)
+}
+
+/// The model, which is written once.
+fn model(peers: &Peers<'_>) -> Result<PathBuf> {
+    let path = peers.cache.join("7b-shaped.gguf");
+    if !path.exists() {
+        println!("writing a model of seven billion parameters (once, 4.1 GB)");
+        let written = Command::new(peers.gguf)
+            .args(["shape", "7b", "--vocabulary"])
+            .arg(peers.models.join("text.gguf"))
+            .arg(&path)
+            .status()
+            .with_context(|| format!("{} cannot be started", peers.gguf.display()))?;
+        ensure!(written.success(), "{} was not written", path.display());
+    }
+    Ok(path)
+}
+
+/// Bytes a second that as many threads as the worker has read from memory.
+fn bandwidth() -> Result<f64> {
+    let threads: usize = super::threads().parse()?;
+    let numbers: Vec<u64> = (0..READ as u64 / 8).collect();
+    let part = numbers.len() / threads;
+    let mut best = 0.0_f64;
+    for _ in 0..PASSES {
+        let start = Instant::now();
+        let sum = std::thread::scope(|scope| {
+            let add = |part| scope.spawn(move || sum(part));
+            let parts: Vec<_> = numbers.chunks(part.max(1)).map(add).collect();
+            parts.into_iter().filter_map(|part| part.join().ok()).fold(0, u64::wrapping_add)
+        });
+        std::hint::black_box(sum);
+        best = best.max(READ as f64 / start.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+fn sum(numbers: &[u64]) -> u64 {
+    let mut lanes = [0_u64; 16];
+    for some in numbers.chunks_exact(lanes.len()) {
+        for (lane, number) in lanes.iter_mut().zip(some) {
+            *lane = lane.wrapping_add(*number);
+        }
+    }
+    lanes.into_iter().fold(0, u64::wrapping_add)
+}
