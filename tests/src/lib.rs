@@ -11,9 +11,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 /// How long a boot may take under emulation on a busy machine.
-pub const BOOT: Duration = Duration::from_secs(240);
+pub const BOOT: Duration = Duration::from_secs(480);
 /// How long anything else may take; all of it is awaited, so this is only reached when it fails.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 /// The administrator's password in the tests.
 pub const PASSWORD: &str = "correct horse battery";
 

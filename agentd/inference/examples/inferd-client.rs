@@ -6,12 +6,14 @@
 //! inferd-client SOCKET fill net.resolve "what is the address of gateway.lan?"
 //! inferd-client SOCKET complete "Why is the sky blue?"
 //! inferd-client SOCKET eval evaluation/dev.jsonl
-//! inferd-client SOCKET tools
+//! inferd-client - tools
+//! inferd-client - examples
 //! inferd-client SOCKET calibrate evaluation/dev.jsonl evaluation/test.jsonl
 //! ```
 //!
-//! `tools` prints the tools of the image as `aios-adapt read` wants them. `eval` prints one JSON object for each question, with what was chosen and filled in, and the sums at the end. It leaves out
-//! what agentd does before and after: rules, policy, questions back. `calibrate` fits the curves of `src/certainty.rs` to the first file,
+//! `tools` prints the tools of the image as `aios-adapt read` wants them, and `examples` how they say themselves that people ask
+//! for them, as every trainer wants it. `eval` prints one JSON object for each question, with what was chosen and filled in, and the
+//! sums at the end. It leaves out what agentd does before and after: rules, policy, questions back. `calibrate` fits the curves of `src/certainty.rs` to the first file,
 //! and says for both how often answers of each certainty were right; inferd must have no tier above the first one then.
 
 #![forbid(unsafe_code)]
@@ -33,11 +35,20 @@ async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let Some((socket, command)) = words.split_first() else {
-        return Err("usage: inferd-client SOCKET status|choose|fill|complete|tools|eval|calibrate …".into());
+        return Err("usage: inferd-client SOCKET status|choose|fill|complete|tools|examples|eval|calibrate …".into());
     };
     if let ["tools"] = command {
         for tool in tools() {
             println!("{}", json!({"name": tool.name, "args_schema": tool.args_schema}));
+        }
+        return Ok(());
+    }
+    if let ["examples"] = command {
+        for tool in tools() {
+            for example in tool.examples {
+                let args: Value = serde_json::from_str(&example.args)?;
+                println!("{}", json!({"ask": example.ask, "tool": tool.name, "args": args}));
+            }
         }
         return Ok(());
     }

@@ -296,7 +296,8 @@ impl Machine {
 
     /// How long nothing has to be done if nothing happens.
     fn pause(&self) -> Option<Duration> {
-        if self.unreaped || !self.to_spawn.is_empty() || self.may_make_standby() {
+        let may_spawn = !self.to_spawn.is_empty() && self.may_prepare_more();
+        if self.unreaped || may_spawn || self.may_make_standby() {
             return Some(Duration::ZERO);
         }
         let tickets = self.tickets.values().filter_map(|asked| asked.deadline);

@@ -13,6 +13,9 @@ use std::collections::VecDeque;
 
 /// Processes that are made before others have their turn: a thousand services at once are not one turn.
 const MAX_SPAWNED: usize = 16;
+/// Processes that may prepare themselves at once, up to the execution of their programs. A thousand of them together would all
+/// be ready late, and the slower the machine, the more of them too late; so each waits for its turn, and its time begins then.
+const MAX_PREPARING: usize = 32;
 /// Processes that are collected before others have their turn.
 const MAX_REAPED: usize = 512;
 
@@ -31,12 +34,25 @@ impl Machine {
     pub(super) fn spawn_those_that_wait(&mut self) {
         self.spawned = 0;
         while self.spawned < MAX_SPAWNED
+            && self.may_prepare_more()
             && let Some((id, run)) = self.to_spawn.pop_front()
         {
             self.spawned += 1;
             let event = self.spawn(id, run);
             self.happened(event);
         }
+    }
+
+    pub(super) fn may_prepare_more(&self) -> bool {
+        let preparing = |held: &&Held| held.process.is_some() && held.report.is_some();
+        self.services.iter().filter(preparing).count() < MAX_PREPARING
+    }
+
+    /// Whether its process is made before those that wait: without it nobody could do anything about them.
+    fn goes_first(&self, id: Id) -> bool {
+        self.services
+            .get(id.0)
+            .is_some_and(|held| aios_unit::INDISPENSABLE.contains(&held.unit.name.as_str()))
     }
 
     /// Do what the supervisor says, and tell it what became of that.
@@ -50,7 +66,9 @@ impl Machine {
 
     fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Spawn(id, run) if self.spawned < MAX_SPAWNED => {
+            Action::Spawn(id, run)
+                if self.goes_first(id) || self.spawned < MAX_SPAWNED && self.may_prepare_more() =>
+            {
                 self.spawned += 1;
                 return Some(self.spawn(id, run));
             }

@@ -34,7 +34,7 @@ pub(crate) fn narrow(mebibytes: u32) -> Outcome {
 
 /// Take memory with three processes until there is none, in so many runs; after that be content.
 pub(crate) fn eat(times: u32) -> Outcome {
-    let counter = std::env::var("STATE_DIRECTORY").map_err(std::io::Error::other)? + "/runs";
+    let counter = std::env::var("STATE_DIRECTORY").map_err(Error::other)? + "/runs";
     let runs: u32 = std::fs::read_to_string(&counter).ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     if runs >= times {
         println!("hostile: eat: content after {runs} meals");

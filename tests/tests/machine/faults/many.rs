@@ -79,8 +79,9 @@ fn wait_for(appliance: &Appliance, running: usize, restarted: usize) -> Result<(
         }
         ensure!(
             Instant::now() < until,
-            "{now} of {running} run, {again} of {restarted} were started again; one of them: {:?}",
-            many().find(|s| s["state"] != "running")
+            "{now} of {running} run, {again} of {restarted} were started again; one that does not run: {:?}; one that died: {:?}",
+            many().find(|s| s["state"] != "running"),
+            many().find(|s| !s["last_exit"].is_null())
         );
     }
 }
