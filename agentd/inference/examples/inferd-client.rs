@@ -35,7 +35,9 @@ async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let Some((socket, command)) = words.split_first() else {
-        return Err("usage: inferd-client SOCKET status|choose|fill|complete|tools|examples|eval|calibrate …".into());
+        return Err(
+            "usage: inferd-client SOCKET status|choose|fill|complete|tools|examples|eval|calibrate …".into(),
+        );
     };
     if let ["tools"] = command {
         for tool in tools() {
