@@ -24,7 +24,7 @@ fn main() -> std::process::ExitCode {
     let done = match words.as_slice() {
         [] => run(),
         ["calls"] => calls(),
-        ["infer"] => engines(),
+        ["infer", groups @ ..] => engines(groups),
         ["spin"] => infer::spin(),
         ["supervisors"] => init::supervisors(),
         ["enter", cgroup, supervisor, root] => init::enter(cgroup, supervisor, root),
@@ -50,23 +50,23 @@ fn calls() -> Result<()> {
     report::publish(&runtime.block_on(ipc::measure(&programs, &folder))?, &folder.join("calls.json"))
 }
 
-/// The engines alone, while one works on them.
-fn engines() -> Result<()> {
+/// The engines alone, or some groups of their rows, while one works on them.
+fn engines(groups: &[&str]) -> Result<()> {
     let folder = aios_tests::root().join("target/bench");
     std::fs::create_dir_all(&folder)?;
-    report::publish(&infer()?, &folder.join("infer.json"))
+    let groups = if groups.is_empty() { &infer::GROUPS[..] } else { groups };
+    report::publish(&infer(groups)?, &folder.join("infer.json"))
 }
 
-/// The rows of the engines.
-fn infer() -> Result<Vec<report::Row>> {
+/// The rows of these groups.
+fn infer(groups: &[&str]) -> Result<Vec<report::Row>> {
     let root = aios_tests::root();
     let programs = root.join("target/x86_64-unknown-linux-gnu/release");
     let engines = root.join("target/engines/x86_64-unknown-linux-gnu/release");
     let cache = root.join("target/cache");
     let (llama_bench, llama_server) =
         (peer::llama(&cache, "llama-bench")?, peer::llama(&cache, "llama-server")?);
-    println!("bench: the text engine");
-    infer::measure(&infer::Peers {
+    let peers = infer::Peers {
         worker: &engines.join("aios-engine-llama"),
         embedder: &engines.join("aios-engine-candle"),
         inferd: &programs.join("aios-inferd"),
@@ -75,7 +75,8 @@ fn infer() -> Result<Vec<report::Row>> {
         llama_server: &llama_server,
         models: &root.join("target/models"),
         cache: &cache,
-    })
+    };
+    infer::measure(&peers, groups)
 }
 
 fn run() -> Result<()> {
@@ -98,7 +99,7 @@ fn run() -> Result<()> {
     let calls = runtime.block_on(ipc::measure(&programs, &folder))?;
     println!("bench: supervisors");
     let supervisors = init::measure()?;
-    let engine = infer()?;
+    let engine = infer(&infer::GROUPS)?;
     let boots = boot::measure(&root)?;
     let rows = [boots.times()?, supervisors.rows()?, calls, engine, sizes, boots.memory()?].concat();
     report::publish(&rows, &file)?;

@@ -8,7 +8,7 @@ mod speed;
 mod worker;
 
 use crate::report::{Bar, Row, median};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 pub(crate) use shared::spin;
 use speed::Plan;
 use std::path::Path;
@@ -30,17 +30,28 @@ pub(crate) struct Peers<'a> {
     pub(crate) cache: &'a Path,
 }
 
-/// All rows of the engines.
-pub(crate) fn measure(peers: &Peers<'_>) -> Result<Vec<Row>> {
+/// What can be measured alone, in the order of the table.
+pub(crate) const GROUPS: [&str; 5] = ["single", "serving", "embed", "shared", "seven"];
+
+/// The rows of these groups.
+pub(crate) fn measure(peers: &Peers<'_>, groups: &[&str]) -> Result<Vec<Row>> {
     let text = peers.models.join("text.gguf");
-    let smol = Plan { pp: "infer.smol.pp", tg: "infer.smol.tg", words: 80, answer: 128, rounds: 9 };
-    let mut rows = speed::measure(peers, &text, &smol)?.rows;
-    println!("bench: four answers at once, calls, second questions");
-    rows.extend(serving::measure(peers, &text)?);
-    rows.push(embed(peers)?);
-    println!("bench: the engine on a busy machine");
-    rows.extend(shared::measure(peers, &text)?);
-    rows.extend(seven::measure(peers)?);
+    let mut rows = Vec::new();
+    for group in groups {
+        println!("bench: the engines, {group}");
+        rows.extend(match *group {
+            "single" => {
+                let smol =
+                    Plan { pp: "infer.smol.pp", tg: "infer.smol.tg", words: 80, answer: 128, rounds: 9 };
+                speed::measure(peers, &text, &smol)?.rows
+            }
+            "serving" => serving::measure(peers, &text)?,
+            "embed" => vec![embed(peers)?],
+            "shared" => shared::measure(peers, &text)?,
+            "seven" => seven::measure(peers)?,
+            other => bail!("there is no group {other}; name some of {}", GROUPS.join(", ")),
+        });
+    }
     Ok(rows)
 }
 

@@ -68,7 +68,7 @@ impl Vocabulary {
         let split: Vec<PreTokenizerWrapper> =
             vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()];
         tokenizer.with_pre_tokenizer(Some(Sequence::new(split))).with_decoder(Some(ByteLevel::default()));
-        tokenizer.add_special_tokens(&control);
+        tokenizer.add_special_tokens(control).map_err(|e| e.to_string())?;
         // Words are words, also those that look like structure.
         tokenizer.set_encode_special_tokens(true);
         let end = ["<|endoftext|>", "<|im_end|>"];

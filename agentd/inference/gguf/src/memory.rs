@@ -39,7 +39,8 @@ pub struct Measures {
 /// What a loaded model takes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Its weights. They are the file's pages, so the kernel can drop what is not being read, and reads it again.
+    /// Its weights. llama.cpp arranges those of most types anew for the processor, so they are memory of the worker's own; the
+    /// file's pages are read once and can be dropped.
     pub weights: u64,
     /// Keys and values of the conversations.
     pub cache: u64,
@@ -50,12 +51,7 @@ pub struct Memory {
 impl Memory {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights.saturating_add(self.fixed())
-    }
-
-    /// What must be in memory at any time.
-    pub fn fixed(&self) -> u64 {
-        self.cache.saturating_add(self.work)
+        self.weights.saturating_add(self.cache).saturating_add(self.work)
     }
 
     /// The same with conversations remembered in 8 bits and a scale for each 32 numbers.
@@ -63,13 +59,12 @@ impl Memory {
         Self { cache: self.cache.saturating_mul(SMALL) / (32 * CACHED), ..self }
     }
 
-    /// Whether a model of this name has room: all of it in the whole memory, and what cannot be pushed out in what is free
-    /// now.
+    /// Whether a model of this name has room in what is free now.
     ///
     /// # Errors
     /// What it needs and what there is, in a sentence with its cure.
     pub fn has_room(&self, name: &str, free: Free) -> Result<(), String> {
-        let (all, fixed) = (self.total(), self.fixed());
+        let all = self.total();
         let most = free.total.saturating_sub(HOUSE);
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         if all > most {
@@ -79,10 +74,10 @@ impl Memory {
                 mib(most)
             ));
         }
-        if fixed > free.available {
+        if all > free.available {
             return Err(format!(
                 "{name} needs about {} MiB of memory that is free now, and there are {} MiB; stop something first",
-                mib(fixed),
+                mib(all),
                 mib(free.available)
             ));
         }
@@ -197,12 +192,12 @@ mod tests {
         let free = Free { total: 1 << 30, available: 300 << 20 };
         let memory =
             |weights: u64, cache: u64| Memory { weights: weights << 20, cache: cache << 20, work: 0 };
-        assert_eq!(memory(600, 200).has_room("x", free), Ok(()));
+        assert_eq!(memory(200, 100).has_room("x", free), Ok(()));
         let why = memory(800, 200).has_room("x", free).expect_err("too large");
         assert!(why.starts_with("x needs about 1000 MiB of memory and this machine has 864 MiB"), "{why}");
-        let why = memory(100, 400).has_room("x", free).expect_err("too large now");
+        let why = memory(100, 300).has_room("x", free).expect_err("too large now");
         assert!(why.contains("400 MiB of memory that is free now, and there are 300 MiB"), "{why}");
-        assert_eq!(memory(100, 400).small().has_room("x", free), Ok(()), "in 8 bits it has room");
+        assert_eq!(memory(100, 300).small().has_room("x", free), Ok(()), "in 8 bits it has room");
     }
 
     #[test]

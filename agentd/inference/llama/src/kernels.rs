@@ -7,7 +7,6 @@
 
 use crate::BASE;
 use crate::trial::Trial;
-use aios_engine::Options;
 use serde::{Deserialize, Serialize};
 use std::fs::Metadata;
 use std::io::Read;
@@ -76,26 +75,26 @@ pub fn claimed(kernels: &str) -> Result<(), String> {
     }
 }
 
-/// Try all programs that stand beside this one, or remember what came of it.
+/// Try all programs that stand beside this one with a model, or remember what came of it.
 ///
 /// # Errors
 /// One sentence when none of them can compute.
-pub fn choose(options: &Options, memory: Option<&Path>) -> Result<Best, String> {
+pub fn choose(model: &Path, memory: Option<&Path>) -> Result<Best, String> {
     let own = std::env::current_exe().map_err(|e| format!("the worker's own program is not known: {e}"))?;
     let candidates = candidates(&own);
-    let with = circumstances(options, &candidates);
+    let with = circumstances(model, &candidates);
     if let Some(best) = memory.and_then(|path| remembered(path, &with)) {
         return Ok(best);
     }
     // What is no file (a pipe of a test) can be read once only.
-    let is_file = std::fs::metadata(&options.model).is_ok_and(|about| about.is_file());
+    let is_file = std::fs::metadata(model).is_ok_and(|about| about.is_file());
     let end = Instant::now() + LIMIT_OF_ALL;
     let tried: Vec<(Candidate, Result<Trial, String>)> = candidates
         .into_iter()
         .map(|candidate| {
             let left = end.saturating_duration_since(Instant::now()).min(LIMIT);
             let result = match is_file && !left.is_zero() {
-                true => try_out(&candidate.program, options, left),
+                true => try_out(&candidate.program, model, left),
                 false => Err(SLOW.to_owned()),
             };
             (candidate, result)
@@ -146,7 +145,7 @@ fn candidates(own: &Path) -> Vec<Candidate> {
 }
 
 /// All on which the result of trials depends.
-fn circumstances(options: &Options, candidates: &[Candidate]) -> String {
+fn circumstances(model: &Path, candidates: &[Candidate]) -> String {
     let file = |path: &Path| match std::fs::metadata(path) {
         Ok(about) => format!("{} {} {}", path.display(), about.len(), about.mtime()),
         Err(_) => path.display().to_string(),
@@ -154,7 +153,7 @@ fn circumstances(options: &Options, candidates: &[Candidate]) -> String {
     let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let about = ["model name", "microcode", "flags"]
         .map(|name| processor.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned());
-    let files = candidates.iter().map(|candidate| file(&candidate.program)).chain([file(&options.model)]);
+    let files = candidates.iter().map(|candidate| file(&candidate.program)).chain([file(model)]);
     about.into_iter().chain(files).collect::<Vec<_>>().join("\n")
 }
 
@@ -177,11 +176,11 @@ fn remember(path: &Path, remembered: &Remembered) {
 }
 
 /// Compute a little in a process of its own.
-fn try_out(program: &Path, options: &Options, limit: Duration) -> Result<Trial, String> {
+fn try_out(program: &Path, model: &Path, limit: Duration) -> Result<Trial, String> {
     let mut child = Command::new(program)
         // One thread: several that wait for each other measure what else runs.
         .args(["--trial", "--stdio", "--threads", "1", "--model"])
-        .arg(&options.model)
+        .arg(model)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -31,6 +31,9 @@ struct Options {
     /// Remember in this file which kernels are best, and do not try them again while nothing has changed
     #[arg(long, value_name = "FILE")]
     remember: Option<PathBuf>,
+    /// Try the kernels with this model, in the place of one that takes long to load
+    #[arg(long, value_name = "FILE")]
+    try_with: Option<PathBuf>,
     /// Compute a little, say how fast it went, and end
     #[arg(long, conflicts_with = "kernels")]
     trial: bool,
@@ -54,7 +57,10 @@ pub fn main(kernels: &str) -> ExitCode {
     let mut refused = None;
     let found = match options.kernels {
         Some(found) => found,
-        None => match kernels::choose(&options.engine, options.remember.as_deref()) {
+        None => match kernels::choose(
+            options.try_with.as_deref().unwrap_or(&options.engine.model),
+            options.remember.as_deref(),
+        ) {
             // Becoming another program returns only when that failed.
             Ok(best) => match best.become_it() {
                 Ok(found) => found,

@@ -12,6 +12,11 @@ use tokio::process::{Child, Command};
 /// A worker that is started again within this time did not live.
 const SHORT_LIFE: Duration = Duration::from_secs(60);
 
+/// The model of the operational tier, in the folder of all models.
+const TINY: &str = "text.gguf";
+/// With a model of more bytes kernels are not tried: each would have to load it. The tiny one shows their speed as well.
+const LARGE: u64 = 1 << 30;
+
 /// Which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -44,7 +49,7 @@ impl Kind {
     /// The worker's program and its model, in the folders of all; nothing for one that is a service of its own.
     fn program(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Text(Tier::Operational) => Some(("llama", "text.gguf")),
+            Self::Text(Tier::Operational) => Some(("llama", TINY)),
             Self::Text(Tier::Tactical) => Some(("llama", "tactical.gguf")),
             Self::Text(Tier::Strategic) => None,
             Self::Embed => Some(("candle", "embed")),
@@ -210,6 +215,10 @@ impl Opener {
                 let _ = std::fs::remove_file(&memory);
             }
             command.arg("--remember").arg(memory);
+            let tiny = models.join(TINY);
+            if std::fs::metadata(model).is_ok_and(|about| about.len() > LARGE) && tiny.exists() {
+                command.arg("--try-with").arg(tiny);
+            }
         }
         if let Some(threads) = threads {
             command.arg("--threads").arg(threads.to_string());

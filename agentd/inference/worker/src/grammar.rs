@@ -4,7 +4,8 @@ use aios_abi::CallError;
 use aios_abi::engine::Grammar;
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
-use llguidance::{Matcher, ParserFactory};
+use llguidance::{JsonCompileOptions, Matcher, ParserFactory};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Bytes of a grammar.
@@ -71,7 +72,13 @@ impl Grammars {
         let grammar = match grammar {
             Grammar::Lark(rules) => TopLevelGrammar::from_lark(rules.clone()),
             Grammar::Schema(schema) => {
-                TopLevelGrammar::from_json_schema(serde_json::from_str(schema).map_err(|e| invalid(&e))?)
+                let mut schema: Value = serde_json::from_str(schema).map_err(|e| invalid(&e))?;
+                // Where white space may come nothing is forced, and the model is asked for every brace and comma.
+                let options = JsonCompileOptions { whitespace_flexible: false, ..Default::default() };
+                if let Value::Object(_) = &schema {
+                    options.apply_to(&mut schema);
+                }
+                TopLevelGrammar::from_json_schema(schema)
             }
         };
         let mut matcher = Matcher::new(self.factory.create_parser(grammar));
