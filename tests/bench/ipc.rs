@@ -1,5 +1,6 @@
 //! A tool call through the broker against a bare exchange of packets.
 
+use crate::process::Running;
 use crate::report::{Bar, Row, median};
 use aios_abi::call::Meta;
 use aios_abi::client::Client;
@@ -9,13 +10,12 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Exchanges of each kind in a round; the first ones only warm up.
@@ -25,23 +25,6 @@ const ROUNDS: usize = 5;
 /// About what a call and its answer weigh in bytes.
 const ASKED: usize = 64;
 const ANSWERED: usize = 256;
-
-/// A daemon under measurement; ended with it.
-struct Daemon(Child);
-
-impl Daemon {
-    fn start(program: &Path, arguments: &[&OsStr]) -> Result<Self> {
-        let child = Command::new(program).args(arguments).stderr(Stdio::null()).spawn();
-        Ok(Self(child.with_context(|| format!("{} cannot be started", program.display()))?))
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Every row is measured beside its peer, round by round. The peers are those of `aios-peers`, which `make bench` builds.
 ///
@@ -62,10 +45,9 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
     let socket = sockets.path().join("toold.sock");
     let program = programs.join("aios-toold");
     let (orders, data) = (sockets.path().join("workshop.sock"), folder.path().as_os_str());
-    let workshop =
-        Daemon::start(&program, &["--be-workshop".as_ref(), "--socket".as_ref(), orders.as_os_str()])?;
+    let workshop = Running::start(Command::new(&program).arg("--be-workshop").arg("--socket").arg(&orders))?;
     let broker = ["--socket".as_ref(), socket.as_os_str(), "--workshop".as_ref(), orders.as_os_str()];
-    let broker = Daemon::start(&program, &[&broker[..], &["--data".as_ref(), data]].concat())?;
+    let broker = Running::start(Command::new(&program).args(broker).arg("--data").arg(data))?;
     let client = Client::<Tools>::at(&socket);
     let ready = Duration::from_secs(10);
     let tool = tokio::time::timeout(ready, number_of(&client, "time.now")).await;
@@ -84,7 +66,7 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
     let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| all.is_set(cpu)).collect();
     let one = only(cpus[0]);
     let own = std::process::id();
-    for process in [own, broker.0.id(), workshop.0.id()] {
+    for process in [own, broker.id(), workshop.id()] {
         place(process, &one)?;
     }
     for _ in 0..ROUNDS {
@@ -98,7 +80,7 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
     let (mut alone, mut flooded) = (Vec::new(), Vec::new());
     for _ in 0..2 {
         calls(&client, tool, "{}", &mut alone).await?;
-        let flood = Flood::start(&peers, &socket)?;
+        let flood = flood(&peers, &socket)?;
         calls(&client, tool, "{}", &mut flooded).await?;
         drop(flood);
     }
@@ -108,11 +90,11 @@ pub(crate) async fn measure(programs: &Path, disk: &Path) -> Result<Vec<Row>> {
             place(own, &only(second))?;
             calls(&client, tool, "{}", &mut apart).await?;
             let pair = PingPong::start(&peers, None)?;
-            place(pair.echo.0.id(), &one)?;
+            place(pair.echo.id(), &one)?;
             bare_apart.extend(pair.run()?);
         }
     }
-    for process in [own, broker.0.id(), workshop.0.id()] {
+    for process in [own, broker.id(), workshop.id()] {
         place(process, &all)?;
     }
     let (mut eight, mut pairs) = (Vec::new(), Vec::new());
@@ -311,38 +293,26 @@ fn many_pairs(peers: &Path) -> Result<f64> {
     Ok((CLIENTS * CALLS) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// The hostile client of toold's own test at work; ended with its input.
-struct Flood(Child);
-
-impl Flood {
-    fn start(peers: &Path, socket: &Path) -> Result<Self> {
-        // Nobody, if there is somebody to choose from: then the broker does not take it for one of the house.
-        let is_root = rustix::process::geteuid().is_root();
-        // It is copied to where everybody gets to.
-        let place = socket.with_file_name("flood");
-        std::fs::copy(peers, &place)?;
-        for (path, mode) in [(socket, 0o666), (&place, 0o755), (socket.parent().unwrap_or(socket), 0o711)] {
-            std::fs::set_permissions(path, PermissionsExt::from_mode(mode))?;
-        }
-        let mut command = Command::new(&place);
-        command.arg("flood").arg(socket).stdin(Stdio::piped()).stdout(Stdio::piped());
-        if is_root {
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        let mut child = command.spawn().context("the hostile client cannot be started")?;
-        let mut word = [0; 6];
-        let said = child.stdout.as_mut().context("a pipe")?.read_exact(&mut word);
-        let flood = Self(child);
-        said.context("the hostile client did not begin")?;
-        Ok(flood)
+/// The hostile client of toold's own test at work.
+fn flood(peers: &Path, socket: &Path) -> Result<Running> {
+    // Nobody, if there is somebody to choose from: then the broker does not take it for one of the house.
+    let is_root = rustix::process::geteuid().is_root();
+    // It is copied to where everybody gets to.
+    let place = socket.with_file_name("flood");
+    std::fs::copy(peers, &place)?;
+    for (path, mode) in [(socket, 0o666), (&place, 0o755), (socket.parent().unwrap_or(socket), 0o711)] {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode))?;
     }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+    let mut command = Command::new(&place);
+    command.arg("flood").arg(socket).stdin(Stdio::piped()).stdout(Stdio::piped());
+    if is_root {
+        command.uid(NOBODY).gid(NOBODY);
     }
+    let mut process = Running(command.spawn().context("the hostile client cannot be started")?);
+    let mut word = [0; 6];
+    let said = process.0.stdout.as_mut().context("a pipe")?.read_exact(&mut word);
+    said.context("the hostile client did not begin")?;
+    Ok(process)
 }
 
 /// A user who may ask nothing.
@@ -378,7 +348,7 @@ async fn number_of(client: &Client<Tools>, name: &str) -> Result<u16> {
 /// Exchanges of bare packets with another process.
 struct PingPong {
     near: OwnedFd,
-    echo: Daemon,
+    echo: Running,
 }
 
 impl PingPong {
@@ -389,7 +359,7 @@ impl PingPong {
         let mut command = Command::new(peers);
         command.args(["serve", "echo"]).args(file).stdin(far);
         let echo = command.spawn().context("the echo cannot be started; build it with make bench")?;
-        Ok(Self { near, echo: Daemon(echo) })
+        Ok(Self { near, echo: Running(echo) })
     }
 
     /// Times in µs.

@@ -10,6 +10,7 @@ mod infer;
 mod init;
 mod ipc;
 mod peer;
+mod process;
 mod report;
 mod server;
 mod size;

@@ -7,8 +7,9 @@ mod shared;
 mod speed;
 mod worker;
 
+use crate::process::field;
 use crate::report::{Bar, Row, median};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 pub(crate) use shared::spin;
 use speed::Plan;
 use std::path::Path;
@@ -64,12 +65,9 @@ fn flags(threads: &str) -> String {
     format!("{threads} thread{}", if threads == "1" { "" } else { "s" })
 }
 
-/// A line of proc_pid_status(5) that tells memory, in bytes.
-fn memory(pid: u32, line: &str) -> Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let found =
-        text.lines().find_map(|l| l.strip_prefix(line)?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    Ok(found.with_context(|| format!("process {pid} tells no {line}"))? * 1024)
+/// What a process has of memory, by a line of proc_pid_status(5), in MiB.
+fn memory(pid: u32, line: &str) -> Result<f64> {
+    Ok(field(&format!("/proc/{pid}/status"), line)? / 1024.0)
 }
 
 /// `infer.embed`: sentences together, beside the same one by one.

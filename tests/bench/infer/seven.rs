@@ -16,7 +16,6 @@ const TABLE: u64 = 49_152 * 4096 / 256 * 144;
 /// Bytes that are read to measure the memory: far more than any cache holds.
 const READ: usize = 1 << 30;
 const PASSES: usize = 3;
-const MEGABYTE: f64 = 1e6;
 
 /// `infer.7b.pp`, `infer.7b.tg`, `infer.7b.bandwidth` and `infer.7b.memory`.
 pub(crate) fn measure(peers: &Peers<'_>) -> Result<Vec<Row>> {
@@ -40,9 +39,9 @@ pub(crate) fn measure(peers: &Peers<'_>) -> Result<Vec<Row>> {
         theirs,
         Bar::AtLeast(1.0),
     )?);
-    let (peak, file) = (found.peak as f64 / MEGABYTE, bytes as f64 / MEGABYTE);
+    let file = bytes as f64 / f64::from(1 << 20);
     let what = "the most memory that the worker had";
-    found.rows.push(Row::new("infer.7b.memory", what, "MB", peak, "the file", file, Bar::None)?);
+    found.rows.push(Row::new("infer.7b.memory", what, "MiB", found.peak, "the file", file, Bar::None)?);
     Ok(found.rows)
 }
 

@@ -2,6 +2,7 @@
 
 use super::Peers;
 use super::worker::{Worker, messages};
+use crate::process::{Running, field};
 use crate::report::{Bar, Row, median};
 use aios_abi::call::Meta;
 use aios_abi::client::Client;
@@ -9,22 +10,12 @@ use aios_abi::engine::Generate;
 use aios_abi::infer::{Complete, EngineState, Infer, InferReply, InferRequest};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const ROUNDS: u64 = 5;
 const ANSWER: u32 = 64;
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A process that is ended with this.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// `infer.contended`, `infer.contended.others` and `infer.overhead_mb`.
 pub(crate) fn measure(peers: &Peers<'_>, model: &Path) -> Result<Vec<Row>> {
@@ -49,10 +40,7 @@ fn contended(peers: &Peers<'_>, model: &Path) -> Result<Vec<Row>> {
     let idle = (1..=ROUNDS).map(&mut tell).collect::<Result<Vec<_>>>()?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let program = std::env::current_exe()?;
-    let spin = || {
-        let child = Command::new(&program).arg("spin").stdin(Stdio::null()).spawn();
-        child.map(Running).context("this program cannot be started")
-    };
+    let spin = || Running::start(Command::new(&program).arg("spin").stdin(Stdio::null()));
     let others = (0..processors).map(|_| spin()).collect::<Result<Vec<_>>>()?;
     // It notices the others while it computes.
     tell(ROUNDS + 1)?;
@@ -81,7 +69,7 @@ fn contended(peers: &Peers<'_>, model: &Path) -> Result<Vec<Row>> {
 fn ran(all: &[Running]) -> Result<Duration> {
     let mut sum = Duration::ZERO;
     for running in all {
-        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", running.0.id()))?;
+        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", running.id()))?;
         let first = text.split_whitespace().next().and_then(|word| word.parse().ok());
         sum += Duration::from_nanos(first.with_context(|| format!("{text:?} tells no time"))?);
     }
@@ -108,19 +96,9 @@ async fn overhead(peers: &Peers<'_>) -> Result<Row> {
         std::os::unix::fs::symlink(peers.models.join(name), models.join(name))?;
     }
     let socket = folder.path().join("inferd.sock");
-    let daemon = Running(
-        Command::new(peers.inferd)
-            .arg("--socket")
-            .arg(&socket)
-            .arg("--engines")
-            .arg(&engines)
-            .arg("--models")
-            .arg(&models)
-            .args(["--threads", &super::threads()])
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("{} cannot be started", peers.inferd.display()))?,
-    );
+    let mut command = Command::new(peers.inferd);
+    command.arg("--socket").arg(&socket).arg("--engines").arg(&engines).arg("--models").arg(&models);
+    let daemon = Running::start(command.args(["--threads", &super::threads()]))?;
     let client = Client::<Infer>::at(&socket);
     let begin = Instant::now();
     loop {
@@ -143,13 +121,12 @@ async fn overhead(peers: &Peers<'_>) -> Result<Row> {
             client.call(Meta::why("bench").deadline_ms(60_000), request).await?;
         }
     }
-    let megabytes = |bytes: u64| bytes as f64 / (1 << 20) as f64;
-    let own = megabytes(super::memory(daemon.0.id(), "VmHWM:")?);
-    let workers = children(daemon.0.id())?;
+    let own = super::memory(daemon.id(), "VmHWM:")?;
+    let workers = children(daemon.id())?;
     ensure!(workers.len() == 2, "inferd has {} workers", workers.len());
     let mut theirs = 0.0;
     for worker in workers {
-        theirs += megabytes(super::memory(worker, "VmRSS:")?);
+        theirs += super::memory(worker, "VmRSS:")?;
     }
     let what = "memory of inferd itself, with both workers at work";
     Row::new("infer.overhead_mb", what, "MiB", own, "its workers", theirs, Bar::Within(30.0))
@@ -161,9 +138,7 @@ fn children(of: u32) -> Result<Vec<u32>> {
     for entry in std::fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         // It may end meanwhile.
-        let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
-        let parent = text.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse::<u32>().ok());
-        if parent == Some(of) {
+        if field(&format!("/proc/{pid}/status"), "PPid:").is_ok_and(|parent| parent == f64::from(of)) {
             found.push(pid);
         }
     }

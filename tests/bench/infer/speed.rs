@@ -28,8 +28,8 @@ pub(crate) struct Speed {
     pub(crate) rows: Vec<Row>,
     /// Tokens a second that were written, ours and llama-bench's.
     pub(crate) generation: (f64, f64),
-    /// The most memory that the worker had in use, in bytes.
-    pub(crate) peak: u64,
+    /// The most memory that the worker had in use, in MiB.
+    pub(crate) peak: f64,
 }
 
 /// Measure one model.

@@ -1,14 +1,15 @@
 //! A worker that is asked directly, as inferd does.
 
+use crate::process::Running;
 use aios_abi::engine::{EngineEvent, EngineRequest, Frames, Generate, Message, WorkerState, encode};
 use anyhow::{Context, Result, bail};
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub(crate) struct Worker {
-    child: Child,
+    process: Running,
     input: ChildStdin,
     events: Frames<ChildStdout, EngineEvent>,
     last: u64,
@@ -27,13 +28,6 @@ pub(crate) struct Answered {
     pub(crate) after_first: Duration,
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// A conversation of these: role and words.
 pub(crate) fn messages(all: &[(&str, &str)]) -> Vec<Message> {
     all.iter().map(|(role, content)| Message { role: (*role).into(), content: (*content).into() }).collect()
@@ -42,19 +36,12 @@ pub(crate) fn messages(all: &[(&str, &str)]) -> Vec<Message> {
 impl Worker {
     /// Start it with these arguments beside `--stdio` and the model's, and wait until it takes requests.
     pub(crate) fn start(program: &Path, model: &Path, arguments: &[&str]) -> Result<Self> {
-        let mut child = Command::new(program)
-            .arg("--stdio")
-            .args(arguments)
-            .arg("--model")
-            .arg(model)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("{} cannot be started", program.display()))?;
-        let input = child.stdin.take().context("no stdin")?;
-        let output = child.stdout.take().context("no stdout")?;
-        let mut worker = Self { child, input, events: Frames::new(output), last: 0 };
+        let mut command = Command::new(program);
+        command.arg("--stdio").args(arguments).arg("--model").arg(model);
+        let mut process = Running::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+        let input = process.0.stdin.take().context("no stdin")?;
+        let output = process.0.stdout.take().context("no stdout")?;
+        let mut worker = Self { process, input, events: Frames::new(output), last: 0 };
         worker.send(&EngineRequest::Hello { nonce: 1, version: aios_abi::frame::VERSION })?;
         loop {
             match worker.next()? {
@@ -70,9 +57,9 @@ impl Worker {
         }
     }
 
-    /// The most memory that it ever had in use, in bytes (`VmHWM` in proc_pid_status(5)).
-    pub(crate) fn peak(&self) -> Result<u64> {
-        super::memory(self.child.id(), "VmHWM:")
+    /// The most memory that it ever had in use, in MiB.
+    pub(crate) fn peak(&self) -> Result<f64> {
+        super::memory(self.process.id(), "VmHWM:")
     }
 
     fn send(&mut self, request: &EngineRequest) -> Result<()> {

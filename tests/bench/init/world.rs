@@ -3,6 +3,7 @@
 use super::probe::Probe;
 use super::reports::{Kind, Reports};
 use super::supervisor::Supervisor;
+use crate::process::field;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Pid;
 use std::collections::BTreeSet;
@@ -209,14 +210,6 @@ fn processes(cgroup: &Path, found: &mut BTreeSet<u32>) -> Result<()> {
 
 fn is_probe(pid: u32) -> bool {
     fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("bench/probe"))
-}
-
-/// The number behind a name in a file of `/proc`.
-fn field(path: &str, name: &str) -> Result<f64> {
-    let text = fs::read_to_string(path).with_context(|| format!("{path} cannot be read"))?;
-    let value =
-        text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
-    value.with_context(|| format!("{path} has no {name}"))
 }
 
 /// A cgroup can be removed when its last process has gone, which its events file tells (cgroup-v2.rst).

@@ -184,8 +184,17 @@ fn a_model_is_imported_verified_used_rolled_back_and_removed_and_a_broken_one_is
     // A service that is held back by its own limit costs no model; a machine that is short of memory does.
     call(&appliance, "model.activate", &use_it("first_model"))?;
     start(&appliance, "narrow")?;
-    let begins = said_in_log(&appliance, "narrow", "narrow: begins")?;
-    println!("{begins}");
+    said_in_log(&appliance, "narrow", "narrow: begins")?;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        // More of the time than what wakes inferd, so it was woken.
+        let waited = call(&appliance, "memory.info", &json!({}))?["result"]["pressure"]["some_10s"].clone();
+        if waited.as_f64() > Some(20.0) {
+            println!("work waited for memory for {waited} % of the time");
+            break;
+        }
+        ensure!(Instant::now() < until, "nobody waits for memory: {waited}");
+    }
     ensure!(engine(&appliance)? == "ready first", "it was dropped for nothing: {}", engine(&appliance)?);
     start(&appliance, "crowd")?;
     println!("{}", said_in_log(&appliance, "crowd", "are taken")?);

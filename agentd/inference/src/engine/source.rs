@@ -2,7 +2,7 @@
 
 use super::port::Port;
 use aios_abi::infer::{EngineState, Place, Tier};
-use aios_gguf::{Free, Memory};
+use aios_gguf::{Free, Memory, Summary};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -173,13 +173,14 @@ impl Opener {
                 model.display()
             )));
         }
-        let mut remembers = None;
-        if matches!(kind, Kind::Text(_)) {
+        let summary = match kind {
             // The engine trusts the numbers in the file, so it only sees a file whose numbers hold.
-            let summary = aios_gguf::check(model)
-                .map_err(|e| Refusal { state: EngineState::Failed, why: e.to_string() })?;
-            remembers = self.source.room(&model.display().to_string(), &summary.memory()).map_err(absent)?;
-        }
+            Kind::Text(_) => Some(
+                aios_gguf::check(model)
+                    .map_err(|e| Refusal { state: EngineState::Failed, why: e.to_string() })?,
+            ),
+            Kind::Embed => None,
+        };
         let mut command = Command::new(&program);
         command
             .arg("--stdio")
@@ -190,24 +191,11 @@ impl Opener {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
-        // What one model learned makes nonsense of another.
-        let fits = imported.as_ref().is_none_or(|imported| is_kin(imported, &own));
-        let adapter = kind.adapter().filter(|_| fits);
-        if !fits && let Some(name) = kind.adapter() {
-            tracing::warn!(
-                "{} works without {name}, which was learned for another model: tools and arguments are chosen less well",
-                model.display()
-            );
-        }
-        if let Some(remembers) = remembers {
-            command.args(["--memory", remembers]);
-        }
-        for (option, name) in [("--adapter", adapter), ("--reader", kind.reader())] {
-            if let Some(path) = name.map(|name| models.join(name)).filter(|path| path.exists()) {
-                command.arg(option).arg(path);
+        if let Some(summary) = &summary {
+            let room = self.source.room(&model.display().to_string(), &summary.memory());
+            if let Some(remembers) = room.map_err(absent)? {
+                command.args(["--memory", remembers]);
             }
-        }
-        if matches!(kind, Kind::Text(_)) {
             let memory = std::env::temp_dir().join(format!("kernels-{what}.json"));
             let soon = self.started.replace(Instant::now()).is_some_and(|at| at.elapsed() < SHORT_LIFE);
             if soon {
@@ -216,8 +204,23 @@ impl Opener {
             }
             command.arg("--remember").arg(memory);
             let tiny = models.join(TINY);
-            if std::fs::metadata(model).is_ok_and(|about| about.len() > LARGE) && tiny.exists() {
+            if summary.bytes > LARGE && tiny.exists() {
                 command.arg("--try-with").arg(tiny);
+            }
+        }
+        // What one model learned makes nonsense of another.
+        let is_kin = |summary: &Summary| aios_gguf::check(&own).is_ok_and(|own| summary.is_kin_of(&own));
+        let fits = imported.is_none() || summary.as_ref().is_some_and(is_kin);
+        let adapter = kind.adapter().filter(|_| fits);
+        if !fits && let Some(name) = kind.adapter() {
+            tracing::warn!(
+                "{} works without {name}, which was learned for another model: tools and arguments are chosen less well",
+                model.display()
+            );
+        }
+        for (option, name) in [("--adapter", adapter), ("--reader", kind.reader())] {
+            if let Some(path) = name.map(|name| models.join(name)).filter(|path| path.exists()) {
+                command.arg(option).arg(path);
             }
         }
         if let Some(threads) = threads {
@@ -251,12 +254,6 @@ impl Source {
             Err(why) => Err(why),
         }
     }
-}
-
-/// Whether two files hold the same model, perhaps with weights of other types.
-fn is_kin(one: &Path, other: &Path) -> bool {
-    let read = |path| aios_gguf::check(path).ok();
-    read(one).zip(read(other)).is_some_and(|(one, other)| one.is_kin_of(&other))
 }
 
 async fn connect(path: &Path) -> Result<Stream, Refusal> {

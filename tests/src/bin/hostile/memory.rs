@@ -1,20 +1,15 @@
 //! All memory of the machine, or nearly all.
 
 use crate::{Outcome, sys};
+use aios_gguf::Free;
 use std::io::Error;
 
 /// Take memory until so many percent of the machine's are left to others, and keep it.
 pub(crate) fn crowd(left: u32) -> Outcome {
     let mut taken = Vec::new();
     loop {
-        let text = std::fs::read_to_string("/proc/meminfo")?;
-        let line = |name: &str| {
-            let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
-            rest.split_whitespace().next()?.parse::<u64>().ok()
-        };
-        let both = line("MemTotal:").zip(line("MemAvailable:"));
-        let (total, available) = both.ok_or_else(|| Error::other("/proc/meminfo tells no memory"))?;
-        if available * 100 <= total * u64::from(left) {
+        let free = Free::now()?;
+        if free.available * 100 <= free.total * u64::from(left) {
             println!("hostile: crowd: {} MiB are taken", taken.len());
             sys::pause();
         }
