@@ -6,7 +6,7 @@ SHELL        := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help deps web build engines image run stop test bench fuzz lint lab clean \
-        deny test-web test-units test-engines test-strategic test-machine
+        gpu deny test-web test-units test-engines test-strategic test-gpu test-machine
 
 # A newer Node.js than the distribution's, where scripts/deps.sh had to fetch one.
 export PATH := $(CURDIR)/target/node/bin:$(HOME)/.cargo/bin:$(PATH)
@@ -16,6 +16,10 @@ RELEASE := target/x86_64-unknown-linux-gnu/release
 ENGINES := aios-engine-llama $(addprefix aios-engine-llama-,avx-vnni avx512 avx512-vnni) aios-engine-candle
 ENGINE_CARGO := CARGO_TARGET_DIR=target/engines cargo
 ENGINE_PACKAGES := $(addprefix -p ,$(ENGINES))
+
+# Workers for graphics processors load drivers, so that they are not static. CUDA=1: NVIDIA's interface in the place of Vulkan.
+GPU := aios-engine-llama-$(if $(CUDA),cuda,vulkan)
+GPU_CARGO := CARGO_TARGET_DIR=target/gpu RUSTFLAGS="-C target-feature=-crt-static" cargo
 
 WEB := agentd/console/web
 BROWSER := tests/browser
@@ -67,6 +71,13 @@ engines: deps ## Build the engine workers (llama.cpp and candle: minutes the fir
 	@$(ENGINE_CARGO) build --release $(ENGINE_PACKAGES)
 	$(call next,engines,make image)
 
+gpu: engines ## Build the engine worker for a graphics processor, which `make run` uses if it is faster (Vulkan; CUDA=1)
+	@scripts/deps.sh $(if $(CUDA),cuda,vulkan)
+	@echo "build: $(GPU)$(if $(wildcard target/gpu/*/release/$(GPU)),, (compiles once; this takes minutes))"
+	@$(GPU_CARGO) build --release -p $(GPU)
+	@ln -sf $(CURDIR)/target/gpu/x86_64-unknown-linux-gnu/release/$(GPU) target/engines/x86_64-unknown-linux-gnu/release/
+	$(call next,gpu,make run)
+
 image: build engines ## Assemble the quick image in target/image (MODEL=path.gguf for another model)
 	@$(RELEASE)/aios-image build $(MODEL_ARGUMENT)
 	$(call next,image,make run)
@@ -90,7 +101,7 @@ lint: web deny ## Formatting, clippy and licences: the quick part of the tests
 	@cargo fmt --all --check
 	@rustfmt --check --edition 2024 tools/src/tool/*/*.rs
 	@echo "lint: clippy"
-	@cargo clippy --release --workspace $(addprefix --exclude ,$(ENGINES) aios-peers) --all-targets -- -D warnings
+	@cargo clippy --release --workspace $(addprefix --exclude ,$(ENGINES) aios-engine-llama-vulkan aios-engine-llama-cuda aios-peers) --all-targets -- -D warnings
 	@$(ENGINE_CARGO) clippy --release $(ENGINE_PACKAGES) --all-targets -- -D warnings
 	$(call next,lint,make test)
 
@@ -111,6 +122,13 @@ test-engines: image
 test-strategic: image ## Try the strategic tier against llama.cpp's own server, which is built once (minutes)
 	@cargo test --release -p aios-engine-remote --test llama
 	$(call next,test-strategic,make test)
+
+# Apart from the suites for the same reason.
+test-gpu: image ## Try the worker for graphics processors on Mesa's driver that computes on the processor, built once (minutes)
+	@scripts/deps.sh vulkan lavapipe
+	@$(GPU_CARGO) clippy --release -p $(GPU) --all-targets -- -D warnings
+	@$(GPU_CARGO) test --release -p $(GPU) -- --test-threads=1
+	$(call next,test-gpu,make test)
 
 $(BROWSER)/node_modules/.stamp: $(BROWSER)/package-lock.json | deps
 	@cd $(BROWSER) && npm ci --silent --no-audit --no-fund

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install what is missing for the groups named (build test bench), and nothing else.
+# Install what is missing for the groups named (build test bench vulkan lavapipe cuda), and nothing else.
 # Debian and Ubuntu: with apt, through sudo when not root. Elsewhere: say which packages are meant.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -55,7 +55,16 @@ for group in "$@"; do
     bench)
       want dbus-daemon dbus-daemon; want s6 s6-svscan; want runit runsvdir; want systemd /usr/lib/systemd/systemd /lib/systemd/systemd
       if ! command -v busybox >/dev/null || ldd "$(command -v busybox)" >/dev/null 2>&1; then need+=(busybox-static); fi ;;
-    *) echo "deps: there is no group $group; groups are build, test and bench" >&2; exit 2 ;;
+    vulkan)
+      want libvulkan-dev '/usr/lib/*/libvulkan.so'; want glslc glslc; want spirv-headers /usr/share/cmake/SPIRV-Headers '/usr/lib/*/cmake/SPIRV-Headers' ;;
+    lavapipe) want mesa-vulkan-drivers '/usr/share/vulkan/icd.d/lvp_icd*.json' ;;
+    # It comes from NVIDIA, not from the distribution.
+    cuda)
+      if ! compgen -G "${CUDA_PATH:-/usr/local/cuda}/bin/nvcc" >/dev/null; then
+        echo "deps: there is no CUDA toolkit in ${CUDA_PATH:-/usr/local/cuda}; install NVIDIA's and set CUDA_PATH, or leave CUDA=1 out for Vulkan" >&2
+        exit 1
+      fi ;;
+    *) echo "deps: there is no group $group; groups are build, test, bench, vulkan, lavapipe and cuda" >&2; exit 2 ;;
   esac
 done
 

@@ -99,6 +99,7 @@ pub(crate) mod tests {
                 tool.name.len() + tool.summary.len() + asks + 8
             })
             .sum();
-        assert!(bytes < aios_abi::frame::MAX_PACKET * 4 / 5, "{bytes} bytes of sentences");
+        // The question is in it, too.
+        assert!(bytes < aios_abi::frame::MAX_PACKET * 9 / 10, "{bytes} bytes of sentences");
     }
 }

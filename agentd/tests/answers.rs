@@ -103,9 +103,12 @@ impl Handler<Infer> for PlayedModels {
                 Ok(InferReply::Completion(Completion { text, is_cut: false, model, usage }))
             }
             InferRequest::Fill { .. } => Err(CallError::invalid("the model made up a value")),
-            InferRequest::Embed { .. } | InferRequest::Models | InferRequest::Switch { .. } => {
-                Err(CallError::invalid("not played"))
-            }
+            InferRequest::Embed { .. }
+            | InferRequest::Models
+            | InferRequest::Switch { .. }
+            | InferRequest::Learned
+            | InferRequest::Learn { .. }
+            | InferRequest::Adapt { .. } => Err(CallError::invalid("not played")),
         }
     }
 }

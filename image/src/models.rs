@@ -54,6 +54,9 @@ const CHOICE: &str = "choice.safetensors";
 /// What was trained for the sentence encoder: where a question says the arguments of a tool.
 const ARGUMENTS: &str = "arguments.safetensors";
 
+/// The questions with which a machine that learns keeps what was trained: those it was learned from, and some that measure.
+const QUESTIONS: [(&str, &str); 2] = [("train.jsonl", "questions.jsonl"), ("dev.jsonl", "measure.jsonl")];
+
 /// The models of one image.
 pub(crate) struct Models {
     /// Name in the image, and file.
@@ -66,20 +69,30 @@ pub(crate) struct Models {
 /// one with another hash than the pinned one is never used.
 pub(crate) fn fetch(checkout: &Checkout) -> Result<()> {
     [TEXT].iter().chain(&EMBED).try_for_each(|source| ensure_one(source, checkout))?;
-    [CALLS, CHOICE, ARGUMENTS].iter().try_for_each(|file| copy_trained(file, checkout))
+    [CALLS, CHOICE, ARGUMENTS].iter().try_for_each(|file| copy_trained(file, checkout))?;
+    copy_questions(checkout)
 }
 
-/// Put a trained file beside the models, so that one folder holds what an engine needs.
+fn copy_questions(checkout: &Checkout) -> Result<()> {
+    QUESTIONS.iter().try_for_each(|(from, to)| {
+        copy(&checkout.trained.join("../evaluation").join(from), &checkout.models.join(to), checkout)
+    })
+}
+
 fn copy_trained(file: &str, checkout: &Checkout) -> Result<()> {
-    let (from, to) = (checkout.trained.join(file), checkout.models.join(file));
-    let new = std::fs::read(&from).with_context(|| format!("{} cannot be read", from.display()))?;
-    if std::fs::read(&to).is_ok_and(|old| old == new) {
+    copy(&checkout.trained.join(file), &checkout.models.join(file), checkout)
+}
+
+/// Put a file beside the models, so that one folder holds what an engine needs.
+fn copy(from: &Path, to: &Path, checkout: &Checkout) -> Result<()> {
+    let new = std::fs::read(from).with_context(|| format!("{} cannot be read", from.display()))?;
+    if std::fs::read(to).is_ok_and(|old| old == new) {
         return Ok(());
     }
     let part = to.with_extension("part");
     std::fs::create_dir_all(&checkout.models)?;
     std::fs::write(&part, new).with_context(|| format!("{} cannot be written", part.display()))?;
-    Ok(std::fs::rename(&part, &to)?)
+    Ok(std::fs::rename(&part, to)?)
 }
 
 /// The models that come with the image, or another text model in place of the small one.
@@ -89,6 +102,8 @@ pub(crate) fn choose(checkout: &Checkout, text: Option<&Path>) -> Result<Models>
     let mut files: Vec<_> =
         EMBED.iter().map(|source| (source.file, checkout.models.join(source.file))).collect();
     files.extend([CHOICE, ARGUMENTS].map(|file| (file, checkout.models.join(file))));
+    copy_questions(checkout)?;
+    files.extend(QUESTIONS.map(|(_, file)| (file, checkout.models.join(file))));
     let minilm = known(&checkout.models.join(EMBED[0].file), "all-MiniLM-L6-v2", "1", &EMBED[0])?;
     let mut components = vec![
         minilm,

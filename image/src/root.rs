@@ -30,12 +30,14 @@ const PROGRAMS: [(&str, &str); 9] = [
 ];
 
 /// The engine workers. The one for text chooses among those whose names go on after its own.
-const ENGINES: [(&str, &str); 5] = [
+const ENGINES: [(&str, &str); 6] = [
     ("aios-engine-llama", "usr/lib/aios/engines/llama"),
     ("aios-engine-llama-avx-vnni", "usr/lib/aios/engines/llama-avx-vnni"),
     ("aios-engine-llama-avx512", "usr/lib/aios/engines/llama-avx512"),
     ("aios-engine-llama-avx512-vnni", "usr/lib/aios/engines/llama-avx512-vnni"),
     ("aios-engine-candle", "usr/lib/aios/engines/candle"),
+    // What learns on a machine.
+    ("aios-adapt", "usr/lib/aios/engines/adapt"),
 ];
 
 /// Mount points, which a read-only root must have from the start.

@@ -19,6 +19,7 @@ mod dump;
 pub mod file;
 mod foreign;
 pub mod judge;
+mod lessons;
 mod models;
 mod network;
 pub mod nginx;

@@ -6,7 +6,7 @@
 use crate::chat;
 use crate::ctx::Ctx;
 use crate::file;
-use aios_abi::infer::{InferReply, InferRequest, ModelChoice, Tier, TierModel, model_name_is_plain};
+use aios_abi::infer::{Adapted, InferReply, InferRequest, ModelChoice, Tier, TierModel, model_name_is_plain};
 use aios_abi::{CallError, ErrorCode, paths};
 use aios_extension::Keys;
 use aios_gguf::{Free, Memory, Summary};
@@ -460,6 +460,16 @@ pub(crate) fn template_fault(summary: &Summary) -> Option<String> {
 pub(crate) fn tiers(ctx: &Ctx) -> Result<Vec<TierModel>, CallError> {
     match ctx.infer(InferRequest::Models)? {
         InferReply::Models(tiers) => Ok(tiers),
+        _ => Err(CallError::failed(
+            "inferd answered something else than was asked; use programs of one release",
+        )),
+    }
+}
+
+/// What was learned on this machine. inferd is asked for it, to learn, or to use something else of it.
+pub(crate) fn adapted(ctx: &Ctx, request: InferRequest) -> Result<Adapted, CallError> {
+    match ctx.infer(request)? {
+        InferReply::Adapted(adapted) => Ok(adapted),
         _ => Err(CallError::failed(
             "inferd answered something else than was asked; use programs of one release",
         )),

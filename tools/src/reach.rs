@@ -75,7 +75,7 @@ pub enum Asks {
     BaselineToSet,
     /// inferd, for which models are used; no model is asked.
     ModelsToLook,
-    /// inferd, to use another model.
+    /// inferd, to use another model, or to learn.
     ModelsToAct,
 }
 
@@ -182,8 +182,12 @@ impl Needs {
                 &[Asks::AccountsToLook, Asks::AccountsToAct]
             }
             Question::Accounts(_) => &[Asks::AccountsToAct],
-            Question::Infer(InferRequest::Models) => &[Asks::ModelsToLook, Asks::ModelsToAct],
-            Question::Infer(InferRequest::Switch { .. }) => &[Asks::ModelsToAct],
+            Question::Infer(InferRequest::Models | InferRequest::Learned) => {
+                &[Asks::ModelsToLook, Asks::ModelsToAct]
+            }
+            Question::Infer(
+                InferRequest::Switch { .. } | InferRequest::Learn { .. } | InferRequest::Adapt { .. },
+            ) => &[Asks::ModelsToAct],
             // A tool decides by code alone.
             Question::Infer(_) => &[],
             Question::Baseline => &[Asks::Baseline, Asks::BaselineToSet],

@@ -221,7 +221,7 @@ pub(crate) fn said(schema: &Value, args: &Value) -> Map<String, Value> {
     args.filter(says).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// The command line that calls a tool with exactly these arguments. Without a schema, or when `key=value`
+/// The command line that calls a tool with exactly these arguments, because a person asked for it with these words. Without a schema, or when `key=value`
 /// cannot express them, they are given as one JSON object.
 pub(crate) fn line(
     tool: &str,
@@ -240,7 +240,7 @@ pub(crate) fn line(
         None => words.extend(["--args".into(), visible(&args.to_string())]),
     }
     if !why.is_empty() {
-        words.extend(["--why".into(), output::clean_line(why)]);
+        words.extend(["--why".into(), output::clean_line(why), "--asked".into()]);
     }
     words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
@@ -357,7 +357,10 @@ mod tests {
         let args = json!({"path": "/data/it's here", "limit": 3, "units": ["a", "b"], "extra": {"a": [1]}});
         let line = line("a.b", Some(&schema()), &args, "asked for", Some("box"));
         assert!(line.starts_with("aiosctl --context box tools call a.b "), "{line}");
-        assert!(line.contains(r"'path=/data/it'\''s here'") && line.ends_with("--why 'asked for'"), "{line}");
+        assert!(
+            line.contains(r"'path=/data/it'\''s here'") && line.ends_with("--why 'asked for' --asked"),
+            "{line}"
+        );
         let words = pairs("a.b", &schema(), &args).expect("expressed");
         assert_eq!(parse("a.b", &schema(), &words).map(Value::Object), Ok(args));
     }

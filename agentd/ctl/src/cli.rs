@@ -202,6 +202,9 @@ pub(crate) struct Call {
     /// Only say what would change
     #[arg(long)]
     pub dry_run: bool,
+    /// The reason is what you asked the machine for in words: it may learn from it
+    #[arg(long)]
+    pub asked: bool,
     /// A name of your own for this request, such as a UUID: sent again under it, the change is not made again
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,

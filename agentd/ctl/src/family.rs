@@ -199,6 +199,7 @@ fn call(name: String, tool: &Value, matches: &ArgMatches) -> Call {
         why: text(WHY),
         idempotency_key: text(KEY),
         dry_run: changes && matches.get_flag(DRY_RUN),
+        asked: false,
     }
 }
 

@@ -5,6 +5,7 @@
 //! inferd-client SOCKET choose "who is using all the memory?"
 //! inferd-client SOCKET fill net.resolve "what is the address of gateway.lan?"
 //! inferd-client SOCKET complete "Why is the sky blue?"
+//! inferd-client SOCKET learn approved.jsonl
 //! inferd-client SOCKET eval evaluation/dev.jsonl
 //! inferd-client - tools
 //! inferd-client - examples
@@ -12,7 +13,7 @@
 //! ```
 //!
 //! `tools` prints the tools of the image as `aios-adapt read` wants them, and `examples` how they say themselves that people ask
-//! for them, as every trainer wants it. `eval` prints one JSON object for each question, with what was chosen and filled in, and the
+//! for them, as every trainer wants it. `learn` has a machine learn from lines of `ask` and `tool`, and `forget` takes that back. `eval` prints one JSON object for each question, with what was chosen and filled in, and the
 //! sums at the end. It leaves out what agentd does before and after: rules, policy, questions back. `calibrate` fits the curves of `src/certainty.rs` to the first file,
 //! and says for both how often answers of each certainty were right; inferd must have no tier above the first one then.
 
@@ -36,7 +37,7 @@ async fn main() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let Some((socket, command)) = words.split_first() else {
         return Err(
-            "usage: inferd-client SOCKET status|choose|fill|complete|tools|examples|eval|calibrate …".into(),
+            "usage: inferd-client SOCKET status|choose|fill|complete|learn|forget|tools|examples|eval|calibrate …".into(),
         );
     };
     if let ["tools"] = command {
@@ -72,6 +73,12 @@ async fn main() -> Result<()> {
             let messages = vec![Message { role: "user".into(), content: (*prompt).into() }];
             InferRequest::Complete(Complete { messages, max_tokens: 64, ..Complete::default() })
         }
+        ["learn", file] => {
+            let text = std::fs::read_to_string(file)?;
+            let lessons = text.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>()?;
+            InferRequest::Learn { lessons }
+        }
+        ["forget"] => InferRequest::Adapt { to: None },
         _ => return Err(format!("{command:?} is no command").into()),
     };
     let start = Instant::now();

@@ -15,8 +15,9 @@ if(PROJECT_NAME STREQUAL "llama.cpp")
 endif()
 
 # The kernels once more for each wider instruction set, as libraries that hold the same names: a worker is linked with one of them
-# (kernels/). What the processor claims is not believed; the worker tries them (src/kernels.rs).
-if(PROJECT_NAME STREQUAL "ggml")
+# (kernels/). What the processor claims is not believed; the worker tries them (src/kernels.rs). A worker for a graphics processor
+# has those of x86-64-v3 beside it.
+if(PROJECT_NAME STREQUAL "ggml" AND NOT GGML_VULKAN AND NOT GGML_CUDA)
     function(aios_add_kernels name)
         get_target_property(directory ggml-cpu SOURCE_DIR)
         get_target_property(sources ggml-cpu SOURCES)
@@ -45,4 +46,13 @@ if(PROJECT_NAME STREQUAL "ggml")
         aios_add_kernels(avx512-vnni ${avx512} AVX512VBMI AVX512VNNI)
     endfunction()
     cmake_language(DEFER CALL aios_add_all_kernels)
+endif()
+
+# Names that Debian's Vulkan headers are too old for.
+if(PROJECT_NAME STREQUAL "ggml" AND GGML_VULKAN)
+    set(aios_layer_settings "${CMAKE_CURRENT_LIST_DIR}/kernels/vulkan/layer_settings.hpp")
+    function(aios_add_names)
+        target_compile_options(ggml-vulkan PRIVATE "SHELL:-include ${aios_layer_settings}")
+    endfunction()
+    cmake_language(DEFER CALL aios_add_names)
 endif()

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod evidence;
 pub mod fill;
 pub mod grammar;
+pub mod learn;
 pub mod models;
 pub mod pressure;
 pub mod queue;

@@ -4,8 +4,8 @@
 
 use aios_abi::infer::Tier;
 use aios_abi::{CallError, paths};
-use aios_inferd::choose::Head;
 use aios_inferd::engine::{Engine, Kind, Source};
+use aios_inferd::learn::{Learned, Place};
 use aios_inferd::models::{Book, Limits, Models};
 use aios_inferd::pressure::Watch;
 use aios_inferd::serve::Server;
@@ -16,12 +16,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The trained layer that chooses tools, in the folder of models.
-const CHOICE: &str = "choice.safetensors";
 /// The name under which PID 1 hands over the kernel's file of memory pressure.
 const PRESSURE: &str = "memory-pressure";
 /// Which model each tier uses, in the folder of inferd's own state.
 const BOOK: &str = "models.json";
+/// What was learned on this machine, in the same folder.
+const LEARNED: &str = "learned";
+/// The program that learns, in the folder of engines.
+const TRAINER: &str = "adapt";
 
 /// Serve inference: choice of tools, arguments, text, embeddings.
 #[derive(Debug, Parser)]
@@ -85,20 +87,19 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
         let listener = aios_abi::daemon::listener_of(inherited, "inferd", arguments.socket.as_deref())?;
         let source = {
             let (engines, models) = (arguments.engines.clone(), arguments.models.clone());
-            move |kind: Kind, socket: Option<&Path>, imported: Option<PathBuf>| Source {
+            move |kind: Kind, socket: Option<&Path>| Source {
                 kind,
-                socket: socket.filter(|_| imported.is_none()).map(Path::to_owned),
+                socket: socket.map(Path::to_owned),
                 ports: PathBuf::from(paths::VIRTIO_PORTS),
                 engines: engines.clone(),
                 models: models.clone(),
-                imported,
+                imported: None,
+                learned: None,
                 threads: arguments.threads,
                 free: arguments.memory.map(|mib| mib << 20),
             }
         };
-        let strategic =
-            Engine::start(source(Kind::Text(Tier::Strategic), Some(&arguments.strategic_socket), None));
-        let embed = Engine::start(source(Kind::Embed, arguments.embed_socket.as_deref(), None));
+        let strategic = Engine::start(source(Kind::Text(Tier::Strategic), Some(&arguments.strategic_socket)));
         let state =
             arguments.state.clone().or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from));
         let (book, said) = match &state {
@@ -107,22 +108,32 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
         };
         said.iter().for_each(|why| tracing::warn!("{why}"));
         let (text, tactical) = (arguments.text_socket.clone(), arguments.tactical_socket.clone());
+        let (text_source, embed_socket) = (source.clone(), arguments.embed_socket.clone());
+        let embed = move |learned: Option<PathBuf>| {
+            let source = source(Kind::Embed, embed_socket.as_deref().filter(|_| learned.is_none()));
+            Engine::start(Source { learned, ..source })
+        };
         let make = move |tier: Tier, imported: Option<PathBuf>| {
             let socket = match tier {
                 Tier::Operational => text.as_deref(),
                 _ => tactical.as_deref(),
             };
-            Engine::start(source(Kind::Text(tier), socket, imported))
+            let source = text_source(Kind::Text(tier), socket.filter(|_| imported.is_none()));
+            Engine::start(Source { imported, ..source })
         };
         let limits = Limits { trial: Duration::from_secs(arguments.trial), ..Limits::default() };
         let models = Models::start(strategic, book, arguments.imported.clone(), Box::new(make), limits);
-        let head = Head::read(&arguments.models.join(CHOICE)).unwrap_or_else(|why| {
-            tracing::warn!("tools are chosen by their sentences alone: {why}");
-            None
-        });
+        let place = Place {
+            folder: state.map(|folder| folder.join(LEARNED)),
+            trainer: arguments.engines.join(TRAINER),
+            models: arguments.models.clone(),
+            free: arguments.memory.map(|mib| mib << 20),
+            make: Box::new(embed),
+        };
+        let learned = Learned::start(place);
         if let Some(pressure) = pressure {
             match Watch::new(pressure) {
-                Ok(watch) => drop(tokio::spawn(watch.give_way(models.clone(), embed.clone()))),
+                Ok(watch) => drop(tokio::spawn(watch.give_way(models.clone(), learned.clone()))),
                 Err(e) => tracing::warn!("nobody tells when the machine is short of memory: {e}"),
             }
         }
@@ -132,7 +143,7 @@ fn run(arguments: Arguments) -> Result<(), CallError> {
         tokio::select! {
             result = aios_abi::server::serve(
                 listener,
-                Arc::new(Server::with_models(models.clone(), embed, head)),
+                Arc::new(Server::with_models(models.clone(), learned)),
             ) => Ok(result?),
             _ = end.recv() => {
                 models.settle();

@@ -4,7 +4,8 @@
 //! asked for it. Each time one model is dropped, the largest first, until nobody waits any more. A service that waits only
 //! because it has reached a limit of its own is none of that: then the machine still has memory.
 
-use crate::engine::{Edge, Engine};
+use crate::engine::Edge;
+use crate::learn::Learned;
 use crate::models::Models;
 use aios_abi::infer::Tier;
 use aios_gguf::Free;
@@ -42,14 +43,18 @@ impl Watch {
         Ok(Self { edge: Edge::new(&file, epoll::EventFlags::PRI)?, _file: file })
     }
 
-    /// Drop one model each time that the kernel tells of a shortage.
-    pub async fn give_way(self, models: Arc<Models>, embed: Engine) {
+    /// Drop one model each time that the kernel tells of a shortage; before all of them, what is being learned.
+    pub async fn give_way(self, models: Arc<Models>, learned: Arc<Learned>) {
         while self.edge.changed().await.is_ok() {
             if Free::now().is_ok_and(|free| free.available >= free.total / PART) {
                 continue;
             }
-            let tiers = models.tiers();
-            let all = [tiers.engine(Tier::Tactical), tiers.engine(Tier::Operational), &embed];
+            if learned.give_way() {
+                tracing::warn!("the machine is short of memory: learning ends");
+                continue;
+            }
+            let (tiers, chooser) = (models.tiers(), learned.chooser());
+            let all = [tiers.engine(Tier::Tactical), tiers.engine(Tier::Operational), &chooser.embed];
             if let Some(engine) = all.into_iter().find(|engine| engine.snapshot().holds_memory) {
                 tracing::warn!("the machine is short of memory: the {} model is dropped", engine.what());
                 engine.drop_model();

@@ -4,6 +4,7 @@ use crate::ask::{Asker, Watch};
 use crate::choose::{self, Head, Memory};
 use crate::engine::Engine;
 use crate::fill::{self, Filled};
+use crate::learn::Learned;
 use crate::models::Models;
 use crate::tiers::Tiers;
 use aios_abi::CallError;
@@ -29,24 +30,23 @@ pub const MAX_PROMPT: usize = 64 * 1024;
 /// Answers the requests of the inference protocol. `Status` never waits for an engine.
 pub struct Server {
     models: Arc<Models>,
-    embed: Engine,
+    learned: Arc<Learned>,
     memory: Memory,
-    head: Option<Head>,
 }
 
 impl Server {
     /// Serve with these engines; they may still be loading. The trained layer belongs to the encoder.
     pub fn new(tiers: Tiers, embed: Engine, head: Option<Head>) -> Self {
-        Self::with_models(Models::fixed(tiers), embed, head)
+        Self::with_models(Models::fixed(tiers), Learned::fixed(embed, head))
     }
 
-    /// The same with models that can be exchanged.
-    pub fn with_models(models: Arc<Models>, embed: Engine, head: Option<Head>) -> Self {
-        Self { models, embed, memory: Memory::default(), head }
+    /// The same with models that can be exchanged, and an encoder that can learn.
+    pub fn with_models(models: Arc<Models>, learned: Arc<Learned>) -> Self {
+        Self { models, learned, memory: Memory::default() }
     }
 
     fn status(&self) -> InferStatus {
-        let embed = self.embed.snapshot();
+        let embed = self.learned.chooser().embed.snapshot();
         let tiers = self.models.tiers();
         let queued = u32::try_from(tiers.queued() + embed.queued).unwrap_or(u32::MAX);
         InferStatus { tiers: tiers.status(), embed: embed.health, queued }
@@ -82,7 +82,7 @@ impl Server {
         if texts.is_empty() {
             return Ok(InferReply::Embeddings(Vec::new()));
         }
-        Ok(InferReply::Embeddings(asker.embed(&self.embed, texts, false).await?.0))
+        Ok(InferReply::Embeddings(asker.embed(&self.learned.chooser().embed, texts, false).await?.0))
     }
 }
 
@@ -98,19 +98,19 @@ impl Handler<Infer> for Server {
             InferRequest::Choose { question, tools } => {
                 at_most("the question in bytes", question.len(), MAX_QUESTION)?;
                 at_most("tools", tools.len(), MAX_TOOLS)?;
-                let tiers = self.models.tiers();
+                let (tiers, chooser) = (self.models.tiers(), self.learned.chooser());
                 let engines = choose::Engines {
                     tiers: &tiers,
-                    embed: &self.embed,
+                    embed: &chooser.embed,
                     memory: &self.memory,
-                    head: self.head.as_ref(),
+                    head: chooser.head.as_ref(),
                 };
                 choose::choose(engines, &asker, &question, &tools).await.map(InferReply::Choice)
             }
             InferRequest::Fill { question, tool, known } => {
                 at_most("the question in bytes", question.len(), MAX_QUESTION)?;
-                let filled =
-                    fill::fill(&self.models.tiers(), &self.embed, &asker, &question, &tool, &known).await?;
+                let (tiers, chooser) = (self.models.tiers(), self.learned.chooser());
+                let filled = fill::fill(&tiers, &chooser.embed, &asker, &question, &tool, &known).await?;
                 let Filled { args, log_likelihood, certainty, tier, usage } = filled;
                 Ok(InferReply::Filled { args, certainty, log_likelihood, tier, usage })
             }
@@ -118,16 +118,31 @@ impl Handler<Infer> for Server {
             InferRequest::Embed { texts } => self.embed(&asker, texts).await,
             InferRequest::Models => Ok(InferReply::Models(self.models.list())),
             InferRequest::Switch { tier, to } => {
-                let own = rustix::process::geteuid().as_raw();
-                if ![uid::ROOT, uid::TOOLD, own].contains(&context.peer.uid) {
-                    return Err(CallError::denied(
-                        "only the tool broker changes models; call model.activate",
-                    ));
-                }
+                is_broker(&context)?;
                 let tell = |text| context.send(InferEvent::Progress { text, percent: None });
                 self.models.switch(tier, to, tell).await.map(InferReply::Switched)
             }
+            InferRequest::Learned => Ok(InferReply::Adapted(self.learned.told())),
+            InferRequest::Learn { lessons } => {
+                is_broker(&context)?;
+                let tell = |text, percent| context.send(InferEvent::Progress { text, percent });
+                self.learned.learn(&lessons, tell).await.map(InferReply::Adapted)
+            }
+            InferRequest::Adapt { to } => {
+                is_broker(&context)?;
+                self.learned.adapt(to).await.map(InferReply::Adapted)
+            }
         }
+    }
+}
+
+fn is_broker(context: &Context<Infer>) -> Result<(), CallError> {
+    let own = rustix::process::geteuid().as_raw();
+    match [uid::ROOT, uid::TOOLD, own].contains(&context.peer.uid) {
+        true => Ok(()),
+        false => Err(CallError::denied(
+            "only the tool broker changes models and what was learned; call model.activate or model.learn",
+        )),
     }
 }
 

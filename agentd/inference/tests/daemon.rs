@@ -98,6 +98,7 @@ fn ready() -> WorkerState {
         adapter: None,
         reads: Vec::new(),
         budget: None,
+        offload: None,
     })
 }
 
@@ -131,6 +132,7 @@ impl House {
             engines: folder.path().into(),
             models: folder.path().into(),
             imported: None,
+            learned: None,
             threads: None,
             free: None,
         };

@@ -11,6 +11,7 @@ use aios_abi::infer::{
 use aios_abi::{CallError, ErrorCode, frame};
 use aios_gguf::shape::{self, Shape, Vocabulary};
 use aios_inferd::engine::{Engine, Kind, Source};
+use aios_inferd::learn::Learned;
 use aios_inferd::models::{Book, Limits, Models};
 use aios_inferd::serve::Server;
 use std::fs::File;
@@ -93,6 +94,7 @@ fn state(name: &str, habit: Habit) -> WorkerState {
         adapter: None,
         reads: Vec::new(),
         budget: None,
+        offload: None,
     })
 }
 
@@ -110,6 +112,7 @@ fn source(kind: Kind, folder: &Path, socket: Option<PathBuf>, imported: Option<P
         engines: folder.join("engines"),
         models: folder.join("image"),
         imported,
+        learned: None,
         threads: Some(1),
         free: None,
     }
@@ -143,7 +146,7 @@ impl House {
         let path = folder.join("inferd.sock");
         let _ = std::fs::remove_file(&path);
         let listener = UnixSeqpacketListener::bind(&path).expect("binds");
-        let server = Server::with_models(models.clone(), nobody(Kind::Embed), None);
+        let server = Server::with_models(models.clone(), Learned::fixed(nobody(Kind::Embed), None));
         tokio::spawn(aios_abi::server::serve::<Infer, _>(listener, Arc::new(server)));
         Self { client: Client::at(path), models, folder: folder.into() }
     }

@@ -76,4 +76,6 @@ pub struct Order {
     pub dry_run: bool,
     /// What the client calls the request.
     pub key: Option<String>,
+    /// The reason is what a person asked for in words.
+    pub asked: bool,
 }

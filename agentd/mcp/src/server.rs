@@ -143,7 +143,7 @@ fn order(name: &str, mut args: JsonObject) -> Result<Order, CallError> {
         Some(Value::String(key)) => Some(key),
         Some(_) => return Err(wrong(schema::KEY, "text")),
     };
-    Ok(Order { tool: name.into(), args: Value::Object(args).to_string(), why, dry_run, key })
+    Ok(Order { tool: name.into(), args: Value::Object(args).to_string(), why, dry_run, key, asked: false })
 }
 
 /// How a call went wrong.
@@ -270,7 +270,8 @@ mod tests {
                 args: r#"{"path":"x"}"#.into(),
                 why: "w".into(),
                 dry_run: true,
-                key: Some("k".into())
+                key: Some("k".into()),
+                asked: false
             }
         );
         let bare = order("a.b", JsonObject::new()).expect("taken");

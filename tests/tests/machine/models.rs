@@ -137,6 +137,22 @@ fn a_model_is_imported_verified_used_rolled_back_and_removed_and_a_broken_one_is
     let own = call(&appliance, "model.verify", &json!({ "name": "text" }))?;
     ensure!(own["result"]["good"] == true, "the image's is not good: {own}");
 
+    // What people asked for in words and then approved is counted; others' reasons are not.
+    for (number, asked) in ["--asked", "--dry-run", ""].into_iter().enumerate() {
+        let args = json!({ "path": format!("{AREA}/made-{number}") }).to_string();
+        let mut words = vec!["tools", "call", "fs.mkdir", "--args", &args, "--why", "make room for it"];
+        words.extend(Some(asked).filter(|word| !word.is_empty()));
+        appliance.json(&words)?;
+    }
+    let learned = call(&appliance, "model.learn", &json!({}))?;
+    println!("{}", text(&learned["summary"]));
+    let why = "nothing was learned: 1 proposals were approved so far, and 20 are needed";
+    ensure!(text(&learned["summary"]).starts_with(why), "not what was approved: {learned}");
+    let forgotten = call(&appliance, "model.forget", &json!({}))?;
+    ensure!(forgotten["result"]["current"].is_null(), "something was learned: {forgotten}");
+    let planned = appliance.json(&["tools", "call", "schedule.list"])?;
+    ensure!(planned.to_string().contains("model.learn"), "nobody learns at night: {planned}");
+
     // inferd loads it in the machine itself, and what no engine knows it refuses.
     let use_it = |name: &str| json!({ "name": name, "tier": "tactical" });
     let activated = call(&appliance, "model.activate", &use_it("first_model"))?;

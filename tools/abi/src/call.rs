@@ -27,6 +27,10 @@ pub struct Request<Q> {
     pub body: Q,
 }
 
+/// The [incident](Meta::incident) of a call that a person confirmed after they had asked for it in words: [`why`](Meta::why) are
+/// these words then, and the machine may learn from them.
+pub const ASKED: &str = "ask";
+
 /// What accompanies every request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Meta {

@@ -348,6 +348,21 @@ pub struct ModelInfo {
     pub reads: Vec<String>,
     /// What it may cost, for a model that somebody is paid for.
     pub budget: Option<Budget>,
+    /// What graphics processors compute of it, where the worker can use them and there are some.
+    pub offload: Option<Offload>,
+}
+
+/// What graphics processors compute of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offload {
+    /// Their names, separated by commas.
+    pub device: String,
+    /// Layers that they compute, the last matrix counted as one.
+    pub layers: u32,
+    /// Layers that there are, the last matrix counted as one.
+    pub of: u32,
+    /// Why they compute none.
+    pub why: Option<String>,
 }
 
 /// What a person allows to be spent for a model, and what was spent.

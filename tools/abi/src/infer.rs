@@ -53,6 +53,78 @@ pub enum InferRequest {
         /// The model.
         to: ModelChoice,
     },
+    /// What was learned on this machine, and what of it is used.
+    Learned,
+    /// Learn from these questions and the tools that people approved for them, and use what was learned if it knows more of those
+    /// held back; for toold and root alone. It takes minutes; the answer comes at the end.
+    Learn {
+        /// At least [`LEAST_LESSONS`], each question once.
+        lessons: Vec<Lesson>,
+    },
+    /// Use what was learned under this name, or only what the image has learned; for toold and root alone.
+    Adapt {
+        /// The name.
+        to: Option<String>,
+    },
+}
+
+/// With fewer approved calls too few could be held back to measure anything.
+pub const LEAST_LESSONS: usize = 20;
+/// More are too long for one request; the newest count.
+pub const MOST_LESSONS: usize = 400;
+
+/// What a person asked, and the tool whose call they approved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lesson {
+    /// Their words.
+    pub ask: String,
+    /// The tool's name.
+    pub tool: String,
+}
+
+/// What was learned on this machine, and what of it is used. A name is the beginning of the file's BLAKE3 hash.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Adapted {
+    /// What is used; none is what the image has learned.
+    pub current: Option<String>,
+    /// What was used before; none is what the image has learned, or that there was no change.
+    pub previous: Option<String>,
+    /// What came of learning the last time.
+    pub last: Option<Learning>,
+    /// What went wrong since then, and what was done about it: one sentence.
+    pub note: Option<String>,
+}
+
+/// What came of learning.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Learning {
+    /// When it ended, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Questions that were learned from.
+    pub lessons: u32,
+    /// Questions that were held back.
+    pub held: u32,
+    /// Of these, how many were known before.
+    pub knew: u32,
+    /// And how many with what was learned.
+    pub knows: u32,
+    /// Questions of the image that measure what must not be forgotten.
+    pub old: u32,
+    /// Of these, how many were known before.
+    pub old_knew: u32,
+    /// And how many with what was learned.
+    pub old_knows: u32,
+    /// Whether it is used.
+    pub kept: bool,
+}
+
+impl Learning {
+    /// Whether it is better: it knows more of what was held back, and has forgotten no more than one in two hundred of what the image
+    /// knew.
+    pub fn is_better(&self) -> bool {
+        let lost = self.old_knew.saturating_sub(self.old_knows);
+        self.knows > self.knew && lost.saturating_mul(200) <= self.old
+    }
 }
 
 /// A model that a tier of this machine can use.
@@ -241,6 +313,8 @@ pub enum InferReply {
     Models(Vec<TierModel>),
     /// To [`InferRequest::Switch`].
     Switched(TierModel),
+    /// To [`InferRequest::Learned`], [`InferRequest::Learn`] and [`InferRequest::Adapt`].
+    Adapted(Adapted),
 }
 
 /// The tool that was chosen.

@@ -14,6 +14,10 @@ pub const DRY_RUN: &str = "dry_run";
 /// ([`Meta::key`](crate::call::Meta::key)). No tool has an argument of this name.
 pub const KEY: &str = "idempotency_key";
 
+/// Name of what accompanies the arguments of a change on the console's API: the reason is what a person asked for in words
+/// ([`ASKED`](crate::call::ASKED)). No tool has an argument of this name.
+pub const ASKED: &str = "asked";
+
 /// A reason.
 pub fn why() -> Value {
     json!({
@@ -33,6 +37,15 @@ pub fn dry_run() -> Value {
         "type": "boolean",
         "default": false,
         "description": "Only say what would be changed; nothing is"
+    })
+}
+
+/// Whether the reason is what a person asked for.
+pub fn asked() -> Value {
+    json!({
+        "type": "boolean",
+        "default": false,
+        "description": "The reason is what a person asked for in words and this call was proposed for; the machine may learn from it"
     })
 }
 

@@ -153,12 +153,27 @@ struct State {
     refused: Option<String>,
 }
 
+/// What a new machine plans of its own accord. People change it as they do their own.
+fn own() -> BTreeMap<String, Item> {
+    let learn = Entry {
+        name: "learn".into(),
+        when: When::At("20 3 * * *".into()),
+        tool: "model.learn".into(),
+        args: "{}".into(),
+        purpose: "understand people here better, from what they approved".into(),
+        catch_up: false,
+        enabled: true,
+        maker: Caller::broker(),
+    };
+    BTreeMap::from([(learn.name.clone(), Item { entry: learn, past: Past::default() })])
+}
+
 impl Schedule {
     /// Read what is planned. What cannot be read is kept aside, and nothing is planned.
     pub fn open(folder: &Path, now: Now) -> Result<Self, CallError> {
         let path = folder.join("schedule.json");
         let (items, refused) = match std::fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => (BTreeMap::new(), None),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => (own(), None),
             Err(e) => (BTreeMap::new(), Some(e.to_string())),
             Ok(bytes) => match serde_json::from_slice(&bytes) {
                 Ok(items) => (items, None),
@@ -458,6 +473,24 @@ pub(crate) mod tests {
         Caller { by: "console".into(), person, role }
     }
 
+    fn nothing_planned(folder: &Path) -> Schedule {
+        std::fs::write(folder.join("schedule.json"), "{}").expect("written");
+        Schedule::open(folder, now()).expect("opens")
+    }
+
+    #[test]
+    fn a_new_machine_learns_at_night_and_one_where_that_was_removed_does_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let schedule = Schedule::open(dir.path(), now()).expect("opens");
+        let learn = schedule.state().items["learn"].entry.clone();
+        assert_eq!(check(&learn).expect("can run").name, "model.learn");
+        assert!(schedule.next().1.is_some() || schedule.next().0.is_some(), "it is due some time");
+        schedule
+            .put(&Caller::broker(), Put { name: "learn".into(), from: Some(learn), to: None, past: None })
+            .expect("is removed");
+        assert!(Schedule::open(dir.path(), now()).expect("opens").state().items.is_empty());
+    }
+
     fn put(from: Option<Entry>, to: Option<Entry>) -> Put {
         Put { name: "one".into(), from, to, past: None }
     }
@@ -466,7 +499,7 @@ pub(crate) mod tests {
     fn one_entry_does_not_run_twice_at_once_and_its_failure_stays() {
         let dir = tempfile::tempdir().expect("a directory");
         let at = |wall| Now { wall, boot: Duration::from_secs(wall) };
-        let schedule = Schedule::open(dir.path(), now()).expect("opens");
+        let schedule = nothing_planned(dir.path());
         let new = entry(When::EverySeconds(60));
         schedule.put(&caller("ada", Role::Operator), put(None, Some(new.clone()))).expect("is put in");
         assert!(schedule.begin(at(0)).is_empty());
@@ -486,7 +519,7 @@ pub(crate) mod tests {
     #[test]
     fn nobody_lets_run_with_the_power_of_others_what_they_may_not_do_themselves() {
         let dir = tempfile::tempdir().expect("a directory");
-        let schedule = Schedule::open(dir.path(), now()).expect("opens");
+        let schedule = nothing_planned(dir.path());
         let root = Caller { by: "root".into(), person: None, role: Role::Admin };
         let off = Entry { enabled: false, maker: root.clone(), ..entry(When::At("0 3 * * *".into())) };
         let on = Entry { enabled: true, ..off.clone() };

@@ -100,7 +100,10 @@ fn tool(info: &ToolInfo) -> Value {
     let mut properties = Map::new();
     properties.insert("args".into(), schema::arguments(info).into());
     match changes {
-        true => properties.extend(schema::of_a_change()),
+        true => {
+            properties.extend(schema::of_a_change());
+            properties.insert(schema::ASKED.into(), schema::asked());
+        }
         false => drop(properties.insert(schema::WHY.into(), schema::why())),
     }
     let body = json!({ "type": "object", "properties": properties, "additionalProperties": false });

@@ -40,6 +40,7 @@ pub(super) async fn restart(
     Json(restart): Json<Restart>,
 ) -> Answer<axum::Json<Value>> {
     let args = json!({ "name": name }).to_string();
-    let order = Order { tool: RESTART.into(), args, why: restart.why, dry_run: false, key: None };
+    let order =
+        Order { tool: RESTART.into(), args, why: restart.why, dry_run: false, key: None, asked: false };
     Ok(axum::Json(tools::run(&app, &login.person, order).await?))
 }

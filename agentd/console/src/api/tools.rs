@@ -5,7 +5,7 @@ use crate::auth::Login;
 use crate::json;
 use crate::state::{Shared, unexpected};
 use aios_abi::CallError;
-use aios_abi::call::Meta;
+use aios_abi::call::{ASKED, Meta};
 use aios_abi::client::Call;
 use aios_abi::schema::LONGEST_WHY;
 use aios_abi::tool::{Step, ToolReply, ToolRequest, Tools};
@@ -43,6 +43,8 @@ pub(super) struct Body {
     #[serde(default)]
     dry_run: bool,
     idempotency_key: Option<String>,
+    #[serde(default)]
+    asked: bool,
 }
 
 pub(super) async fn call(
@@ -51,8 +53,8 @@ pub(super) async fn call(
     Path(tool): Path<String>,
     Json(body): Json<Body>,
 ) -> Answer<axum::Json<Value>> {
-    let Body { args, why, dry_run, idempotency_key: key } = body;
-    let order = Order { tool, args: Value::Object(args).to_string(), why, dry_run, key };
+    let Body { args, why, dry_run, idempotency_key: key, asked } = body;
+    let order = Order { tool, args: Value::Object(args).to_string(), why, dry_run, key, asked };
     Ok(axum::Json(run(&app, &login.person, order).await?))
 }
 
@@ -63,12 +65,13 @@ pub(super) async fn run(app: &Shared, person: &Person, order: Order) -> Result<V
 
 /// Begin to call a tool by its name.
 pub(super) async fn begin(app: &Shared, person: &Person, order: Order) -> Result<Call<Tools>, CallError> {
-    let Order { tool, args, why, dry_run, key } = order;
+    let Order { tool, args, why, dry_run, key, asked } = order;
     check_why(&why)?;
     let tool = app.tool(person, &tool).await?;
     let deadline = tool.timeout_ms.saturating_add(GRACE_MS);
     let request = ToolRequest::Call { tool: tool.number, args, dry_run };
-    app.daemons.toold.start(Meta { key, ..meta(person, why, deadline) }, request).await
+    let incident = asked.then(|| ASKED.to_owned());
+    app.daemons.toold.start(Meta { key, incident, ..meta(person, why, deadline) }, request).await
 }
 
 #[derive(Deserialize)]

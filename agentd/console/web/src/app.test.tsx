@@ -140,7 +140,9 @@ it("the models page lists models, and says what would change before it asks why"
   const other = { ...facts, name: "tiny", used_by: [], origin: "imported", bytes: 1e7, memory: 9e7, verified: false, trust: "nobody" };
   const models = [own, other].map((model) => ({ ...model, imported_ms: null, from: null, problem: null }));
   const tiers = [{ tier: "operational", model: "text", before: null, on_trial: false, note: "bad is not used any more" }];
-  const listed = done({ models, tiers, memory: { total: 1e9, available: 5e8 } });
+  const last = { at_ms: 0, lessons: 21, held: 6, knew: 1, knows: 5, old: 200, old_knew: 180, old_knows: 180, kept: true };
+  const learned = { current: "0123456789abcdef", before: null, last, note: null };
+  const listed = done({ models, tiers, learned, memory: { total: 1e9, available: 5e8 } });
   answers = [
     { path: "/api/v1/tools/model.list", body: null, response: listed },
     { path: "/api/v1/uploads", body: null, response: json(200, { uploads: [{ name: "a.gguf", path: "/data/upload/a.gguf", bytes: 5, complete: true }] }) },
@@ -151,6 +153,8 @@ it("the models page lists models, and says what would change before it asks why"
   expect(root.querySelectorAll('[data-testid="model-row"]')).toHaveLength(2);
   expect(root.querySelectorAll('[data-testid="model-remove"]')).toHaveLength(1);
   expect(find("model-note")?.textContent).toContain("bad is not used any more");
+  expect(find("learned")?.textContent).toContain("of 6 held back it understood 5 (1 before)");
+  expect(find("learned-forget")).not.toBeNull();
   HTMLDialogElement.prototype.showModal ??= () => {};
   const use = [...root.querySelectorAll<HTMLButtonElement>('[data-testid="model-activate"]')];
   expect(use.map((button) => button.disabled)).toEqual([true, false]);

@@ -126,6 +126,16 @@ const en = {
     import: "Import",
     importTitle: (name: string) => `Import ${name}?`,
     drop: "Discard",
+    learned: "Learned here",
+    learnedHint: "At night this machine learns how its people ask, from the proposals that they approved. What it learned is used only if it understands more than before.",
+    learnedNot: "Nothing yet: only what came with the image is used.",
+    learnedIs: (name: string) => `What was learned here is used (${name}).`,
+    learnedLast: (last: { lessons: number; held: number; knew: number; knows: number; old: number; old_knew: number; old_knows: number; kept: boolean }) =>
+      `From ${last.lessons} approved calls: of ${last.held} held back it understood ${last.knows} (${last.knew} before), of the image's own ${last.old} questions ${last.old_knows} (${last.old_knew} before). ${last.kept ? "It was better." : "It was not better, and was not taken."}`,
+    learn: "Learn now",
+    learnTitle: "Learn from approved calls?",
+    forget: "Forget",
+    forgetTitle: "Forget what was learned here?",
   },
   people: {
     title: "People",

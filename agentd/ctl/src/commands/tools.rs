@@ -164,6 +164,9 @@ async fn call(machine: &Machine, call: cli::Call, output: &Output) -> Outcome {
     let looks = tool.effect == Effect::Read || call.dry_run;
     let why = if looks { call.why.unwrap_or_default() } else { reason(call.why)? };
     let mut body = json!({ "args": args, "why": why, "dry_run": call.dry_run });
+    if call.asked {
+        body[schema::ASKED] = true.into();
+    }
     if let Some(key) = call.idempotency_key {
         body[schema::KEY] = key.into();
     }

@@ -89,6 +89,7 @@ impl MiniLm {
             adapter: adapted.as_ref().map(|adapted| adapted.known.clone()),
             reads: reader.as_ref().map_or_else(Vec::new, |reader| reader.known.tools.clone()),
             budget: None,
+            offload: None,
         };
         Ok(Self { info, model, tokenizer, adapted, reader, job: None })
     }

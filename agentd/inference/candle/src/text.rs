@@ -96,6 +96,7 @@ impl Text {
             adapter: None,
             reads: Vec::new(),
             budget: None,
+            offload: None,
         };
         Ok(Self { info, weights, vocabulary, grammars, jobs: Vec::new() })
     }

@@ -131,12 +131,13 @@ fn a_tool_that_came_later_gets_a_row_and_the_others_stay() {
     let (files, encoder) = read(folder.path());
     let start = start(&encoder, &files.tokenizer, 5);
     let own = vectors(&encoder, &files.tokenizer, &start.adapter, &texts()[..2]).expect("vectors");
+    let any = vectors(&encoder, &files.tokenizer, &start.adapter, &texts()).expect("vectors");
     assert_eq!(start.head.place("power.off"), None);
     let places = ["disk.usage", "none", "user.list"].map(|tool| start.head.place(tool));
-    let head = start.head.with_more(&[("power.off", own.clone())]).expect("a row");
+    let head = start.head.with_more(&[("power.off", own.clone())], &any).expect("a row");
     assert_eq!(head.place("power.off"), Some(3));
     assert_eq!(["disk.usage", "none", "user.list"].map(|tool| head.place(tool)), places);
-    assert_eq!(head.clone().with_more(&[]).expect("the same").place("power.off"), Some(3));
+    assert_eq!(head.clone().with_more(&[], &[]).expect("the same").place("power.off"), Some(3));
 }
 
 #[test]

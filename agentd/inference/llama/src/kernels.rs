@@ -1,11 +1,12 @@
 //! Which kernels compute best on this machine.
 //!
 //! The worker is installed several times, each linked with kernels for another instruction set: `llama` for x86-64-v3, and
-//! beside it `llama-avx512` and others. What a processor claims to have it does not always have (an emulator, a hypervisor
+//! beside it `llama-avx512` and others, `llama-vulkan` and `llama-cuda` for graphics processors. What a processor claims to have it does not always have (an emulator, a hypervisor
 //! that hides state, a kernel that does not save registers), and the widest instructions are not always the fastest. So
 //! each is tried with the model, in a process of its own, and the fastest that computes right is used.
 
 use crate::BASE;
+use crate::gpu;
 use crate::trial::Trial;
 use serde::{Deserialize, Serialize};
 use std::fs::Metadata;
@@ -17,7 +18,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// How long a trial may take, and all together: inferd waits 30 s for a worker's first word.
+/// How long a trial may take, and all together: inferd waits 30 s for a worker's first word. A graphics processor, whose driver
+/// compiles the kernels the first time, may take all that is left.
 const LIMIT: Duration = Duration::from_secs(8);
 const LIMIT_OF_ALL: Duration = Duration::from_secs(20);
 /// What is said of a trial that took longer, as with a large model on a slow disk. It says nothing of the kernels.
@@ -79,7 +81,7 @@ pub fn claimed(kernels: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// One sentence when none of them can compute.
-pub fn choose(model: &Path, memory: Option<&Path>) -> Result<Best, String> {
+pub fn choose(model: &Path, memory: Option<&Path>, most: Option<u64>) -> Result<Best, String> {
     let own = std::env::current_exe().map_err(|e| format!("the worker's own program is not known: {e}"))?;
     let candidates = candidates(&own);
     let with = circumstances(model, &candidates);
@@ -92,9 +94,12 @@ pub fn choose(model: &Path, memory: Option<&Path>) -> Result<Best, String> {
     let tried: Vec<(Candidate, Result<Trial, String>)> = candidates
         .into_iter()
         .map(|candidate| {
-            let left = end.saturating_duration_since(Instant::now()).min(LIMIT);
+            let mut left = end.saturating_duration_since(Instant::now());
+            if !gpu::is_gpu(&candidate.kernels) {
+                left = left.min(LIMIT);
+            }
             let result = match is_file && !left.is_zero() {
-                true => try_out(&candidate.program, model, left),
+                true => try_out(&candidate.program, model, left, most),
                 false => Err(SLOW.to_owned()),
             };
             (candidate, result)
@@ -176,8 +181,12 @@ fn remember(path: &Path, remembered: &Remembered) {
 }
 
 /// Compute a little in a process of its own.
-fn try_out(program: &Path, model: &Path, limit: Duration) -> Result<Trial, String> {
-    let mut child = Command::new(program)
+fn try_out(program: &Path, model: &Path, limit: Duration, most: Option<u64>) -> Result<Trial, String> {
+    let mut command = Command::new(program);
+    if let Some(most) = most {
+        command.arg("--gpu-memory").arg(most.to_string());
+    }
+    let mut child = command
         // One thread: several that wait for each other measure what else runs.
         .args(["--trial", "--stdio", "--threads", "1", "--model"])
         .arg(model)

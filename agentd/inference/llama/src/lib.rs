@@ -1,10 +1,11 @@
 //! Engine worker: GGUF text models with llama.cpp.
 //!
-//! It is built once for each instruction set ([`kernels`]): the programs differ in what they were linked with, not in what
-//! they do. The one that inferd starts tries them all and becomes the best of them.
+//! It is built once for each instruction set and each interface to graphics processors ([`kernels`]): the programs differ in what
+//! they were linked with, not in what they do. The one that inferd starts tries them all and becomes the best of them.
 
 #![forbid(unsafe_code)]
 
+mod gpu;
 pub mod kernels;
 mod lane;
 mod model;
@@ -34,6 +35,9 @@ struct Options {
     /// Try the kernels with this model, in the place of one that takes long to load
     #[arg(long, value_name = "FILE")]
     try_with: Option<PathBuf>,
+    /// Take at most so many MiB of each graphics processor's memory; without it all but a sixteenth of what is free
+    #[arg(long, value_name = "MIB")]
+    gpu_memory: Option<u64>,
     /// Compute a little, say how fast it went, and end
     #[arg(long, conflicts_with = "kernels")]
     trial: bool,
@@ -43,7 +47,7 @@ struct Options {
 pub fn main(kernels: &str) -> ExitCode {
     let options = Options::parse();
     if options.trial {
-        return match trial::run(&options.engine, kernels) {
+        return match trial::run(&options.engine, kernels, options.gpu_memory) {
             Ok(result) => {
                 println!("{result}");
                 ExitCode::SUCCESS
@@ -54,12 +58,13 @@ pub fn main(kernels: &str) -> ExitCode {
             }
         };
     }
-    let mut refused = None;
+    let (mut refused, most) = (None, options.gpu_memory);
     let found = match options.kernels {
         Some(found) => found,
         None => match kernels::choose(
             options.try_with.as_deref().unwrap_or(&options.engine.model),
             options.remember.as_deref(),
+            options.gpu_memory,
         ) {
             // Becoming another program returns only when that failed.
             Ok(best) => match best.become_it() {
@@ -77,7 +82,7 @@ pub fn main(kernels: &str) -> ExitCode {
     };
     let load = move |options: &aios_engine::Options, progress| match refused {
         Some(why) => Err(why),
-        None => model::Llama::load(options, progress),
+        None => model::Llama::load(options, most, progress),
     };
     match aios_engine::run(&format!("llama.cpp ({found})"), options.engine, load) {
         Ok(()) => ExitCode::SUCCESS,

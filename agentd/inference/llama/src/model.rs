@@ -1,18 +1,23 @@
 //! One GGUF model and its contexts.
 
+use crate::gpu::Plan;
 use crate::lane::{BATCH, JUDGED, Job, Kind, Lane, SLOTS, token};
 use crate::pace::{self, Pace};
 use crate::prompt;
 use aios_abi::CallError;
-use aios_abi::engine::{Adapter, Generate, Message, ModelInfo};
+use aios_abi::engine::{Adapter, Generate, Message, ModelInfo, Offload};
 use aios_engine::{Begun, Engine, Grammars, Memory, Next, Options, Pieces, Tokens, Told, Work, Writer};
+use aios_gguf::Summary;
 use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
 use llama_cpp_2::llama_backend::LlamaBackend;
-use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
 use llama_cpp_2::token::LlamaToken;
 use std::cell::RefCell;
 use std::num::NonZeroU32;
+use std::rc::Rc;
+
+/// Is told how much is loaded, in percent.
+type Progress = Rc<dyn Fn(u8)>;
 
 /// Tokens that all calls have together that are made of words at once: questions are short.
 const CALLS_CONTEXT: u32 = 2048;
@@ -46,19 +51,53 @@ impl Pieces for Vocabulary {
 }
 
 impl Llama {
-    /// Check the files and load them.
-    pub(crate) fn load(options: &Options, progress: Box<dyn Fn(u8) + Send>) -> Result<Self, String> {
+    /// Check the files and load them, as much of the model as has room there into graphics processors.
+    pub(crate) fn load(
+        options: &Options,
+        most: Option<u64>,
+        progress: Box<dyn Fn(u8) + Send>,
+    ) -> Result<Self, String> {
         let summary = aios_gguf::check(&options.model).map_err(|e| e.to_string())?;
-        let named = |what: String| format!("{}: {what}", options.model.display());
-        let mut backend = LlamaBackend::init().map_err(|e| named(e.to_string()))?;
+        let mut backend = LlamaBackend::init().map_err(|e| format!("{}: {e}", options.model.display()))?;
         backend.void_logs();
-        let parameters =
-            LlamaModelParams::default().with_n_gpu_layers(0).with_progress_callback(move |part| {
-                // A fraction of 0 to 1; a percent is fine enough for people.
-                progress((part.clamp(0.0, 1.0) * 100.0) as u8);
-                true
-            });
-        let mut model = LlamaModel::load_from_file(&backend, &options.model, &parameters)
+        // The contexts borrow it and live as long as the process.
+        let backend: &'static LlamaBackend = Box::leak(Box::new(backend));
+        let progress: Progress = Rc::new(progress);
+        let plan = Plan::now(&summary, options, most);
+        let mut offload = plan.as_ref().map(Plan::told);
+        if let Some(plan) = plan.filter(|plan| plan.layers > 0) {
+            match Self::open(options, &summary, backend, Some(&plan), &progress) {
+                Ok(loaded) => return Ok(loaded.with(offload)),
+                // What it has loaded there until then stays there as long as the process.
+                Err(why) => {
+                    eprintln!("<4>the graphics processor is not used: {why}");
+                    offload = Some(Offload { layers: 0, why: Some(why), ..plan.told() });
+                }
+            }
+        }
+        Ok(Self::open(options, &summary, backend, None, &progress)?.with(offload))
+    }
+
+    fn with(mut self, offload: Option<Offload>) -> Self {
+        self.info.offload = offload;
+        self
+    }
+
+    fn open(
+        options: &Options,
+        summary: &Summary,
+        backend: &'static LlamaBackend,
+        plan: Option<&Plan>,
+        progress: &Progress,
+    ) -> Result<Self, String> {
+        let named = |what: String| format!("{}: {what}", options.model.display());
+        let progress = progress.clone();
+        let parameters = Plan::parameters(plan).map_err(named)?.with_progress_callback(move |part| {
+            // A fraction of 0 to 1; a percent is fine enough for people.
+            progress((part.clamp(0.0, 1.0) * 100.0) as u8);
+            true
+        });
+        let mut model = LlamaModel::load_from_file(backend, &options.model, &parameters)
             .map_err(|e| named(format!("llama.cpp cannot load this model: {e}")))?;
         let adapter = options.adapter.as_deref().and_then(|path| {
             // Without it the model still writes; calls are made of words without its help then.
@@ -68,7 +107,6 @@ impl Llama {
         });
         // The contexts borrow the model, and all live as long as the process.
         let model: &'static LlamaModel = Box::leak(Box::new(model));
-        let backend: &'static LlamaBackend = Box::leak(Box::new(backend));
         let pace = match options.threads {
             Some(threads) => Pace::new(threads, true),
             None => Pace::new(pace::cores(), false),
@@ -116,7 +154,7 @@ impl Llama {
             None => None,
         };
         let info = ModelInfo {
-            name: summary.name,
+            name: summary.name.clone(),
             parameters: model.n_params(),
             context,
             dimensions: u32::try_from(model.n_embd()).unwrap_or(0),
@@ -125,6 +163,7 @@ impl Llama {
             adapter: known,
             reads: Vec::new(),
             budget: None,
+            offload: None,
         };
         let grammars = Grammars::new(tokens(model)).map_err(named)?;
         let vocabulary = Vocabulary(model);

@@ -1,11 +1,12 @@
 //! A little work, to see whether and how fast kernels compute.
 
+use crate::gpu::{self, Plan};
+use aios_abi::engine::Offload;
 use aios_engine::{Options, log_probability};
 use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -56,13 +57,21 @@ impl std::str::FromStr for Trial {
 ///
 /// # Errors
 /// Why these kernels cannot be used, in a few words.
-pub(crate) fn run(options: &Options, kernels: &str) -> Result<Trial, String> {
+pub(crate) fn run(options: &Options, kernels: &str, most: Option<u64>) -> Result<Trial, String> {
     // Before the first instruction that might not be there.
     crate::kernels::claimed(kernels)?;
-    aios_gguf::check(&options.model).map_err(|e| e.to_string())?;
+    let summary = aios_gguf::check(&options.model).map_err(|e| e.to_string())?;
     let mut backend = LlamaBackend::init().map_err(|e| e.to_string())?;
     backend.void_logs();
-    let parameters = LlamaModelParams::default().with_n_gpu_layers(0);
+    let plan = Plan::now(&summary, options, most);
+    if gpu::is_gpu(kernels) {
+        match plan.as_ref().map(Plan::told) {
+            None => return Err("there is no graphics processor that it can use".into()),
+            Some(Offload { device, why: Some(why), .. }) => return Err(format!("{device}: {why}")),
+            Some(_) => {}
+        }
+    }
+    let parameters = Plan::parameters(plan.as_ref())?;
     let model = LlamaModel::load_from_file(&backend, &options.model, &parameters)
         .map_err(|e| format!("the model cannot be loaded: {e}"))?;
     let threads = i32::try_from(options.threads()).unwrap_or(1);
@@ -85,6 +94,8 @@ pub(crate) fn run(options: &Options, kernels: &str) -> Result<Trial, String> {
         }
         let start = Instant::now();
         context.decode(&mut batch).map_err(|e| e.to_string())?;
+        // A graphics processor still computes when it has been told to: it is done when there is a result.
+        let _ = context.get_logits_ith(0);
         best = best.min(start.elapsed());
         let next = text.iter().skip(1).zip(0..);
         likelihood = next.map(|(token, place)| f64::from(at(context.get_logits_ith(place), *token))).sum();
@@ -99,6 +110,7 @@ pub(crate) fn run(options: &Options, kernels: &str) -> Result<Trial, String> {
         let mut batch = LlamaBatch::new(1, 1);
         batch.add(token, place, &[0], true).map_err(|e| e.to_string())?;
         context.decode(&mut batch).map_err(|e| e.to_string())?;
+        let _ = context.get_logits_ith(0);
         (place, written) = (place + 1, written + 1);
     }
     let likelihood = likelihood / text.len().saturating_sub(1).max(1) as f64;

@@ -133,6 +133,7 @@ impl Worker {
                         per_month_micro: settings.limits.per_month.0,
                         spent_micro: ledger.spent().0,
                     }),
+                    offload: None,
                 })
             }
         }

@@ -5,7 +5,7 @@
 
 use super::work::Delivery;
 use crate::queue::{Full, Order, Place as Turn, Queue};
-use aios_abi::engine::{Adapter, EngineEvent, EngineRequest, ModelInfo, Work, WorkerState};
+use aios_abi::engine::{Adapter, EngineEvent, EngineRequest, ModelInfo, Offload, Work, WorkerState};
 use aios_abi::infer::{EngineHealth, EngineState, Place};
 use aios_abi::{CallError, ErrorCode, frame};
 use std::sync::Arc;
@@ -255,7 +255,12 @@ impl Core {
             Some(adapter) => format!(", with the adapter {} for {} tools", adapter.name, adapter.tools.len()),
             None => String::new(),
         };
-        format!("{}{size} runs with {} on {threads} {place}{adapter}", model.name, self.engine)
+        let offload = match &model.offload {
+            Some(Offload { device, why: Some(why), .. }) => format!("; {device} is not used: {why}"),
+            Some(Offload { device, layers, of, .. }) => format!("; {layers} of {of} layers on {device}"),
+            None => String::new(),
+        };
+        format!("{}{size} runs with {} on {threads} {place}{adapter}{offload}", model.name, self.engine)
     }
 
     /// Requests that the worker works on at once.

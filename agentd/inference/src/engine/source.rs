@@ -87,6 +87,8 @@ pub struct Source {
     /// A model that was imported, instead of the one in the folder. A worker outside of the machine does not see its file,
     /// so it is always one of our own that loads it.
     pub imported: Option<PathBuf>,
+    /// What was learned on this machine, instead of the adapter in the folder. Like an imported model it is for a worker of our own.
+    pub learned: Option<PathBuf>,
     /// Threads that a worker started here may use; it decides itself without.
     pub threads: Option<u32>,
     /// Bytes of memory that a model may take; without it what the machine has free.
@@ -130,7 +132,8 @@ impl Opener {
         if let Some(path) = &self.source.socket {
             return connect(path).await;
         }
-        let port = self.source.kind.port().filter(|_| self.source.imported.is_none());
+        let is_ours = self.source.imported.is_some() || self.source.learned.is_some();
+        let port = self.source.kind.port().filter(|_| !is_ours);
         let port = port.map(|name| self.source.ports.join(name));
         match port.filter(|port| self.port.is_some() || port.exists()) {
             Some(port) => self.open_port(&port, waiting).await,
@@ -160,7 +163,7 @@ impl Opener {
 
     /// Start a worker of our own.
     fn spawn(&mut self) -> Result<Stream, Refusal> {
-        let Source { kind, engines, models, imported, threads, .. } = &self.source;
+        let Source { kind, engines, models, imported, learned, threads, .. } = &self.source;
         let what = kind.what();
         let Some((program, model)) = kind.program() else {
             return Err(absent(format!("the {what} tier has no worker")));
@@ -218,8 +221,10 @@ impl Opener {
                 model.display()
             );
         }
-        for (option, name) in [("--adapter", adapter), ("--reader", kind.reader())] {
-            if let Some(path) = name.map(|name| models.join(name)).filter(|path| path.exists()) {
+        let adapter = learned.clone().or(adapter.map(|name| models.join(name)));
+        let reader = kind.reader().map(|name| models.join(name));
+        for (option, path) in [("--adapter", adapter), ("--reader", reader)] {
+            if let Some(path) = path.filter(|path| path.exists()) {
                 command.arg(option).arg(path);
             }
         }
@@ -292,6 +297,7 @@ mod tests {
                 engines: PathBuf::new(),
                 models: PathBuf::new(),
                 imported: None,
+                learned: None,
                 threads: None,
                 free: Some(mib << 20),
             };

@@ -164,7 +164,7 @@ pub fn parse(text: &str) -> Result<BTreeMap<Tier, Entry>, String> {
 }
 
 /// The old text or the new one, whenever the power goes.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let draft = path.with_extension("new");
     let mut file = File::create(&draft)?;
     file.write_all(text.as_bytes())?;

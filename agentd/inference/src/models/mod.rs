@@ -6,6 +6,7 @@
 
 mod book;
 
+pub(crate) use book::write;
 pub use book::{Book, Entry, TIERS, Trial, parse};
 
 use crate::engine::{Delivery, Engine, Snapshot, Work};
@@ -81,6 +82,42 @@ fn stand(first: &Snapshot, now: &Snapshot) -> Stand {
         // One that was there and is not any more has died.
         EngineState::Absent => Stand::Absent(detail),
         EngineState::Failed => Stand::Broken(detail),
+    }
+}
+
+/// Why an engine is not ready.
+pub(crate) enum Unready {
+    /// There is no worker for it.
+    Absent(String),
+    /// It does not get ready.
+    Broken(CallError),
+}
+
+/// Wait until an engine has loaded its model. `tell` hears how far it is.
+pub(crate) async fn ready<F: Future<Output = Result<(), CallError>>>(
+    engine: &Engine,
+    limit: Duration,
+    tell: impl Fn(String) -> F,
+) -> Result<(), Unready> {
+    let mut changes = engine.watch();
+    let first = engine.first().clone();
+    let until = Instant::now() + limit;
+    loop {
+        let now = changes.borrow_and_update().clone();
+        match stand(&first, &now) {
+            Stand::Ready => return Ok(()),
+            Stand::Waiting(detail) => tell(detail).await.map_err(Unready::Broken)?,
+            Stand::Absent(why) => return Err(Unready::Absent(why)),
+            Stand::Broken(why) => return Err(Unready::Broken(CallError::failed(why))),
+        }
+        let late = || {
+            let text = format!("it was not loaded within {} s", limit.as_secs());
+            Unready::Broken(CallError::new(ErrorCode::Timeout, text))
+        };
+        tokio::time::timeout_at(until.into(), changes.changed())
+            .await
+            .map_err(|_| late())?
+            .map_err(|_| Unready::Broken(CallError::failed("its engine ended")))?;
     }
 }
 
@@ -201,25 +238,11 @@ impl Models {
         to: &ModelChoice,
         tell: impl Fn(String) -> F,
     ) -> Result<bool, CallError> {
-        let mut changes = engine.watch();
-        let first = engine.first().clone();
-        let until = Instant::now() + self.limits.load;
-        loop {
-            let now = changes.borrow_and_update().clone();
-            match stand(&first, &now) {
-                Stand::Ready => break,
-                Stand::Waiting(detail) => tell(detail).await?,
-                Stand::Absent(_) if *to == ModelChoice::Image => return Ok(false),
-                Stand::Absent(why) | Stand::Broken(why) => return Err(CallError::failed(why)),
-            }
-            let late = || {
-                let limit = self.limits.load.as_secs();
-                CallError::new(ErrorCode::Timeout, format!("it was not loaded within {limit} s"))
-            };
-            tokio::time::timeout_at(until.into(), changes.changed())
-                .await
-                .map_err(|_| late())?
-                .map_err(|_| CallError::failed("its engine ended"))?;
+        match ready(engine, self.limits.load, &tell).await {
+            Ok(()) => {}
+            Err(Unready::Absent(_)) if *to == ModelChoice::Image => return Ok(false),
+            Err(Unready::Absent(why)) => return Err(CallError::failed(why)),
+            Err(Unready::Broken(error)) => return Err(error),
         }
         tell("it is loaded and is being tested".into()).await?;
         self.ask(engine).await.map(|()| true)

@@ -1,10 +1,11 @@
 //! `model.list`
 
-use super::shared::{InUse, LOOKS};
+use super::shared::{InUse, LOOKS, Learned};
 use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Look, no_paths};
 use crate::models::{self, Machine, Shelf};
 use crate::tool::process::shared::human_bytes;
+use aios_abi::infer::InferRequest;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;
@@ -22,6 +23,8 @@ pub struct Models {
     models: Vec<Model>,
     /// The tiers of this machine, and what each uses; empty when inferd does not answer.
     tiers: Vec<InUse>,
+    /// What was learned from approved calls on this machine; none when inferd does not answer.
+    learned: Option<Learned>,
     /// The machine's memory.
     memory: Machine,
 }
@@ -129,7 +132,8 @@ fn list(ctx: &Ctx, shelf: &Shelf) -> Result<Models, CallError> {
         });
     }
     let tiers = tiers.iter().map(|tier| InUse::of(shelf, tier)).collect();
-    Ok(Models { models: all, tiers, memory: Machine::now()? })
+    let learned = models::adapted(ctx, InferRequest::Learned).ok().map(|adapted| Learned::of(&adapted));
+    Ok(Models { models: all, tiers, learned, memory: Machine::now()? })
 }
 
 fn summary(found: &Models) -> String {

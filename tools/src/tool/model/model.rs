@@ -7,7 +7,7 @@ use crate::policy::Target;
 use crate::reach::{Asks, Needs, Paths, Way};
 use crate::tool::fs::shared::CHANGES;
 use crate::undo::Kept;
-use aios_abi::infer::{InferReply, InferRequest, ModelChoice, Tier, TierModel};
+use aios_abi::infer::{Adapted, InferReply, InferRequest, Learning, ModelChoice, Tier, TierModel};
 use aios_abi::{CallError, ErrorCode, paths};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -227,6 +227,89 @@ fn undo(ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
     prepare(ctx, &Shelf::of_machine(), tier, from.clone())?;
     switch(ctx, tier, from.clone())?;
     Ok(format!("the {name} tier uses {from} again"))
+}
+
+/// What was learned on this machine.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Learned {
+    /// Name of what is used; none where only what the image has learned is.
+    current: Option<String>,
+    /// Name of what was used before.
+    pub(crate) before: Option<String>,
+    /// What came of learning the last time.
+    pub(crate) last: Option<Lessons>,
+    /// What went wrong since then, or why there was nothing to learn.
+    pub(crate) note: Option<String>,
+}
+
+/// What came of learning.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Lessons {
+    /// When it ended, in milliseconds since 1970.
+    at_ms: u64,
+    /// Questions that were learned from.
+    lessons: u32,
+    /// Questions that were held back.
+    held: u32,
+    /// Of these, how many were known before.
+    knew: u32,
+    /// And how many with what was learned.
+    knows: u32,
+    /// Questions of the image that measure what must not be forgotten.
+    old: u32,
+    /// Of these, how many were known before.
+    old_knew: u32,
+    /// And how many with what was learned.
+    old_knows: u32,
+    /// Whether it was better, and is used.
+    kept: bool,
+}
+
+impl std::fmt::Display for Lessons {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { lessons, held, knew, knows, old, old_knew, old_knows, kept, .. } = self;
+        let verdict = if *kept { "it is used" } else { "so it is not used" };
+        write!(
+            f,
+            "learned from {lessons} approved calls: of {held} held back {knows} are known ({knew} before), of the image's own \
+             {old} questions {old_knows} ({old_knew}); {verdict}"
+        )
+    }
+}
+
+impl Learned {
+    pub(crate) fn of(adapted: &Adapted) -> Self {
+        let Adapted { current, previous, last, note } = adapted.clone();
+        let last = last.map(|last| {
+            let Learning { at_ms, lessons, held, knew, knows, old, old_knew, old_knows, kept } = last;
+            Lessons { at_ms, lessons, held, knew, knows, old, old_knew, old_knows, kept }
+        });
+        Self { current, before: previous, last, note }
+    }
+
+    /// There was nothing to learn.
+    pub(crate) fn idle(adapted: &Adapted, why: String) -> Self {
+        Self { last: None, note: Some(why), ..Self::of(adapted) }
+    }
+}
+
+/// What policy knows it as.
+pub(crate) fn learned_target() -> Target {
+    Target::Model("learned".into())
+}
+
+/// Back to what was used before, as it was kept.
+pub(crate) const fn learned_undo() -> Undo {
+    Undo { paths: |_| Ok(Paths::new()), run: use_again }
+}
+
+fn use_again(ctx: &Ctx, kept: &Kept) -> Result<String, CallError> {
+    let to: Option<String> = kept.read()?;
+    let now = models::adapted(ctx, InferRequest::Adapt { to })?;
+    Ok(match now.current {
+        Some(name) => format!("what was learned as {name} is used again"),
+        None => "only what the image has learned is used".into(),
+    })
 }
 
 #[cfg(test)]

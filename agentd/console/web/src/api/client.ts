@@ -138,11 +138,13 @@ export const api = {
     post<Session>("/api/v1/password", { name, password, new: chosen }),
   logout: async () => void (await send("/api/v1/logout", posting({}))),
   tools: () => get<Tool[]>("/api/v1/tools"),
-  call: (tool: string, args: JsonObject, why: string, dryRun = false) =>
+  /** `asked`: the reason is what the person asked for in words, and the machine may learn from it. */
+  call: (tool: string, args: JsonObject, why: string, how: { dryRun?: boolean; asked?: boolean } = {}) =>
     post<CallDone>(`/api/v1/tools/${encodeURIComponent(tool)}`, {
       args,
       why,
-      ...(dryRun ? { dry_run: true } : {}),
+      ...(how.dryRun ? { dry_run: true } : {}),
+      ...(how.asked ? { asked: true } : {}),
     }),
   undo: (audit: number, why: string) => post<CallDone>(`/api/v1/undo/${audit}`, { why }),
   services: () => get<{ services: ServiceStatus[]; refused: string[] }>("/api/v1/services"),

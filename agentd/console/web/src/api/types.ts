@@ -198,7 +198,28 @@ export type Model = {
 /** A tier of this machine and its model. */
 export type TierInUse = { tier: string; model: string | null; before: string | null; on_trial: boolean; note: string | null };
 
-export type Models = { models: Model[]; tiers: TierInUse[]; memory: { total: number; available: number } };
+/** What came of learning from approved calls. */
+export type Lessons = {
+  at_ms: number;
+  lessons: number;
+  held: number;
+  knew: number;
+  knows: number;
+  old: number;
+  old_knew: number;
+  old_knows: number;
+  kept: boolean;
+};
+
+/** What was learned on this machine, and what of it is used. */
+export type Learned = { current: string | null; before: string | null; last: Lessons | null; note: string | null };
+
+export type Models = {
+  models: Model[];
+  tiers: TierInUse[];
+  learned: Learned | null;
+  memory: { total: number; available: number };
+};
 
 /** A file that was sent to the machine, or a part of one. */
 export type Upload = { name: string; path: string; bytes: number; complete: boolean };

@@ -4,7 +4,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { api, sentence } from "../api/client";
-import type { JsonObject, Model, Models, Upload } from "../api/types";
+import type { JsonObject, Learned, Model, Models, Upload } from "../api/types";
 import { bytes, count, moment, percent, share } from "../lib/format";
 import { plainName, sendFile } from "../lib/upload";
 import { may } from "../state/session";
@@ -42,7 +42,7 @@ export function ModelsPage() {
     busy.value = title;
     let would: string;
     try {
-      const done = await api.call(tool, args, words.looked, true);
+      const done = await api.call(tool, args, words.looked, { dryRun: true });
       would = words.would((done.result as { would: string }).would);
     } catch (error) {
       toast(sentence(error), "bad");
@@ -150,6 +150,14 @@ export function ModelsPage() {
           </table>
         )}
       </section>
+      {found.value?.learned && (
+        <LearnedCard
+          learned={found.value.learned}
+          busy={busy.value !== null}
+          learn={() => void ask(words.learnTitle, words.learn, "model.learn", {})}
+          forget={() => void ask(words.forgetTitle, words.forget, "model.forget", {})}
+        />
+      )}
       {may("operator") && (
         <Uploads
           uploads={uploads.value}
@@ -219,6 +227,40 @@ function Row({ model, whole, trial, busy, verify, activate, remove }: RowProps) 
         {model.origin === "imported" && action(words.remove, "model-remove", remove, "admin", used.length > 0)}
       </td>
     </tr>
+  );
+}
+
+type LearnedProps = { learned: Learned; busy: boolean; learn: () => void; forget: () => void };
+
+function LearnedCard({ learned, busy, learn, forget }: LearnedProps) {
+  const words = strings.models;
+  const off = busy || !may("admin");
+  const title = may("admin") ? undefined : strings.needsRole("admin");
+  const { current, last, note } = learned;
+  return (
+    <section class="card learned" aria-labelledby="learned-title" data-testid="learned">
+      <div class="card-head">
+        <h2 id="learned-title">{words.learned}</h2>
+        <span class="row-actions">
+          {current !== null && (
+            <Button small icon="undo" testid="learned-forget" disabled={off} title={title} onClick={forget}>
+              {words.forget}
+            </Button>
+          )}
+          <Button small testid="learned-learn" disabled={off} title={title} onClick={learn}>
+            {words.learn}
+          </Button>
+        </span>
+      </div>
+      <p class="muted">{words.learnedHint}</p>
+      <p>{current === null ? words.learnedNot : words.learnedIs(current)}</p>
+      {last && (
+        <p class="muted">
+          {moment(last.at_ms)}: {words.learnedLast(last)}
+        </p>
+      )}
+      {note && <p class="muted">{note}</p>}
+    </section>
   );
 }
 

@@ -31,7 +31,7 @@ export function ToolDetail({ tool }: { tool: Tool }) {
     refused.value = null;
     done.value = null;
     try {
-      done.value = await api.call(tool.name, args, why.value.trim(), dry.value);
+      done.value = await api.call(tool.name, args, why.value.trim(), { dryRun: dry.value });
     } catch (error) {
       refused.value = sentence(error);
     } finally {

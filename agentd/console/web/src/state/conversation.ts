@@ -113,7 +113,7 @@ export async function undo(audit: number, why: string): Promise<void> {
 export async function runProposal(id: number, at: number, proposal: ProposalItem): Promise<void> {
   const args: JsonObject = isObject(proposal.args) ? proposal.args : {};
   const began = performance.now();
-  const done = await api.call(proposal.tool, args, proposal.why);
+  const done = await api.call(proposal.tool, args, proposal.why, { asked: true });
   const ms = Math.round(performance.now() - began);
   change(id, (turn) =>
     settle(

@@ -83,28 +83,40 @@ impl Head {
         Ok(Self { tools, weight: Var::from_tensor(weight)?, bias: Var::from_tensor(bias)? })
     }
 
-    /// The same with rows for more tools: each begins as the mean of the vectors that mean the tool, as long as the rows
-    /// that are there are on average.
+    /// The same with rows for more tools: each begins as what the vectors that mean the tool have in common and others have not, as
+    /// long as the rows that are there are on average. `others` are vectors of any questions.
     ///
     /// # Errors
     /// Those of the arithmetic.
-    pub fn with_more(self, more: &[(&str, Vec<Vec<f32>>)]) -> Result<Self> {
+    pub fn with_more(self, more: &[(&str, Vec<Vec<f32>>)], others: &[Vec<f32>]) -> Result<Self> {
         if more.is_empty() {
             return Ok(self);
         }
+        let mean = |vectors: &[Vec<f32>]| {
+            let width = vectors.first().map_or(0, Vec::len);
+            Tensor::from_vec(vectors.concat(), (vectors.len(), width), &Device::Cpu)?.mean(0)
+        };
+        let centre = mean(others)?;
         let (mut names, width) = (self.tools, self.weight.dim(1)?);
         let length = self.weight.sqr()?.sum(1)?.sqrt()?.mean_all()?.to_scalar::<f32>()?;
         let bias = self.bias.mean_all()?.to_scalar::<f32>()?;
-        let mut rows = Vec::new();
+        let (mut rows, mut biases) = (Vec::new(), Vec::new());
         for (name, vectors) in more {
-            let all = Tensor::from_vec(vectors.concat(), (vectors.len(), width), &Device::Cpu)?.mean(0)?;
-            let row = (&all / f64::from(all.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>()?))?;
-            rows.extend((row * f64::from(length))?.to_vec1::<f32>()?);
+            let own = (mean(vectors)? - &centre)?;
+            let row = (&own / f64::from(own.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>()?))?;
+            let row = (row * f64::from(length))?;
+            // For any question it is as likely as the mean of the others.
+            let any = (&row * &centre)?.sum_all()?.to_scalar::<f32>()?;
+            let of_others =
+                self.weight.broadcast_mul(&centre.unsqueeze(0)?)?.sum(1)?.mean_all()?.to_scalar::<f32>()?;
+            biases.push(bias + of_others - any);
+            rows.extend(row.to_vec1::<f32>()?);
             names.push((*name).to_owned());
         }
         let rows = Tensor::from_vec(rows, (more.len(), width), &Device::Cpu)?;
         let weight = Tensor::cat(&[self.weight.as_tensor(), &rows], 0)?;
-        let bias = Tensor::cat(&[self.bias.as_tensor(), &Tensor::full(bias, more.len(), &Device::Cpu)?], 0)?;
+        let biases = Tensor::from_vec(biases, more.len(), &Device::Cpu)?;
+        let bias = Tensor::cat(&[self.bias.as_tensor(), &biases], 0)?;
         Ok(Self { tools: names, weight: Var::from_tensor(&weight)?, bias: Var::from_tensor(&bias)? })
     }
 

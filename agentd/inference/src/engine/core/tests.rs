@@ -74,6 +74,7 @@ fn ready() -> WorkerState {
         adapter: None,
         reads: Vec::new(),
         budget: None,
+        offload: None,
     })
 }
 

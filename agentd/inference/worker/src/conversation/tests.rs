@@ -23,6 +23,7 @@ impl Engine for Clock {
             adapter: None,
             reads: Vec::new(),
             budget: None,
+            offload: None,
         }
     }
 

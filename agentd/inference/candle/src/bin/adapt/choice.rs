@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
+/// Questions that show what any question is like.
+const ANY: usize = 256;
+
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// The sentence encoder: a folder
@@ -64,7 +67,9 @@ pub(super) fn learn(options: &Options) -> Result<()> {
                 .into_iter()
                 .map(|(name, texts)| Ok((name, adapt::vectors(&encoder, tokenizer, &adapter, &texts)?)))
                 .collect::<candle_core::Result<_>>()?;
-            Learned { adapter, head: head.with_more(&more)? }
+            let any: Vec<String> = texts.iter().step_by(texts.len() / ANY + 1).cloned().collect();
+            let any = adapt::vectors(&encoder, tokenizer, &adapter, &any)?;
+            Learned { adapter, head: head.with_more(&more, &any)? }
         }
         None => {
             let adapter = Adapter::new(&encoder, options.rank, &mut random)?;

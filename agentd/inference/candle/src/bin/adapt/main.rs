@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod approved;
 mod calls;
 mod choice;
 mod read;
@@ -22,6 +23,8 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// More of the layer and the adapter of `choice`, from calls that people of a machine approved
+    Approved(approved::Options),
     /// An adapter for a text model, which names tools and writes their arguments
     Calls(calls::Options),
     /// An adapter for a sentence encoder, and a layer over its vectors, which says which tool is meant
@@ -45,6 +48,7 @@ struct Files {
 
 fn main() -> Result<()> {
     match Options::parse().what {
+        What::Approved(options) => approved::learn(&options),
         What::Calls(options) => calls::learn(&options),
         What::Choice(options) => choice::learn(&options),
         What::Read(options) => read::learn(&options),
