@@ -156,6 +156,7 @@ test: deps ## Everything that must pass before a change is merged
 bench: image ## Measure side by side with peers; writes target/bench/results.json
 	@scripts/deps.sh bench
 	@cargo build --release --quiet -p aios-peers
+	@cargo build --release --quiet -p aios-inferd --example inferd-client
 	@cargo run --release --quiet -p aios-tests --bin aios-bench
 
 fuzz: deps ## Throw hostile inputs at every parser (TARGET=gguf SECONDS=60, else each for 30 s)

@@ -72,6 +72,7 @@ fn infer(groups: &[&str]) -> Result<Vec<report::Row>> {
         embedder: &engines.join("aios-engine-candle"),
         inferd: &programs.join("aios-inferd"),
         gguf: &programs.join("aios-gguf"),
+        client: &programs.join("examples/inferd-client"),
         llama_bench: &llama_bench,
         llama_server: &llama_server,
         models: &root.join("target/models"),
@@ -92,6 +93,7 @@ fn run() -> Result<()> {
     for name in ["llama-bench", "llama-server"] {
         peer::llama(&root.join("target/cache"), name)?;
     }
+    peer::gemma(&root.join("target/cache"))?;
     let load = load()?;
     println!("bench: sizes");
     let sizes = size::measure(&root, &programs)?;

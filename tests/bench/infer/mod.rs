@@ -1,6 +1,8 @@
 //! The engines beside their peers: single streams, four streams, a second question, a call under a grammar, a busy machine,
 //! and a model of seven billion parameters.
 
+mod daemon;
+mod eval;
 mod serving;
 mod seven;
 mod shared;
@@ -23,6 +25,8 @@ pub(crate) struct Peers<'a> {
     pub(crate) embedder: &'a Path,
     pub(crate) inferd: &'a Path,
     pub(crate) gguf: &'a Path,
+    /// The client of inferd for the command line.
+    pub(crate) client: &'a Path,
     pub(crate) llama_bench: &'a Path,
     pub(crate) llama_server: &'a Path,
     /// The models of the image.
@@ -32,7 +36,7 @@ pub(crate) struct Peers<'a> {
 }
 
 /// What can be measured alone, in the order of the table.
-pub(crate) const GROUPS: [&str; 5] = ["single", "serving", "embed", "shared", "seven"];
+pub(crate) const GROUPS: [&str; 7] = ["single", "gemma", "serving", "embed", "shared", "seven", "eval"];
 
 /// The rows of these groups.
 pub(crate) fn measure(peers: &Peers<'_>, groups: &[&str]) -> Result<Vec<Row>> {
@@ -42,14 +46,32 @@ pub(crate) fn measure(peers: &Peers<'_>, groups: &[&str]) -> Result<Vec<Row>> {
         println!("bench: the engines, {group}");
         rows.extend(match *group {
             "single" => {
-                let smol =
-                    Plan { pp: "infer.smol.pp", tg: "infer.smol.tg", words: 80, answer: 128, rounds: 9 };
+                let smol = Plan {
+                    pp: "infer.smol.pp",
+                    tg: "infer.smol.tg",
+                    chats: true,
+                    words: 80,
+                    answer: 128,
+                    rounds: 9,
+                };
                 speed::measure(peers, &text, &smol)?.rows
+            }
+            "gemma" => {
+                let plan = Plan {
+                    pp: "infer.gemma.pp",
+                    tg: "infer.gemma.tg",
+                    chats: false,
+                    words: 80,
+                    answer: 128,
+                    rounds: 5,
+                };
+                speed::measure(peers, &crate::peer::gemma(peers.cache)?, &plan)?.rows
             }
             "serving" => serving::measure(peers, &text)?,
             "embed" => vec![embed(peers)?],
             "shared" => shared::measure(peers, &text)?,
             "seven" => seven::measure(peers)?,
+            "eval" => eval::measure(peers)?,
             other => bail!("there is no group {other}; name some of {}", GROUPS.join(", ")),
         });
     }

@@ -21,7 +21,7 @@ const PASSES: usize = 3;
 pub(crate) fn measure(peers: &Peers<'_>) -> Result<Vec<Row>> {
     let model = model(peers)?;
     let bytes = std::fs::metadata(&model)?.len();
-    let plan = Plan { pp: "infer.7b.pp", tg: "infer.7b.tg", words: 24, answer: 12, rounds: 3 };
+    let plan = Plan { pp: "infer.7b.pp", tg: "infer.7b.tg", chats: true, words: 24, answer: 12, rounds: 3 };
     let before = bandwidth()?;
     let mut found = speed(peers, &model, &plan)?;
     // The better of two: nobody else was in the way then.

@@ -1,13 +1,13 @@
 //! The engine among others: beside programs that take every processor, and what inferd itself needs beside its workers.
 
 use super::Peers;
+use super::daemon::Daemon;
 use super::worker::{Worker, messages};
 use crate::process::{Running, field};
 use crate::report::{Bar, Row, median};
 use aios_abi::call::Meta;
-use aios_abi::client::Client;
 use aios_abi::engine::Generate;
-use aios_abi::infer::{Complete, EngineState, Infer, InferReply, InferRequest};
+use aios_abi::infer::{Complete, InferRequest};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: u64 = 5;
 const ANSWER: u32 = 64;
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `infer.contended`, `infer.contended.others` and `infer.overhead_mb`.
 pub(crate) fn measure(peers: &Peers<'_>, model: &Path) -> Result<Vec<Row>> {
@@ -85,44 +84,18 @@ pub(crate) fn spin() -> ! {
 }
 
 async fn overhead(peers: &Peers<'_>) -> Result<Row> {
-    let folder = tempfile::tempdir()?;
-    let (engines, models) = (folder.path().join("engines"), folder.path().join("models"));
-    for folder in [&engines, &models] {
-        std::fs::create_dir(folder)?;
-    }
-    std::os::unix::fs::symlink(peers.worker, engines.join("llama"))?;
-    std::os::unix::fs::symlink(peers.embedder, engines.join("candle"))?;
-    for name in ["text.gguf", "embed"] {
-        std::os::unix::fs::symlink(peers.models.join(name), models.join(name))?;
-    }
-    let socket = folder.path().join("inferd.sock");
-    let mut command = Command::new(peers.inferd);
-    command.arg("--socket").arg(&socket).arg("--engines").arg(&engines).arg("--models").arg(&models);
-    let daemon = Running::start(command.args(["--threads", &super::threads()]))?;
-    let client = Client::<Infer>::at(&socket);
-    let begin = Instant::now();
-    loop {
-        let status = client.call(Meta::why("bench"), InferRequest::Status).await;
-        if let Ok(InferReply::Status(status)) = &status
-            && status.embed.state == EngineState::Ready
-            && status.tiers.first().is_some_and(|tier| tier.engine.state == EngineState::Ready)
-        {
-            break;
-        }
-        ensure!(begin.elapsed() < PATIENCE, "inferd does not become ready: {status:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let daemon = Daemon::start(peers, &["text.gguf", "embed"]).await?;
     for round in 0..ROUNDS {
         let words = format!("{round}: Tell a story.");
         let complete =
             Complete { messages: messages(&[("user", &words)]), max_tokens: 32, ..Complete::default() };
         let texts = vec![words];
         for request in [InferRequest::Complete(complete), InferRequest::Embed { texts }] {
-            client.call(Meta::why("bench").deadline_ms(60_000), request).await?;
+            daemon.client.call(Meta::why("bench").deadline_ms(60_000), request).await?;
         }
     }
-    let own = super::memory(daemon.id(), "VmHWM:")?;
-    let workers = children(daemon.id())?;
+    let own = super::memory(daemon.process.id(), "VmHWM:")?;
+    let workers = children(daemon.process.id())?;
     ensure!(workers.len() == 2, "inferd has {} workers", workers.len());
     let mut theirs = 0.0;
     for worker in workers {

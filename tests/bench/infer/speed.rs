@@ -16,6 +16,8 @@ use std::process::{Command, Stdio};
 pub(crate) struct Plan {
     pub(crate) pp: &'static str,
     pub(crate) tg: &'static str,
+    /// It has a chat template; one that has none goes on with the text.
+    pub(crate) chats: bool,
     /// Words of the prompt; each is about two tokens.
     pub(crate) words: u64,
     /// Tokens of the answer.
@@ -38,11 +40,11 @@ pub(crate) fn measure(peers: &Peers<'_>, model: &Path, plan: &Plan) -> Result<Sp
     // With the kernels that the peer was built with.
     let mut worker = Worker::start(peers.worker, model, &["--kernels", "base", "--threads", &threads])?;
     // llama-bench warms up by itself.
-    worker.ask(asking(&prompt(0, plan.words), 2))?;
+    worker.ask(plan.asking(&prompt(0, plan.words), 2))?;
     let (mut pp, mut tg, mut peer_pp, mut peer_tg) = (vec![], vec![], vec![], vec![]);
     let (mut asked, mut written) = (0, 0);
     for round in 1..=plan.rounds {
-        let read = worker.ask(asking(&prompt(round, plan.words), 1))?;
+        let read = worker.ask(plan.asking(&prompt(round, plan.words), 1))?;
         asked = read.computed;
         pp.push(f64::from(read.computed) / read.whole.as_secs_f64());
         peer_pp.push(peer(
@@ -53,7 +55,7 @@ pub(crate) fn measure(peers: &Peers<'_>, model: &Path, plan: &Plan) -> Result<Sp
         )?);
 
         let question = format!("{round}: Tell a very long story about the sea and its ships.");
-        let told = worker.ask(asking(&question, plan.answer))?;
+        let told = worker.ask(plan.asking(&question, plan.answer))?;
         written = told.generated;
         // The first token comes with the prompt; each other one is a step of its own.
         let steps = told.generated.saturating_sub(1);
@@ -75,8 +77,13 @@ pub(crate) fn measure(peers: &Peers<'_>, model: &Path, plan: &Plan) -> Result<Sp
     })
 }
 
-fn asking(question: &str, max_tokens: u32) -> Generate {
-    Generate { messages: messages(&[("user", question)]), max_tokens, ..Generate::default() }
+impl Plan {
+    fn asking(&self, question: &str, max_tokens: u32) -> Generate {
+        match self.chats {
+            true => Generate { messages: messages(&[("user", question)]), max_tokens, ..Generate::default() },
+            false => Generate { prefix: question.into(), max_tokens, ..Generate::default() },
+        }
+    }
 }
 
 /// A prompt that shares nothing with another round's, so that none of it is known already.
