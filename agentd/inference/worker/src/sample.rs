@@ -49,7 +49,12 @@ impl Sampler {
             })
         };
         // Of equals the first, whichever engine computed them.
-        let best = candidates().reduce(|best, next| if next.1 > best.1 { next } else { best });
+        let best = match allowed {
+            None => first_of_the_largest(logits),
+            Some(_) => None,
+        };
+        let best =
+            best.or_else(|| candidates().reduce(|best, next| if next.1 > best.1 { next } else { best }));
         let Some((likeliest, most)) = best else {
             return Err(CallError::failed("the model gives no token a probability; its file may be damaged"));
         };
@@ -87,9 +92,27 @@ impl Sampler {
     }
 }
 
+/// The first of the largest logits; none when one of them is infinite, or all are no numbers. Some vocabularies have a quarter of a
+/// million tokens: the lanes are what processors compare at once.
+fn first_of_the_largest(logits: &[f32]) -> Option<(u32, f32)> {
+    const LANES: usize = 16;
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    let larger = |most: f32, logit: f32| if logit > most { logit } else { most };
+    for chunk in chunks {
+        for (lane, logit) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*lane, *logit);
+        }
+    }
+    let most = lanes.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, larger);
+    let place = logits.iter().position(|logit| *logit == most).filter(|_| most.is_finite())?;
+    Some((u32::try_from(place).ok()?, most))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn sampler(temperature_milli: u32, top_p_milli: u32, seed: u32) -> Sampler {
         Sampler::of(Sampling { temperature_milli, top_p_milli, seed })
@@ -103,6 +126,22 @@ mod tests {
     fn without_chance_the_likeliest_is_taken_and_of_equals_the_first() {
         assert_eq!(picked(&mut sampler(0, 0, 0), &[0.0, 3.0, 3.0, f32::NAN, f32::INFINITY]), Some(1));
         assert!(sampler(0, 0, 0).pick(&[f32::NAN], None).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_of_the_largest_is_found_wherever_it_is(
+            logits in prop::collection::vec(prop_oneof![-3f32..3.0, Just(3.0), Just(f32::NAN)], 0..70)
+        ) {
+            let mut expected: Option<(usize, f32)> = None;
+            for (place, logit) in logits.iter().copied().enumerate() {
+                if !logit.is_nan() && expected.is_none_or(|(_, most)| logit > most) {
+                    expected = Some((place, logit));
+                }
+            }
+            let found = first_of_the_largest(&logits).map(|(place, most)| (place as usize, most));
+            prop_assert_eq!(found, expected);
+        }
     }
 
     #[test]
