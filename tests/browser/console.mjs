@@ -144,6 +144,17 @@ try {
   await shot("people");
   step("people: an account was made, with a password for one login");
 
+  await page.locator(id("nav-models")).first().click();
+  await page.locator(id("model-row")).first().waitFor();
+  await page.click(id("learned-learn"));
+  await page.fill(id("dialog-reason"), "to see what there is");
+  const would = await page.locator(id("dialog")).innerText();
+  check(/learn nothing: \d+ proposals were approved/.test(would), `what learning would do is not said: ${would}`);
+  await page.click(id("dialog-confirm"));
+  await page.locator(id("dialog")).waitFor({ state: "hidden" });
+  await shot("models");
+  step("models: too few proposals were approved to learn from, and the page says so");
+
   // A second visit: the session is known; after the cookie is gone the login page asks.
   await context.clearCookies();
   await page.goto(url);
