@@ -146,7 +146,7 @@ fn an_answer_is_told_step_by_step_and_a_proposal_can_be_copied() {
     let text = appliance.text(&["ask", "is all well?"]);
     let line = text.lines().find(|line| line.contains("tools call fs.write ")).expect("a command line");
     assert!(line.contains(" count=3 ") && line.contains(" 'path=/data/a b' "), "{line}");
-    assert!(line.starts_with("  aiosctl ") && line.ends_with(" --why 'it was wished'"), "{line}");
+    assert!(line.starts_with("  aiosctl ") && line.ends_with(" --why 'it was wished' --asked"), "{line}");
     let steps = "looking\nfs.read  path=/data/x  to know\n  done in 4 ms, audit record 3\nAll well.\n";
     assert_eq!(text, format!("{steps}\n{line}\n"));
 
