@@ -34,7 +34,7 @@ quietly() {
   rm -f "$log"
 }
 
-build= test=
+build= test= cuda=
 for group in "$@"; do
   case "$group" in
     build)
@@ -47,6 +47,7 @@ for group in "$@"; do
       want qemu-system-x86 qemu-system-x86_64; want ovmf /usr/share/OVMF ;;
     test)
       test=1
+      want dosfstools mkfs.vfat; want exfatprogs mkfs.exfat; want mtools mcopy
       want python3 python3; python3 -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)
       want chromium chromium; want dnsmasq-base dnsmasq; want nftables nft; want systemd systemd-analyze
       # Those of the recipes in image/extensions.
@@ -58,12 +59,7 @@ for group in "$@"; do
     vulkan)
       want libvulkan-dev '/usr/lib/*/libvulkan.so'; want glslc glslc; want spirv-headers /usr/share/cmake/SPIRV-Headers '/usr/lib/*/cmake/SPIRV-Headers' ;;
     lavapipe) want mesa-vulkan-drivers '/usr/share/vulkan/icd.d/lvp_icd*.json' ;;
-    # It comes from NVIDIA, not from the distribution.
-    cuda)
-      if ! compgen -G "${CUDA_PATH:-/usr/local/cuda}/bin/nvcc" >/dev/null; then
-        echo "deps: there is no CUDA toolkit in ${CUDA_PATH:-/usr/local/cuda}; install NVIDIA's and set CUDA_PATH, or leave CUDA=1 out for Vulkan" >&2
-        exit 1
-      fi ;;
+    cuda) cuda=1; want g++ c++; want python3 python3; python3 -c 'import pip' 2>/dev/null || need+=(python3-pip) ;;
     *) echo "deps: there is no group $group; groups are build, test, bench, vulkan, lavapipe and cuda" >&2; exit 2 ;;
   esac
 done
@@ -87,11 +83,26 @@ if [ -n "$test" ] && ! cmp -s "$wanted" target/python/made-of; then
     target/python/bin/pip install --disable-pip-version-check --no-input --requirement "$wanted"
   cp "$wanted" target/python/made-of
 fi
+# NVIDIA's toolkit in target/cuda, unless CUDA_PATH names one. The packages have cuBLAS as a shared library only: the binding's
+# build asks for archives too, which are empty here (kernels/cuda/build.rs names the shared one).
+wanted=scripts/cuda.txt
+if [ -n "$cuda" ] && [ -z "${CUDA_PATH:-}" ] && ! cmp -s "$wanted" target/cuda/made-of; then
+  rm -rf target/cuda target/cuda.new
+  mkdir -p target/cuda.new
+  quietly "fetching NVIDIA's toolkit for CUDA (530 MB)" \
+    python3 -m pip install --disable-pip-version-check --no-input --no-deps --require-hashes --requirement "$wanted" --target target/cuda.new
+  mv target/cuda.new/nvidia/cu13 target/cuda
+  rm -rf target/cuda.new
+  ln -s lib target/cuda/lib64
+  for library in cudart cublas cublasLt; do ln -s "lib$library.so.13" "target/cuda/lib/lib$library.so"; done
+  for archive in cublas_static cublasLt_static culibos; do ar qc "target/cuda/lib/lib$archive.a"; done
+  cp "$wanted" target/cuda/made-of
+fi
 [ -n "$build" ] || exit 0
 
 # Kernel and e2fsck are downloaded by name, which needs apt's package lists.
-if { [ ! -d target/cache/kernel ] || [ ! -d target/cache/e2fsck ]; } && command -v apt-cache >/dev/null &&
-  ! { apt-cache show linux-image-6.12-cloud-amd64 && apt-cache show e2fsck-static; } >/dev/null 2>&1; then
+if { [ ! -d target/cache/linux-image-6.12-amd64 ] || [ ! -d target/cache/e2fsck ]; } && command -v apt-cache >/dev/null &&
+  ! { apt-cache show linux-image-6.12-amd64 && apt-cache show e2fsck-static; } >/dev/null 2>&1; then
   quietly "fetching apt's package lists" as_root apt-get update -q
 fi
 

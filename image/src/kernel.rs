@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Names the newest 6.12 kernel for virtual machines.
-const META: &str = "linux-image-6.12-cloud-amd64";
+/// Names the newest 6.12 kernel. The one for virtual machines in clouds (`cloud-amd64`) knows no USB.
+const META: &str = "linux-image-6.12-amd64";
 /// What of depmod's work stays in an image: what init reads.
 const KEPT: [&str; 3] = ["kernel", "modules.alias", "modules.dep"];
 
@@ -29,12 +29,12 @@ pub(crate) struct Kernel {
 
 /// The kernel in the cache, fetched first when it is not there.
 pub(crate) fn fetch(cache: &Path) -> Result<Kernel> {
-    let folder = cache.join("kernel");
+    let folder = cache.join(META);
     if let Ok(kernel) = open(&folder, cache) {
         return Ok(kernel);
     }
-    println!("image: fetching the kernel package (about 35 MB)");
-    let part = cache.join("kernel.part");
+    println!("image: fetching the kernel package (about 110 MB)");
+    let part = cache.join(format!("{META}.part"));
     let version = package::unpack(&newest()?, &part)?;
     std::fs::write(part.join("version"), version)?;
     let release = name(&only_entry(&part.join("lib/modules"))?);

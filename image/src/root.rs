@@ -16,7 +16,7 @@ const LICENCE: &str = "MIT OR Apache-2.0";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The daemons: program and place in the image.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("aios-init", "sbin/init"),
     ("aios-toold", "usr/bin/aios-toold"),
     ("aios-netd", "usr/bin/aios-netd"),
@@ -27,6 +27,7 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("aios-console", "usr/bin/aios-console"),
     ("aios-rescue", "usr/bin/aios-rescue"),
     ("aios-zram", "usr/bin/aios-zram"),
+    ("aios-usb", "usr/bin/aios-usb"),
 ];
 
 /// The engine workers. The one for text chooses among those whose names go on after its own.

@@ -9,6 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const DIRECTORY: &str = "/lib/modules";
+/// What the drivers of sticks are of no use without: their file systems, which no modalias names. (The kernel would call
+/// modprobe(8), which is not there.)
+const STICKS: [&str; 2] = ["usb_storage", "uas"];
+const ON_STICKS: [&str; 4] = ["nls_cp437", "nls_ascii", "vfat", "exfat"];
 
 /// Load what `/lib/modules/load` lists. Returns how many modules are there now, and what went wrong.
 pub(crate) fn load_list() -> (usize, Vec<String>) {
@@ -83,8 +87,10 @@ impl Index {
             if !matches(pattern.as_bytes(), modalias.as_bytes()) {
                 continue;
             }
+            let beside = if STICKS.contains(&module.as_str()) { &ON_STICKS[..] } else { &[] };
             // modules.dep names the nearest first; they have to be loaded the other way round.
-            for file in self.files.get(module).into_iter().flatten().rev() {
+            let needed = |name: &str| self.files.get(name).into_iter().flatten().rev();
+            for file in beside.iter().copied().flat_map(needed).chain(needed(module)) {
                 if !files.contains(file) {
                     files.push(file.clone());
                 }

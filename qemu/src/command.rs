@@ -47,6 +47,9 @@ pub(crate) fn qemu(
     if config.watchdog {
         command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
     }
+    if config.usb {
+        command.args(["-device", "qemu-xhci"]);
+    }
     disk(&mut command, "aios-root", &part(config, "root.erofs")?, true);
     disk(&mut command, "aios-models", &part(config, "models.erofs")?, true);
     disk(&mut command, "aios-data", &absolute(&config.data)?, false);

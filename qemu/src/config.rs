@@ -36,6 +36,8 @@ pub struct MachineConfig {
     pub reboots: bool,
     /// Whether there is a watchdog (i6300esb), which resets the machine.
     pub watchdog: bool,
+    /// Whether there is a USB controller, for [`crate::qmp::Qmp::plug_in`].
+    pub usb: bool,
 }
 
 impl MachineConfig {
@@ -58,6 +60,7 @@ impl MachineConfig {
             engines_outside: true,
             reboots: false,
             watchdog: false,
+            usb: false,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The QEMU Machine Protocol (QEMU: docs/interop/qmp-spec), as much of it as a power switch needs.
+//! The QEMU Machine Protocol (QEMU: docs/interop/qmp-spec), as much of it as the hands of a person at the machine need.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -51,9 +51,27 @@ impl Qmp {
         self.execute("cont").map(|_| ())
     }
 
+    /// Plug a stick in, which holds what is in this file; nothing is written to it.
+    pub fn plug_in(&mut self, name: &str, image: &Path) -> Result<()> {
+        let file = json!({ "driver": "file", "filename": image });
+        let disk = json!({ "driver": "raw", "node-name": name, "read-only": true, "file": file });
+        self.execute_with("blockdev-add", &disk)?;
+        let stick = json!({ "driver": "usb-storage", "id": name, "drive": name, "removable": true });
+        self.execute_with("device_add", &stick).map(|_| ())
+    }
+
+    /// Pull a stick out.
+    pub fn pull_out(&mut self, name: &str) -> Result<()> {
+        self.execute_with("device_del", &json!({ "id": name })).map(|_| ())
+    }
+
     /// Run one command without arguments and wait for its answer; events in between are skipped.
     pub fn execute(&mut self, command: &str) -> Result<Value> {
-        let mut line = serde_json::to_vec(&json!({ "execute": command }))?;
+        self.execute_with(command, &json!({}))
+    }
+
+    fn execute_with(&mut self, command: &str, arguments: &Value) -> Result<Value> {
+        let mut line = serde_json::to_vec(&json!({ "execute": command, "arguments": arguments }))?;
         line.push(b'\n');
         self.reader
             .get_mut()

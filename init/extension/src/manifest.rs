@@ -180,7 +180,7 @@ impl Manifest {
                 format!("of the machine's files it may read those below {state}, {run}, {}", EVERYBODYS.join(" and ")),
             ),
             (
-                sandbox.privileged || !CAPABILITIES.contains(sandbox.capabilities),
+                sandbox.privileged || sandbox.mounts.is_some() || !CAPABILITIES.contains(sandbox.capabilities),
                 "its capabilities would lead out of its image; remove them".into(),
             ),
             (

@@ -60,6 +60,12 @@ impl Attributes {
         self.attr.propagation = libc::MS_PRIVATE;
         self
     }
+
+    /// What is mounted there is no longer seen elsewhere; what is mounted elsewhere is seen there, if it was until now.
+    pub fn following(mut self) -> Self {
+        self.attr.propagation = libc::MS_SLAVE;
+        self
+    }
 }
 
 /// Change the attributes of the mount at this path, or at the descriptor when the path is empty.

@@ -2,7 +2,7 @@
 
 use super::Place;
 use rustix::fs::{CWD, Mode};
-use rustix::mount::{MountFlags, UnmountFlags, mount};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount};
 use std::ffi::CString;
 use std::io;
 use std::path::Path;
@@ -47,7 +47,12 @@ pub(crate) fn first() -> Vec<String> {
 
 /// Mount the rest of the kernel's file systems.
 pub(crate) fn rest() -> Vec<String> {
-    mount_each(&VIRTUAL[3..])
+    let mut faults = mount_each(&VIRTUAL[3..]);
+    // Sticks are mounted there while services run, which see that (the sandbox's mount namespaces follow).
+    if let Err(e) = rustix::mount::mount_change("/run", MountPropagationFlags::SHARED) {
+        faults.push(format!("what is mounted below /run while services run stays hidden from them: {e}"));
+    }
+    faults
 }
 
 /// Mount those that are missing and that show a container nothing of the machine around it.

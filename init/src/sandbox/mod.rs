@@ -34,6 +34,8 @@ pub(crate) struct Sandbox {
     scratch: Option<CString>,
     /// What it may change.
     writable: Vec<CString>,
+    /// Where everybody sees what it mounts.
+    mounts: Option<CString>,
     rules: Option<landlock::Rules>,
     /// The device nodes that it gets where Landlock does not bar the others.
     only_devices: Option<Vec<CString>>,
@@ -90,7 +92,8 @@ pub(crate) fn prepare(unit: &Unit) -> (Sandbox, Vec<String>) {
     }
     let network = if wanted.network { UnshareFlags::empty() } else { UnshareFlags::NEWNET };
     let rules = landlock::rules(unit);
-    let barred = rules.is_none() && unit.devices.iter().all(|device| device.exists());
+    let barred =
+        rules.is_none() && wanted.mounts.is_none() && unit.devices.iter().all(|device| device.exists());
     let sandbox = Sandbox {
         namespaces: (UnshareFlags::NEWNS | UnshareFlags::NEWIPC | network).bits(),
         root: image::root(unit),
@@ -98,6 +101,7 @@ pub(crate) fn prepare(unit: &Unit) -> (Sandbox, Vec<String>) {
         own_tmp: wanted.private_tmp,
         scratch: wanted.scratch.and_then(|bytes| CString::new(bytes.to_string()).ok()),
         writable: writable(unit).into_iter().filter_map(c_path).chain(divided(unit)).collect(),
+        mounts: wanted.mounts.as_ref().and_then(c_path),
         rules,
         only_devices: barred.then(|| unit.devices.iter().filter_map(c_path).collect()),
         refuse_write_execute: !wanted.write_execute,

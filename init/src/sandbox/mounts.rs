@@ -1,8 +1,9 @@
 //! What a service sees of the file systems: all of it, read-only, but for its own directories; a `/proc`
 //! without the processes of others; a `/tmp` of its own. In the new process, in a mount namespace of its own.
 //!
-//! The namespace is cut off (private) from that of init: nothing that happens in one reaches the other, and
-//! it goes with the last process of the service.
+//! Nothing that happens in the namespace reaches that of init, unless the service is there to mount disks. The other
+//! way, disks below `/run` come and go while services run (`aios-usb`); init mounts everything else before. The
+//! namespace goes with the last process of the service.
 
 use super::{Sandbox, image, landlock};
 use aios_sandbox::{Attributes, Errno, change_mount};
@@ -22,7 +23,9 @@ const SCRATCH_FILES: &CStr = c"262144";
 
 /// Arrange them. Everything is sealed first and opened again where it may be written.
 pub(super) fn arrange(sandbox: &Sandbox, image: Option<OwnedFd>) -> Result<(), Errno> {
-    change_mount(CWD, c"/", Attributes::tree().set(READ_ONLY | NO_SETUID).private())?;
+    // As it is for everybody, with what is mounted there now.
+    let common = sandbox.mounts.as_deref().map(|path| Ok((copy(path)?, path))).transpose()?;
+    change_mount(CWD, c"/", Attributes::tree().set(READ_ONLY | NO_SETUID).following())?;
     if let (Some(root), Some(image)) = (&sandbox.root, image) {
         return image::arrange(sandbox, root, &image);
     }
@@ -48,7 +51,11 @@ pub(super) fn arrange(sandbox: &Sandbox, image: Option<OwnedFd>) -> Result<(), E
             attach(&node, path)?;
         }
     }
-    Ok(())
+    // Last: what was mounted above is its own.
+    match common {
+        Some((mount, path)) => attach(&mount, path),
+        None => Ok(()),
+    }
 }
 
 pub(super) const READ_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;

@@ -169,7 +169,7 @@ const CHECKS: &[Check] = &[
     Check("always", 10, "gains privileges by starting programs", Never),
     Check("sandbox.privileged", 10, "makes programs that run with more rights", If(|u| u.sandbox.privileged)),
     Check("sandbox.privileged", 15, "uses system calls of other architectures and obsolete ones", If(|u| u.sandbox.privileged)),
-    Check("sandbox.privileged", 10, "mounts things that others see", If(|u| u.sandbox.privileged)),
+    Check("sandbox.mounts", 10, "mounts things that others see", If(|u| u.sandbox.mounts.is_some() || u.sandbox.privileged)),
     Check("sandbox.privileged", 10, "speaks to init in the name of others", If(|u| u.sandbox.privileged)),
     Check("sandbox.privileged", 10, "changes cgroups", If(|u| u.sandbox.privileged)),
     Check("always", 10, "shares users' numbers with the machine", Ever),

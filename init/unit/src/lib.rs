@@ -259,6 +259,8 @@ pub struct Sandbox {
     pub private_tmp: bool,
     /// Bytes of a larger `/tmp` of its own, in which programs can be executed.
     pub scratch: Option<u64>,
+    /// Mount point below which the whole machine sees what it mounts.
+    pub mounts: Option<PathBuf>,
     /// Whether it sees the processes of others in `/proc`.
     pub sees_processes: bool,
     /// System calls that it may use besides those that every service may.
@@ -286,6 +288,7 @@ impl Default for Sandbox {
             write: Vec::new(),
             private_tmp: true,
             scratch: None,
+            mounts: None,
             sees_processes: false,
             syscalls: Vec::new(),
             write_execute: false,
@@ -305,6 +308,7 @@ impl Sandbox {
             write: vec![PathBuf::from("/")],
             private_tmp: false,
             scratch: None,
+            mounts: None,
             sees_processes: true,
             syscalls: SyscallGroup::ALL.to_vec(),
             write_execute: true,

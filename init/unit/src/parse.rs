@@ -347,6 +347,7 @@ fn sandbox(raw: RawSandbox) -> Result<Sandbox, Fault> {
         write: each(raw.write, absolute)?,
         private_tmp,
         scratch: optional(raw.scratch, size)?,
+        mounts: optional(raw.mounts, absolute)?,
         sees_processes: raw.sees_processes.unwrap_or(standard.sees_processes),
         syscalls: raw.syscalls,
         write_execute: raw.write_execute.unwrap_or(standard.write_execute),

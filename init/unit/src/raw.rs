@@ -392,6 +392,10 @@ pub(crate) struct RawSandbox {
     ///
     /// Example: `scratch = "512M"`.
     pub(crate) scratch: Option<Spanned<String>>,
+    /// Mount point of the machine below which everybody sees what it mounts, as if init had done so; device nodes are not barred then, for it mounts disks. It takes `CAP_SYS_ADMIN` and the system calls of `mount` as well.
+    ///
+    /// Example: `mounts = "/run"`.
+    pub(crate) mounts: Option<Spanned<String>>,
     /// Whether it sees the processes of others in `/proc`.
     ///
     /// Example: `sees_processes = true`.
@@ -422,6 +426,7 @@ impl RawSandbox {
             ("write", !self.write.is_empty()),
             ("private_tmp", self.private_tmp.is_some()),
             ("scratch", self.scratch.is_some()),
+            ("mounts", self.mounts.is_some()),
             ("sees_processes", self.sees_processes.is_some()),
             ("syscalls", !self.syscalls.is_empty()),
             ("write_execute", self.write_execute.is_some()),

@@ -18,6 +18,7 @@ mod power;
 mod recovery;
 mod sandbox;
 mod services;
+mod sticks;
 
 use anyhow::Result;
 use std::time::{SystemTime, UNIX_EPOCH};
