@@ -20,6 +20,11 @@ ENGINE_PACKAGES := $(addprefix -p ,$(ENGINES))
 # Workers for graphics processors load drivers, so that they are not static. CUDA=1: NVIDIA's interface in the place of Vulkan.
 GPU := aios-engine-llama-$(if $(CUDA),cuda,vulkan)
 GPU_CARGO := CARGO_TARGET_DIR=target/gpu RUSTFLAGS="-C target-feature=-crt-static" cargo
+ifdef CUDA
+# The compiler's folder: CUDA_PATH, or the one that scripts/deps.sh makes.
+TOOLKIT := $(or $(CUDA_PATH),$(CURDIR)/target/cuda)
+GPU_CARGO := CUDA_PATH=$(TOOLKIT) CUDA_LIBRARY_PATH=$(TOOLKIT) CUDACXX=$(TOOLKIT)/bin/nvcc $(GPU_CARGO)
+endif
 
 WEB := agentd/console/web
 BROWSER := tests/browser
@@ -124,8 +129,8 @@ test-strategic: image ## Try the strategic tier against llama.cpp's own server, 
 	$(call next,test-strategic,make test)
 
 # Apart from the suites for the same reason.
-test-gpu: image ## Try the worker for graphics processors on Mesa's driver that computes on the processor, built once (minutes)
-	@scripts/deps.sh vulkan lavapipe
+test-gpu: image ## Try the worker for graphics processors on Mesa's driver that computes on the processor (CUDA=1: on NVIDIA's card), built once (minutes)
+	@scripts/deps.sh $(if $(CUDA),cuda,vulkan lavapipe)
 	@$(GPU_CARGO) clippy --release -p $(GPU) --all-targets -- -D warnings
 	@$(GPU_CARGO) test --release -p $(GPU) -- --test-threads=1
 	$(call next,test-gpu,make test)

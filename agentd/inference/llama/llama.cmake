@@ -56,3 +56,13 @@ if(PROJECT_NAME STREQUAL "ggml" AND GGML_VULKAN)
     endfunction()
     cmake_language(DEFER CALL aios_add_names)
 endif()
+
+# One code for all processors of NVIDIA since Ampere (2020), which the driver translates for the one that is there. CUDAARCHS,
+# CMake's own variable, names others. Without it ggml compiles for seven, which takes hours on two cores.
+if(PROJECT_NAME STREQUAL "ggml" AND GGML_CUDA)
+    if(DEFINED ENV{CUDAARCHS})
+        set(CMAKE_CUDA_ARCHITECTURES $ENV{CUDAARCHS})
+    else()
+        set(CMAKE_CUDA_ARCHITECTURES 80-virtual)
+    endif()
+endif()
