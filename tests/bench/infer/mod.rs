@@ -3,6 +3,7 @@
 
 mod daemon;
 mod eval;
+mod guest;
 mod serving;
 mod seven;
 mod shared;
@@ -36,7 +37,8 @@ pub(crate) struct Peers<'a> {
 }
 
 /// What can be measured alone, in the order of the table.
-pub(crate) const GROUPS: [&str; 7] = ["single", "gemma", "serving", "embed", "shared", "seven", "eval"];
+pub(crate) const GROUPS: [&str; 8] =
+    ["single", "gemma", "serving", "embed", "shared", "guest", "seven", "eval"];
 
 /// The rows of these groups.
 pub(crate) fn measure(peers: &Peers<'_>, groups: &[&str]) -> Result<Vec<Row>> {
@@ -70,6 +72,7 @@ pub(crate) fn measure(peers: &Peers<'_>, groups: &[&str]) -> Result<Vec<Row>> {
             "serving" => serving::measure(peers, &text)?,
             "embed" => vec![embed(peers)?],
             "shared" => shared::measure(peers, &text)?,
+            "guest" => guest::measure(peers, &text)?,
             "seven" => seven::measure(peers)?,
             "eval" => eval::measure(peers)?,
             other => bail!("there is no group {other}; name some of {}", GROUPS.join(", ")),

@@ -7,7 +7,7 @@ use crate::{Random, text};
 use aios_tests::{Appliance, PASSWORD, said};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What these act on is in an extension: their undo is proved beside a real git and a real PostgreSQL server, by
@@ -143,12 +143,13 @@ fn family(tool: &str) -> &str {
     tool.split_once('.').map_or("", |(family, _)| family)
 }
 
-/// The family whose tools give a tool something to do.
-fn kin(tool: &str) -> &str {
+/// Whether what this tool does gives another one something to do, which had none.
+fn helps(helper: &str, tool: &str, why: &str) -> bool {
     match family(tool) {
-        "container" => "pkg",
-        "backup" | "sec" => "fs",
-        own => own,
+        // Where there is none, one has to be installed; where one runs, it has to be stopped.
+        "container" if why.contains("not_found") => helper == "pkg.install",
+        "backup" | "sec" => family(helper) == "fs",
+        own => family(helper) == own,
     }
 }
 
@@ -234,8 +235,8 @@ impl Walk {
         Ok(())
     }
 
-    /// Make one change; nothing where it was refused or nothing had to be done, and then nothing is different.
-    fn step(&self, tool: &str, args: Value) -> Result<Option<Done>> {
+    /// Make one change; or why not: it was refused or nothing had to be done, and then nothing is different.
+    fn step(&self, tool: &str, args: Value) -> Result<std::result::Result<Done, String>> {
         let before = self.see(tool)?;
         let changed = self.call(tool, &args)?;
         let changed = match changed {
@@ -244,7 +245,7 @@ impl Walk {
                 ensure!(!why.contains("\"failed\""), "{tool} {args}: {why}");
                 let after = self.see(tool)?;
                 ensure!(after == before, "{tool} {args} was refused ({why}), and {before} became {after}");
-                return Ok(None);
+                return Ok(Err(format!("{args}: {why}")));
             }
         };
         ensure!(changed["undoable"] == true, "{tool} {args} cannot be taken back: {changed}");
@@ -256,10 +257,11 @@ impl Walk {
         let after = self.see(tool)?;
         let done = Done { tool: tool.into(), args, audit: changed["audit"].clone(), before, known };
         if after == done.before {
+            let why = format!("{}: nothing is different", done.args);
             self.back(done)?;
-            return Ok(None);
+            return Ok(Err(why));
         }
-        Ok(Some(done))
+        Ok(Ok(done))
     }
 
     /// Take it back: everything is as before.
@@ -349,32 +351,39 @@ fn whatever_reversible_tools_did_in_any_order_is_taken_back_in_turn() -> Result<
     let mut random = Random::new(seed);
     let mut done: Vec<Done> = Vec::new();
     let mut steps = 0;
-    // The family of a tool that found nothing to do: what its others do gives it something.
+    // Of a tool that found nothing to do: those that give it something.
     let mut wanting = None;
+    let mut whys = BTreeMap::new();
     while !todo.is_empty() {
         steps += 1;
-        ensure!(steps <= MOST, "after {MOST} calls these tools have changed nothing (seed {seed}): {todo:?}");
+        whys.retain(|tool, _| todo.contains(tool));
+        ensure!(
+            steps <= MOST,
+            "after {MOST} calls these have changed nothing (seed {seed}): {todo:?}; {whys:?}"
+        );
         // Now and then one step back.
         if random.below(10) == 0
             && let Some(last) = done.pop()
         {
             walk.back(last).with_context(|| format!("seed {seed}"))?;
         }
-        let (from, helps): (Vec<String>, bool) = match wanting.take() {
-            Some(wanting) => (all.iter().filter(|tool| kin(tool) == wanting).cloned().collect(), true),
-            None => (todo.iter().cloned().collect(), false),
-        };
+        let helpers = wanting.take();
+        let helping = helpers.is_some();
+        let from: Vec<String> = helpers.unwrap_or_else(|| todo.iter().cloned().collect());
         let tool = random.one(&from);
         let args = arguments(&tool, &mut random, steady).with_context(|| {
             format!("{tool} can be taken back, and this test does not know how it is called: say so in `arguments`")
         })?;
         match walk.step(&tool, args).with_context(|| format!("seed {seed}"))? {
-            Some(step) => {
+            Ok(step) => {
                 done.push(step);
                 todo.remove(&tool);
             }
-            None if !helps => wanting = Some(kin(&tool).to_owned()),
-            None => {}
+            Err(why) => {
+                wanting = (!helping)
+                    .then(|| all.iter().filter(|one| helps(one, &tool, &why)).cloned().collect::<Vec<_>>());
+                whys.insert(tool, why);
+            }
         }
     }
     println!("undo: each changed something within {steps} calls; {} are to be taken back", done.len());

@@ -4,23 +4,12 @@ import hashlib
 import http.client
 import json
 import os
-import ssl
-import tempfile
-from urllib.parse import urlsplit
 
-place = urlsplit(os.environ["AIOS_URL"])
-# The certificate that a person has compared is the only one that is believed.
-pem = ssl.get_server_certificate((place.hostname, place.port))
-fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper()
-assert fingerprint == os.environ["AIOS_FINGERPRINT"].replace(":", "")
-with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-    file.write(pem)
-    file.flush()
-    TLS = ssl.create_default_context(cafile=file.name)
+from appliance import PLACE, TLS, TOKEN
 
 
-def ask(method, path, body=None, token=os.environ["AIOS_TOKEN"], kind="application/octet-stream"):
-    connection = http.client.HTTPSConnection(place.hostname, place.port, context=TLS, timeout=120)
+def ask(method, path, body=None, token=TOKEN, kind="application/octet-stream"):
+    connection = http.client.HTTPSConnection(PLACE.hostname, PLACE.port, context=TLS, timeout=120)
     connection.request(method, path, body, {"authorization": f"Bearer {token}", "content-type": kind})
     answer = connection.getresponse()
     return answer.status, json.loads(answer.read())
@@ -43,8 +32,8 @@ assert hashed["result"]["sha256"] == hashlib.sha256(sent).hexdigest(), (status, 
 status, refused = ask("POST", "/api/v1/tools/model.import", arguments, kind="application/json")
 assert status == 400 and "is no GGUF file" in refused["message"], (status, refused)
 for name, size, token, wanted in [
-    ("..%2Fx", 1, os.environ["AIOS_TOKEN"], 400),
-    ("huge", 60 << 30, os.environ["AIOS_TOKEN"], 503),
+    ("..%2Fx", 1, TOKEN, 400),
+    ("huge", 60 << 30, TOKEN, 503),
     ("x", 1, "nobody", 401),
 ]:
     status, error = ask("PUT", f"{BASE}/{name}?size={size}", b"x", token)

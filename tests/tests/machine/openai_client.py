@@ -1,30 +1,14 @@
 """Asks the booted appliance with OpenAI's own client, what a program for their API would ask."""
 
-import hashlib
 import json
 import math
-import os
-import ssl
-import tempfile
 import time
 from typing import Literal
-from urllib.parse import urlsplit
 
 import openai
 from pydantic import BaseModel, Field
 
-URL = os.environ["AIOS_URL"]
-TOKEN = os.environ["AIOS_TOKEN"]
-FINGERPRINT = os.environ["AIOS_FINGERPRINT"]
-
-# The certificate that a person has compared is the only one that is believed.
-place = urlsplit(URL)
-pem = ssl.get_server_certificate((place.hostname, place.port))
-assert hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper() == FINGERPRINT.replace(":", "")
-with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-    file.write(pem)
-    file.flush()
-    TLS = ssl.create_default_context(cafile=file.name)
+from appliance import TLS, TOKEN, URL
 
 
 def client(token=TOKEN):
