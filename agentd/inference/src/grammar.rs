@@ -275,7 +275,8 @@ impl fmt::Display for Grammar {
         // A terminal of its own: the suffix automaton of the pieces, which costs nothing to walk.
         let pieces = Value::from(self.pieces.clone());
         match self.rules.iter().any(|(_, node)| node.has_pieces()) {
-            true => writeln!(f, "PIECES: %regex {{\"substring_chunks\": {pieces}}}"),
+            // No pieces in a row are a row as well, and blanks alone are no text.
+            true => writeln!(f, "PIECES: ROW & /.*[^ ].*/\nROW: %regex {{\"substring_chunks\": {pieces}}}"),
             false => Ok(()),
         }
     }

@@ -167,7 +167,8 @@ fn pieces_are_one_terminal() {
         r#"start: "{" (field_0 tail_1) "}"
 tail_1: ""
 field_0: "\"x\":" "\"" PIECES "\""
-PIECES: %regex {"substring_chunks": ["rm"," ","\\\"","a","-","1","\\\""]}
+PIECES: ROW & /.*[^ ].*/
+ROW: %regex {"substring_chunks": ["rm"," ","\\\"","a","-","1","\\\""]}
 "#
     );
 }
