@@ -14,6 +14,7 @@ use aios_abi::who::{Person, Role};
 use aios_abi::{CallError, ErrorCode, frame};
 use aios_toold::caller::Caller;
 use aios_toold::serve::Server;
+use futures_util::StreamExt;
 use house::House;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -401,19 +402,18 @@ fn asks_others(tool: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_look_answers_its_examples_or_says_in_one_sentence_why_not() {
     let (_house, client) = served().await;
-    for tool in
-        aios_toold::tool::all().iter().filter(|tool| tool.role == Role::Viewer && !asks_others(tool.name))
-    {
-        for (ask, args) in tool.examples {
+    let looks = aios_toold::tool::all().iter();
+    let looks = looks.filter(|tool| tool.role == Role::Viewer && !asks_others(tool.name));
+    let examples = looks.flat_map(|tool| tool.examples.iter().map(|example| (tool.name, example)));
+    // Some wait for seconds: several side by side.
+    futures_util::stream::iter(examples)
+        .for_each_concurrent(8, async |(tool, (ask, args))| {
             let args: Value = serde_json::from_str(args).expect("JSON");
-            match call(&client, Role::Viewer, tool.name, args).await {
+            match call(&client, Role::Viewer, tool, args).await {
                 Ok(done) => {
-                    assert!(result(&done).is_object() && !done.summary.is_empty(), "{ask}: {done:?}");
-                    assert!(
-                        !done.summary.contains('\n') && done.summary.len() < 2_000,
-                        "{ask}: {}",
-                        done.summary
-                    );
+                    let summary = &done.summary;
+                    assert!(result(&done).is_object() && !summary.is_empty(), "{ask}: {done:?}");
+                    assert!(!summary.contains('\n') && summary.len() < 2_000, "{ask}: {summary}");
                 }
                 Err(e) => {
                     let expected = matches!(
@@ -423,8 +423,8 @@ async fn every_look_answers_its_examples_or_says_in_one_sentence_why_not() {
                     assert!(expected && !e.message.is_empty(), "{ask}: {e:?}");
                 }
             }
-        }
-    }
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -115,7 +115,9 @@ const en = {
     would: (what: string) => `This will ${what}.`,
     busy: "Doing it; a large model takes minutes…",
     another: "Another model",
-    anotherHint: "A GGUF file, and its signature (.sig) if it has one. It is sent first; what is in it is checked when it is imported.",
+    anotherHint:
+      "A GGUF file, and its signature (.sig) if it has one, from this computer or from a USB stick (FAT or exFAT) in the machine. What is in it is checked when it is imported.",
+    stick: "on the stick",
     choose: "Choose files",
     sentOf: (sent: string, size: string) => `${sent} of ${size}`,
     progress: (name: string) => `How much of ${name} has arrived`,

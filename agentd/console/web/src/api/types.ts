@@ -222,4 +222,6 @@ export type Models = {
 };
 
 /** A file that was sent to the machine, or a part of one. */
+/** What `fs.find` found. */
+export type Found = { path: string; size: number };
 export type Upload = { name: string; path: string; bytes: number; complete: boolean };

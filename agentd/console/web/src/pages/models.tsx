@@ -4,7 +4,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { api, sentence } from "../api/client";
-import type { JsonObject, Learned, Model, Models, Upload } from "../api/types";
+import type { Found, JsonObject, Learned, Model, Models, Upload } from "../api/types";
 import { bytes, count, moment, percent, share } from "../lib/format";
 import { plainName, sendFile } from "../lib/upload";
 import { may } from "../state/session";
@@ -19,6 +19,7 @@ export function ModelsPage() {
   const words = strings.models;
   const found = useSignal<Models | null>(null);
   const uploads = useSignal<Upload[]>([]);
+  const stick = useSignal<Found[]>([]);
   const problem = useSignal<string | null>(null);
   const checked = useSignal<{ name: string; good: boolean; text: string } | null>(null);
   const busy = useSignal<string | null>(null);
@@ -26,10 +27,23 @@ export function ModelsPage() {
   async function load(): Promise<void> {
     try {
       found.value = (await api.call("model.list", {}, words.looked)).result as Models;
-      if (may("operator")) uploads.value = (await api.uploads()).uploads;
+      if (may("operator")) {
+        uploads.value = (await api.uploads()).uploads;
+        stick.value = await onStick();
+      }
       problem.value = null;
     } catch (error) {
       problem.value = sentence(error);
+    }
+  }
+
+  /** The models on the stick that is plugged in; none where there is no stick. */
+  async function onStick(): Promise<Found[]> {
+    try {
+      const found = await api.call("fs.find", { path: "/run/usb", name: "*.gguf", kind: "file" }, words.looked);
+      return (found.result as { entries: Found[] }).entries;
+    } catch {
+      return [];
     }
   }
 
@@ -161,8 +175,9 @@ export function ModelsPage() {
       {may("operator") && (
         <Uploads
           uploads={uploads.value}
+          stick={stick.value}
           changed={() => void load()}
-          take={(upload) => void ask(words.importTitle(upload.name), words.import, "model.import", { path: upload.path })}
+          take={(name, path) => void ask(words.importTitle(name), words.import, "model.import", { path })}
         />
       )}
     </>
@@ -264,7 +279,9 @@ function LearnedCard({ learned, busy, learn, forget }: LearnedProps) {
   );
 }
 
-function Uploads({ uploads, changed, take }: { uploads: Upload[]; changed: () => void; take: (upload: Upload) => void }) {
+type UploadsProps = { uploads: Upload[]; stick: Found[]; changed: () => void; take: (name: string, path: string) => void };
+
+function Uploads({ uploads, stick, changed, take }: UploadsProps) {
   const words = strings.models;
   const sending = useSignal<Sending | null>(null);
   const stop = useRef<AbortController | null>(null);
@@ -366,7 +383,7 @@ function Uploads({ uploads, changed, take }: { uploads: Upload[]; changed: () =>
               <span class="muted">{upload.complete ? bytes(upload.bytes) : words.partial(bytes(upload.bytes))}</span>
               <span class="row-actions">
                 {upload.complete && upload.name.toLowerCase().endsWith(".gguf") && (
-                  <Button small testid="upload-import" onClick={() => take(upload)}>
+                  <Button small testid="upload-import" onClick={() => take(upload.name, upload.path)}>
                     {words.import}
                   </Button>
                 )}
@@ -379,6 +396,21 @@ function Uploads({ uploads, changed, take }: { uploads: Upload[]; changed: () =>
                   onClick={() => void drop(upload.name)}
                 >
                   {words.drop}
+                </Button>
+              </span>
+            </li>
+          ))}
+        </ul>
+      )}
+      {stick.length > 0 && (
+        <ul class="upload-list" aria-label={words.stick}>
+          {stick.map(({ path, size }) => (
+            <li key={path} data-testid="stick-row">
+              <span class="upload-name">{path}</span>
+              <span class="muted">{`${bytes(size)}, ${words.stick}`}</span>
+              <span class="row-actions">
+                <Button small testid="stick-import" onClick={() => take(path.slice(path.lastIndexOf("/") + 1), path)}>
+                  {words.import}
                 </Button>
               </span>
             </li>
