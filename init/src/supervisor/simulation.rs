@@ -218,18 +218,26 @@ fn history(seed: u64) {
 fn whatever_happens_the_machine_keeps_its_promises() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/supervisor/seeds.txt");
     let kept = std::fs::read_to_string(&file).unwrap_or_default();
-    let seeds = kept.lines().filter_map(|line| line.split_ascii_whitespace().next()?.parse().ok());
+    let known = kept.lines().filter_map(|line| line.split_ascii_whitespace().next()?.parse().ok());
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let first = since_1970.map_or(1, |time| time.as_nanos() as u64);
-    for seed in seeds.chain((0..HISTORIES).map(|n| first.wrapping_add(n))) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| history(seed))) {
-            let why = panic.downcast_ref::<String>().cloned();
-            let why =
-                why.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default();
-            let line = format!("{seed} {}\n", why.replace('\n', " "));
-            let kept_anew = format!("{kept}{}", if kept.contains(&seed.to_string()) { "" } else { &line });
-            std::fs::write(&file, kept_anew).expect("the seed is kept");
-            panic!("history {seed}: {why} (kept in {})", file.display());
-        }
+    let seeds: Vec<u64> = known.chain((0..HISTORIES).map(|n| first.wrapping_add(n))).collect();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let failed = |seed: &u64| Some((*seed, catch_unwind(AssertUnwindSafe(|| history(*seed))).err()?));
+    let first_failed = std::thread::scope(|scope| {
+        let part = |seeds: &'_ [u64]| seeds.iter().find_map(failed);
+        let parts: Vec<_> = seeds
+            .chunks(seeds.len().div_ceil(threads))
+            .map(|seeds| scope.spawn(move || part(seeds)))
+            .collect();
+        parts.into_iter().find_map(|part| part.join().expect("histories do not end the thread"))
+    });
+    if let Some((seed, panic)) = first_failed {
+        let why = panic.downcast_ref::<String>().cloned();
+        let why = why.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default();
+        let line = format!("{seed} {}\n", why.replace('\n', " "));
+        let kept_anew = format!("{kept}{}", if kept.contains(&seed.to_string()) { "" } else { &line });
+        std::fs::write(&file, kept_anew).expect("the seed is kept");
+        panic!("history {seed}: {why} (kept in {})", file.display());
     }
 }
