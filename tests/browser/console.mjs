@@ -152,8 +152,11 @@ try {
   check(/learn nothing: \d+ proposals were approved/.test(would), `what learning would do is not said: ${would}`);
   await page.click(id("dialog-confirm"));
   await page.locator(id("dialog")).waitFor({ state: "hidden" });
+  const onStick = page.locator(id("stick-row")).first();
+  await onStick.waitFor();
+  check((await onStick.innerText()).includes("/run/usb/smollm2.gguf"), "the stick's model is not named with its path");
   await shot("models");
-  step("models: too few proposals were approved to learn from, and the page says so");
+  step("models: too few proposals were approved to learn from, and the page says so; a stick's model is offered");
 
   // A second visit: the session is known; after the cookie is gone the login page asks.
   await context.clearCookies();

@@ -28,7 +28,7 @@ fn made(folder: &Path, name: &str, program: &str, size: u64) -> Result<PathBuf> 
 }
 
 /// A stick as it is sold: one partition, formatted with FAT; with these files in its root.
-fn sold(folder: &Path, files: &[(&str, &Path)]) -> Result<PathBuf> {
+pub(crate) fn sold(folder: &Path, files: &[(&str, &Path)]) -> Result<PathBuf> {
     let partition = made(folder, "partition", "mkfs.vfat", 160 * MIB)?;
     for (name, from) in files {
         run(Command::new("mcopy").arg("-i").arg(&partition).arg(from).arg(format!("::{name}")))?;
