@@ -9,7 +9,8 @@ use std::process::Command;
 #[test]
 fn a_person_with_a_browser_claims_asks_and_audits() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let stick = crate::sticks::sold(folder.path(), &[("smollm2.gguf", &root().join("target/models/text.gguf"))])?;
+    let stick =
+        crate::sticks::sold(folder.path(), &[("smollm2.gguf", &root().join("target/models/text.gguf"))])?;
     let appliance = Appliance::boot(&[], |config| config.usb = true)?;
     appliance.machine.qmp()?.plug_in("stick", &stick)?;
     let code = appliance.ready.claim_code().context("a fresh machine has a claim code")?;
