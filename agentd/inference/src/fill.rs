@@ -86,9 +86,17 @@ pub(crate) async fn fill(
         // What is missing or cannot be filled in is said before a language model is asked.
         rules?;
     }
-    let own = match task.read.as_ref().and_then(|read| read.calls(&task.arguments, &task.known)) {
+    let calls = |arguments| task.read.as_ref().and_then(|read| read.calls(arguments, &task.known));
+    let own = match calls(&task.arguments) {
         Some(calls) => task.weighed(tiers, asker, calls, &how).await,
-        None => task.written(&tiers.operational, asker.until(), asker, how).await,
+        None => match task.written(&tiers.operational, asker.until(), asker, how).await {
+            Ok(written) => Ok(written),
+            // What the reader has read stands, without what the text model alone could have added.
+            Err(error) => match task.readable().as_ref().and_then(calls) {
+                Some(calls) => task.weighed(tiers, asker, calls, &How::Examples).await,
+                None => Err(error),
+            },
+        },
     };
     let (value, certainty, usage) = match own {
         Ok((args, certainty, usage)) => (Ok(args), certainty, usage),
@@ -130,6 +138,18 @@ impl Task<'_> {
             }
         };
         rules.map_err(|e| self.named(&e))
+    }
+
+    /// The arguments that the reader reads or that are known, if the others may be absent.
+    fn readable(&self) -> Option<Arguments> {
+        let read = self.read.as_ref()?;
+        let (kept, others): (Vec<_>, Vec<_>) = self
+            .arguments
+            .fields
+            .iter()
+            .cloned()
+            .partition(|field| read.knows(&field.name) || self.known.contains_key(&field.name));
+        others.iter().all(|field| !field.required).then_some(Arguments { fields: kept })
     }
 
     /// What the reader holds possible, and what is known.

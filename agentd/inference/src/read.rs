@@ -74,6 +74,11 @@ impl Read {
         self.guesses.iter().map(of).sum()
     }
 
+    /// Whether it has read an argument of this name.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.guesses.iter().any(|(known, _)| known == name)
+    }
+
     /// All calls that the reader holds possible, the likeliest first and [`MAX_CALLS`] at most; nothing when an argument is
     /// none that it reads. Arguments stand in the schema's order.
     pub(crate) fn calls(&self, arguments: &Arguments, known: &Map<String, Value>) -> Option<Vec<Call>> {

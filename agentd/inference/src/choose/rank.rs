@@ -34,7 +34,7 @@ pub struct Calls {
 }
 
 /// The numbers that inferd uses; the crate's README says how they were found.
-pub const CALLS: Calls = Calls { weight: 1.3, alone: 0.4 };
+pub const CALLS: Calls = Calls { weight: 2.0, alone: 0.4 };
 
 /// What the embeddings say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
