@@ -97,6 +97,7 @@ fn the_words_of_a_house_are_learned_and_what_the_image_knew_is_not_forgotten() {
     let out = folder.path().join("learned.safetensors");
     let (came, said) = learned(&lessons, &out);
     assert_eq!((came.lessons, came.held, came.old), (20, 6, 200));
+    println!("{came:?}");
     assert!(came.is_better(), "{came:?}");
     assert!(came.knows >= 5, "{came:?}");
     assert!(said.contains(r#"{"step":1,"steps":"#), "it says how far it is: {said}");

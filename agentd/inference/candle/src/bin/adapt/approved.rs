@@ -18,15 +18,15 @@ const HELD: usize = 4;
 const TIMES: usize = 2;
 /// Questions of the image that are learned again for each approved call, and in any case, so that they are not forgotten.
 const AGAIN: usize = 4;
-const LEAST_AGAIN: usize = 768;
+const LEAST_AGAIN: usize = 1024;
 /// Questions of the image that show what any question is like.
 const ANY: usize = 256;
 /// Questions of the image that measure what must not be forgotten.
 const OLD: usize = 200;
 const EPOCHS: usize = 3;
-/// A third of what the image was learned with.
-const RATE: f64 = 3e-4;
-const HEAD_RATE: f64 = 3e-3;
+/// A fifth of what the image was learned with: with more of it questions of the image are forgotten.
+const RATE: f64 = 2e-4;
+const HEAD_RATE: f64 = 2e-3;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
