@@ -45,6 +45,12 @@ fn departs(schema: &Value, value: &Value, at: &str) -> Option<String> {
     if schema["enum"].as_array().is_some_and(|known| !known.contains(value)) {
         return Some(format!("{at} = {value} is not one of {}", schema["enum"]));
     }
+    if let (Some(pattern), Some(text)) = (schema["pattern"].as_str(), value.as_str()) {
+        let form = regex_lite::Regex::new(pattern).unwrap_or_else(|e| panic!("{at}: {e}"));
+        if !form.is_match(text) {
+            return Some(format!("{at} = {value} has not the form {pattern}"));
+        }
+    }
     if let Some(number) = value.as_f64() {
         let beyond = schema["minimum"].as_f64().is_some_and(|least| number < least)
             || schema["maximum"].as_f64().is_some_and(|most| number > most);
@@ -111,6 +117,20 @@ fn every_example_fits_the_schema_and_the_type_and_is_not_asked_twice() {
             tool.code.check_args(args).unwrap_or_else(|e| panic!("{} {args}: {e}", tool.name));
         }
     }
+}
+
+#[test]
+fn what_may_be_left_out_is_said_by_the_schema() {
+    each(|tool| {
+        let schema = json(&tool.code.args_schema());
+        let required: Vec<&str> =
+            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            let may_be_null = departs(field, &Value::Null, name).is_none();
+            let is_said = required.contains(&name.as_str()) || may_be_null || field.get("default").is_some();
+            assert!(is_said, "{}: the schema says no default of {name}; its type lacks Serialize", tool.name);
+        }
+    });
 }
 
 #[test]

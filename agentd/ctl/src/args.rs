@@ -212,15 +212,6 @@ fn within(node: &Value, value: &Value) -> bool {
     least && node["maximum"].as_f64().is_none_or(|most| number <= most)
 }
 
-/// The arguments that say something: not those that are none, nor those that are what they would be without being given.
-pub(crate) fn said(schema: &Value, args: &Value) -> Map<String, Value> {
-    let says = |(key, value): &(&String, &Value)| {
-        !value.is_null() && schema["properties"][key.as_str()].get("default") != Some(value)
-    };
-    let args = args.as_object().into_iter().flatten();
-    args.filter(says).map(|(key, value)| (key.clone(), value.clone())).collect()
-}
-
 /// The command line that calls a tool with exactly these arguments, because a person asked for it with these words. Without a schema, or when `key=value`
 /// cannot express them, they are given as one JSON object.
 pub(crate) fn line(

@@ -23,6 +23,7 @@ use aios_abi::call::Meta;
 use aios_abi::client::Client;
 use aios_abi::engine::Message;
 use aios_abi::infer::{Choice, Complete, Infer, InferEvent, InferReply, InferRequest, Signals, ToolBrief};
+use aios_abi::schema::said;
 use aios_inferd::certainty::{AGREED, DIFFERING, ENOUGH, FILLED, Logistic};
 use serde_json::{Map, Value, json};
 use std::error::Error;
@@ -129,6 +130,8 @@ struct Answer {
     choice: Choice,
     /// The arguments with their log-likelihood, or why there are none.
     filled: std::result::Result<(Value, Option<f32>, f32), String>,
+    /// Whether tool and arguments are right; an argument may be left out or be given as what it is without.
+    is_whole: bool,
     chose: Duration,
     took: Duration,
 }
@@ -136,11 +139,6 @@ struct Answer {
 impl Answer {
     fn is_right(&self) -> bool {
         self.choice.tool == self.case.tool
-    }
-
-    fn is_whole(&self) -> bool {
-        self.is_right()
-            && self.filled.as_ref().is_ok_and(|(args, ..)| args.as_object() == Some(&self.case.args))
     }
 }
 
@@ -173,7 +171,10 @@ async fn answers(socket: &str, file: &str, mut each: impl FnMut(&Answer)) -> Res
             }
             None => Ok((json!({}), None, 1.0)),
         };
-        let answer = Answer { case, choice, filled, chose, took: began.elapsed() };
+        let schema: Value = tool.map_or(Ok(Value::Null), |tool| serde_json::from_str(&tool.args_schema))?;
+        let is_same = |args: &Value| said(&schema, args) == said(&schema, &Value::from(case.args.clone()));
+        let is_whole = choice.tool == case.tool && filled.as_ref().is_ok_and(|(args, ..)| is_same(args));
+        let answer = Answer { case, choice, filled, is_whole, chose, took: began.elapsed() };
         each(&answer);
         answers.push(answer);
     }
@@ -182,7 +183,7 @@ async fn answers(socket: &str, file: &str, mut each: impl FnMut(&Answer)) -> Res
 
 async fn eval(socket: &str, file: &str) -> Result<()> {
     let answers = answers(socket, file, |answer| {
-        let Answer { case, choice, filled, chose, took } = answer;
+        let Answer { case, choice, filled, chose, took, .. } = answer;
         let filled = match filled {
             Ok((args, ..)) => args.clone(),
             Err(error) => json!({ "error": error }),
@@ -191,6 +192,7 @@ async fn eval(socket: &str, file: &str) -> Result<()> {
             "ask": case.ask, "tool": case.tool, "args": case.args,
             "chosen": choice.tool, "certainty": choice.certainty, "tier": choice.tier.name(), "filled": filled,
             "shortlist": choice.shortlist.iter().map(|s| (s.name.as_str(), s.score)).collect::<Vec<_>>(),
+            "whole": answer.is_whole,
             "choose_ms": chose.as_millis() as u64, "ms": took.as_millis() as u64,
         });
         println!("{line}");
@@ -203,7 +205,7 @@ async fn eval(socket: &str, file: &str) -> Result<()> {
         "{} questions: {:.1} % right tool, {:.1} % with the same arguments",
         answers.len(),
         percent(Answer::is_right),
-        percent(Answer::is_whole)
+        percent(|answer| answer.is_whole)
     );
     Ok(())
 }
@@ -219,7 +221,7 @@ async fn calibrate(socket: &str, fit: &str, held: &str) -> Result<()> {
     let differing: Vec<_> =
         of(false).map(|(s, is_right)| ([s.layer, s.adapter, s.ahead], *is_right)).collect();
     let likely = |answer: &Answer| match &answer.filled {
-        Ok((_, Some(likelihood), _)) if answer.is_right() => Some(([*likelihood], answer.is_whole())),
+        Ok((_, Some(likelihood), _)) if answer.is_right() => Some(([*likelihood], answer.is_whole)),
         _ => None,
     };
     let filled: Vec<_> = fit.iter().filter_map(likely).collect();

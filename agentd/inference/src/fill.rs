@@ -315,7 +315,7 @@ fn judge(
 /// The first part of a value that does not come from the question.
 fn invented<'a>(shape: &Shape, value: &'a Value, words: &Words) -> Option<&'a Value> {
     let is_said = match (shape, value) {
-        (Shape::Text, Value::String(text)) => words.contains(text),
+        (Shape::Text | Shape::Pattern(_), Value::String(text)) => words.contains(text),
         (Shape::Whole { .. }, Value::Number(number)) => {
             number.as_i64().is_some_and(|n| words.numbers.contains(&n))
         }

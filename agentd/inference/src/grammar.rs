@@ -220,6 +220,9 @@ fn value(
             };
             Some(Node::All(vec![quote(), inside, quote()]))
         }
+        Shape::Pattern(pattern) => {
+            literals(words.of_form(pattern).into_iter().map(|text| Value::from(text).to_string()).collect())
+        }
         Shape::Whole { min, max } => literals(
             words.numbers.iter().filter(|n| (*min..=*max).contains(*n)).map(i64::to_string).collect(),
         ),

@@ -39,18 +39,14 @@ impl Read {
     ) -> Option<Self> {
         embed.snapshot().reads.filter(|tools| tools.iter().any(|known| known == tool))?;
         let form = reading::form(tool, arguments, known);
-        let names: Vec<String> = form.blanks.iter().map(|blank| blank.name.clone()).collect();
-        let read = asker.read(embed, form, question).await;
+        let read = asker.read(embed, form.clone(), question).await;
         let (read, took) =
             read.inspect_err(|e| tracing::warn!("the arguments of {tool} are not read: {e}")).ok()?;
-        let guesses = |(name, pointed): (String, &_)| {
-            let field = arguments.field(&name)?;
-            let mut guesses = reading::guesses(question, field, &read.tokens, pointed);
-            let likeliest = guesses.first()?.likely;
+        let mut guesses = reading::read(question, arguments, &form, &read);
+        for (_, guesses) in &mut guesses {
+            let likeliest = guesses.first().map_or(0.0, |guess| guess.likely);
             guesses.retain(|guess| guess.likely >= likeliest.min(POSSIBLE));
-            Some((name, guesses))
-        };
-        let guesses: Vec<_> = names.into_iter().zip(&read.blanks).filter_map(guesses).collect();
+        }
         tracing::debug!(target: "read", "{question:?}: {guesses:?}");
         Some(Self { guesses, took })
     }

@@ -129,6 +129,15 @@ fn done(result: Value) -> Map<String, Value> {
     schema
 }
 
+/// The arguments that say something: not those that are none, nor those that are what they would be without being given.
+pub fn said(schema: &Value, args: &Value) -> Map<String, Value> {
+    let says = |(key, value): &(&String, &Value)| {
+        !value.is_null() && schema["properties"][key.as_str()].get("default") != Some(value)
+    };
+    let args = args.as_object().into_iter().flatten();
+    args.filter(says).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
 /// A schema that is an object, as those of all declarations are.
 fn object(text: &str) -> Map<String, Value> {
     serde_json::from_str(text).unwrap_or_default()

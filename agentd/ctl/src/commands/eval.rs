@@ -7,6 +7,7 @@ use crate::cli::Eval;
 use crate::error::{Failure, Outcome};
 use crate::output::Output;
 use aios_abi::infer::Usage;
+use aios_abi::schema::said;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -139,8 +140,8 @@ fn judge(case: &Case, understood: &Understood, schemas: &BTreeMap<&str, &Value>)
     match (&case.tool, calls.as_slice()) {
         (None, []) => Verdict { valid, tool: true, args: true },
         (Some(wanted), [only]) if only.tool == *wanted => {
-            let wanted = args::said(schema(wanted), &Value::Object(case.args.clone()));
-            let same = wanted == args::said(schema(&only.tool), &only.args);
+            let wanted = said(schema(wanted), &Value::Object(case.args.clone()));
+            let same = wanted == said(schema(&only.tool), &only.args);
             Verdict { valid, tool: true, args: is_call && same }
         }
         _ => Verdict { valid, tool: false, args: false },

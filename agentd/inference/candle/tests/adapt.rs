@@ -33,7 +33,7 @@ fn what_is_learned_is_known_afterwards_and_survives_its_file() {
     );
     let questions = questions.expect("three questions");
     let lessons: Vec<Lesson> =
-        questions.iter().filter_map(|q| Lesson::of(&vocabulary, q).expect("is cut")).collect();
+        questions.iter().filter_map(|q| Lesson::of(&vocabulary, q, true).expect("is cut")).collect();
     let mut random = fastrand::Rng::with_seed(1);
     let adapter = Adapter::new(&base, &mut random).expect("an adapter");
     let before = judge(&base, &adapter, &lessons, 4).expect("is judged");

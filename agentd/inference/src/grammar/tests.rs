@@ -119,6 +119,35 @@ fn a_text_is_a_run_of_words_of_the_question() {
 }
 
 #[test]
+fn a_text_of_a_form_is_what_the_question_has_of_it() {
+    let schema = json!({"type": "object", "properties": {
+        "peers": {"type": "array", "items": {
+            "type": "object",
+            "properties": {
+                "key": {"type": "string", "pattern": "^[A-Z]{4}=$"},
+                "net": {"type": "string", "pattern": "^[0-9.]+/[0-9]+$"},
+            },
+            "required": ["key"],
+        }},
+    }});
+    let arguments = Arguments::parse(&schema.to_string()).expect("is a schema");
+    let grammar = |question: &str| {
+        Grammar::of(&arguments, &Offers::new(), &Words::of(question), Texts::Pieces).expect("a grammar")
+    };
+    let some = grammar("let ABCD= in with 10.0.0.0/8");
+    for (text, fits) in [
+        (r#"{"peers":[{"key":"ABCD=","net":"10.0.0.0/8"}]}"#, true),
+        (r#"{"peers":[{"key":"ABCD="}]}"#, true),
+        (r#"{"peers":[{"key":"10.0.0.0/8"}]}"#, false),
+        (r#"{"peers":[{"key":"ABCD=","net":"0.0/8"}]}"#, false),
+    ] {
+        assert_eq!(some.accepts(text), fits, "{text}");
+    }
+    // Where nothing looks like a key there is no peer.
+    assert_eq!(grammar("the peers come later, 10.0.0.0/8").only().as_deref(), Some("{}"));
+}
+
+#[test]
 fn numbers_come_from_the_question_and_keep_their_bounds() {
     let limit = field("limit", Shape::Whole { min: 1, max: 100 }, false);
     let some = grammar(vec![limit.clone()], json!({}), "the top 5 of 500").expect("a grammar");
@@ -173,9 +202,15 @@ ROW: %regex {"substring_chunks": ["rm"," ","\\\"","a","-","1","\\\""]}
     );
 }
 
+fn form(pattern: &str) -> Shape {
+    let schema = json!({"type": "object", "properties": {"x": {"type": "string", "pattern": pattern}}});
+    Arguments::parse(&schema.to_string()).expect("is a schema").fields.remove(0).shape
+}
+
 fn shapes() -> impl Strategy<Value = Shape> {
     let plain = prop_oneof![
         Just(Shape::Text),
+        Just(form("^[a-f]+[0-9.]*$")),
         Just(Shape::Truth),
         (-5i64..5, 0i64..50).prop_map(|(min, more)| Shape::Whole { min, max: min + more }),
         proptest::collection::vec("[a-z\"\\\\]{1,4}", 1..4).prop_map(Shape::Word),
@@ -205,6 +240,10 @@ fn some_value(shape: &Shape, words: &Words, choices: &mut impl Iterator<Item = u
     let mut pick = |n: usize| choices.next().unwrap_or(0).checked_rem(n);
     Some(match shape {
         Shape::Text => words.words.get(pick(words.words.len())?)?.core.clone().into(),
+        Shape::Pattern(pattern) => {
+            let fit = words.of_form(pattern);
+            (*fit.get(pick(fit.len())?)?).into()
+        }
         Shape::Truth => (pick(2)? == 1).into(),
         Shape::Word(all) => all.get(pick(all.len())?)?.clone().into(),
         Shape::Whole { min, max } => {

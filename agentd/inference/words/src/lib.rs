@@ -9,8 +9,13 @@ pub mod schema;
 
 pub use mask::mask;
 
+use schema::Pattern;
+use std::ops::Range;
+
 /// Words of a question that can become arguments; a longer question loses its end.
 const MAX_WORDS: usize = 64;
+/// Pieces of a text of a given form: a key in base64 may have forty.
+const MAX_PIECES: usize = 48;
 /// A question in pieces.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Words {
@@ -64,24 +69,62 @@ impl Words {
     /// The question in pieces that a value can begin or end with: runs of letters and figures, and each other
     /// character by itself.
     pub fn pieces(&self) -> Vec<&str> {
-        let mut pieces = Vec::new();
-        let mut rest = self.question.as_str();
-        while let Some(first) = rest.chars().next() {
-            let length = match first.is_alphanumeric() {
-                true => rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len()),
-                false => first.len_utf8(),
-            };
-            let (piece, after) = rest.split_at(length);
-            pieces.push(piece);
-            rest = after;
+        pieces(&self.question)
+    }
+
+    /// The texts of this form that the question contains, each once.
+    pub fn of_form(&self, pattern: &Pattern) -> Vec<&str> {
+        let mut found = Vec::new();
+        for place in of_form(&self.question, pattern) {
+            let text = self.question.get(place).unwrap_or_default();
+            if !found.contains(&text) {
+                found.push(text);
+            }
         }
-        pieces
+        found
     }
 
     /// Whether the question contains this text; upper and lower case are the same.
     pub fn contains(&self, text: &str) -> bool {
         !text.trim().is_empty() && self.lower.contains(&text.to_lowercase())
     }
+}
+
+fn pieces(question: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = question;
+    while let Some(first) = rest.chars().next() {
+        let length = match first.is_alphanumeric() {
+            true => rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len()),
+            false => first.len_utf8(),
+        };
+        let (piece, after) = rest.split_at(length);
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
+}
+
+/// Where texts of this form stand in a question, in bytes: pieces in a row that are no part of a longer such row.
+fn of_form(question: &str, pattern: &Pattern) -> Vec<Range<usize>> {
+    let mut ends = Vec::new();
+    let mut length = 0;
+    for piece in pieces(question) {
+        length += piece.len();
+        ends.push(length);
+    }
+    let mut found = Vec::new();
+    let (mut from, mut reached) = (0, 0);
+    for (n, end) in ends.iter().enumerate() {
+        let fits = |until: &usize| question.get(from..*until).is_some_and(|text| pattern.fits(text));
+        let longest = ends.iter().skip(n).take(MAX_PIECES).copied().rev().find(fits);
+        if let Some(until) = longest.filter(|until| *until > reached) {
+            reached = until;
+            found.push(from..until);
+        }
+        from = *end;
+    }
+    found
 }
 
 /// A word without the punctuation of the sentence; `/etc/hosts`, `-v` and `~` keep theirs.
@@ -113,6 +156,30 @@ mod tests {
         assert_eq!(Words::of("rm web/blue-2?").pieces(), ["rm", " ", "web", "/", "blue", "-", "2", "?"]);
     }
 
+    fn pattern(text: &str) -> Pattern {
+        let schema =
+            serde_json::json!({"type": "object", "properties": {"x": {"type": "string", "pattern": text}}});
+        match schema::Arguments::parse(&schema.to_string()).expect("is a schema").fields.remove(0).shape {
+            schema::Shape::Pattern(pattern) => pattern,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn texts_of_a_form_are_as_long_as_they_can_be_and_named_once() {
+        use aios_abi::netconf::{ENDPOINT_FORM, KEY_FORM, PREFIX_FORM};
+        let (key, secret) =
+            ("O0bR2Ik77hniSNgKl5z+ti9qcneYoNqV7ff2dtmKK1o=", "dcssOmolq8gX1mJjhY45gKijBVY00oR1K8Ag/BpwhW0=");
+        let question = format!(
+            "at 9:30: wg0 is 10.7.0.2/24, peer {key} at [2001:db8::1]:51820, psk {secret}; 10.7.0.0/24,fd00::/8 behind {key} 24/7"
+        );
+        let words = Words::of(&question);
+        assert_eq!(words.of_form(&pattern(KEY_FORM)), [key, secret]);
+        assert_eq!(words.of_form(&pattern(PREFIX_FORM)), ["10.7.0.2/24", "10.7.0.0/24", "fd00::/8"]);
+        assert_eq!(words.of_form(&pattern(ENDPOINT_FORM)), ["9:30", "[2001:db8::1]:51820"]);
+        assert!(Words::of("").of_form(&pattern("")).is_empty());
+    }
+
     #[test]
     fn what_the_question_does_not_say_is_not_in_it() {
         let words = Words::of("Restart the Console");
@@ -125,6 +192,14 @@ mod tests {
         #[test]
         fn the_pieces_together_are_the_question(question in "\\PC{0,60}") {
             prop_assert_eq!(Words::of(&question).pieces().concat(), question);
+        }
+
+        #[test]
+        fn texts_of_a_form_are_in_the_question_and_have_it(question in "[a-c0-2./: ]{0,80}") {
+            let form = pattern("^[ab]+/[0-9]+$");
+            for text in Words::of(&question).of_form(&form) {
+                prop_assert!(question.contains(text) && form.fits(text), "{:?}", text);
+            }
         }
 
         #[test]

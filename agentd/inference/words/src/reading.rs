@@ -6,8 +6,9 @@
 //! a number in the unit that the argument counts in.
 
 use crate::numbers::{self, Number};
+use crate::of_form;
 use crate::schema::{Arguments, Field, Shape};
-use aios_abi::engine::{Blank, Form, Pointed};
+use aios_abi::engine::{Blank, Form, Pointed, Reading};
 use serde_json::{Map, Value};
 use std::ops::Range;
 
@@ -26,19 +27,57 @@ pub struct Guess {
     pub likely: f32,
 }
 
-/// The arguments of a tool as a form. Lists of objects have no blank in it, and neither has what is known already.
+/// The arguments of a tool as a form, without what is known already. Where objects stand in a list each of their fields is a
+/// blank, called `peers.public_key`.
 pub fn form(tool: &str, arguments: &Arguments, known: &Map<String, Value>) -> Form {
-    let blank = |field: &Field| {
-        let (options, open) = match item(&field.shape) {
-            Shape::Word(words) => (words.clone(), false),
-            Shape::Truth => (TRUTHS.map(|(word, _)| word.to_owned()).to_vec(), false),
-            Shape::Text | Shape::Whole { .. } => (Vec::new(), true),
-            Shape::List { .. } | Shape::Object(_) => return None,
-        };
-        Some(Blank { name: field.name.clone(), options, open })
+    let mut blanks = Vec::new();
+    for field in arguments.fields.iter().filter(|field| !known.contains_key(&field.name)) {
+        match item(&field.shape) {
+            Shape::Object(inner) => {
+                blanks.extend(inner.fields.iter().filter_map(|part| blank(within(field, part), &part.shape)));
+            }
+            shape => blanks.extend(blank(field.name.clone(), shape)),
+        }
+    }
+    Form { tool: tool.to_owned(), blanks }
+}
+
+fn blank(name: String, shape: &Shape) -> Option<Blank> {
+    let (options, open) = match item(shape) {
+        Shape::Word(words) => (words.clone(), false),
+        Shape::Truth => (TRUTHS.map(|(word, _)| word.to_owned()).to_vec(), false),
+        Shape::Text | Shape::Pattern(_) | Shape::Whole { .. } => (Vec::new(), true),
+        Shape::List { .. } | Shape::Object(_) => return None,
     };
-    let fields = arguments.fields.iter().filter(|field| !known.contains_key(&field.name));
-    Form { tool: tool.to_owned(), blanks: fields.filter_map(blank).collect() }
+    Some(Blank { name, options, open })
+}
+
+/// The blank of a field of the objects in a list.
+fn within(list: &Field, part: &Field) -> String {
+    format!("{}.{}", list.name, part.name)
+}
+
+/// The field that a blank is for.
+pub fn field_of<'a>(arguments: &'a Arguments, blank: &str) -> Option<&'a Field> {
+    match blank.split_once('.') {
+        None => arguments.field(blank),
+        Some((list, part)) => match item(&arguments.field(list)?.shape) {
+            Shape::Object(inner) => inner.field(part),
+            _ => None,
+        },
+    }
+}
+
+/// The values that a call has for a blank.
+pub fn values_of<'a>(args: &'a Map<String, Value>, blank: &str) -> Vec<&'a Value> {
+    let items = |value: &'a Value| value.as_array().map_or(vec![value], |items| items.iter().collect());
+    match blank.split_once('.') {
+        None => args.get(blank).map(items).unwrap_or_default(),
+        Some((list, part)) => {
+            let objects = args.get(list).and_then(Value::as_array).into_iter().flatten();
+            objects.filter_map(|object| object.get(part)).flat_map(items).collect()
+        }
+    }
 }
 
 /// What stands in a list; anything else stands for itself.
@@ -115,6 +154,103 @@ fn letters(characters: impl Iterator<Item = char>) -> usize {
     characters.take_while(|c| c.is_alphanumeric()).map(char::len_utf8).sum()
 }
 
+/// What each argument may be, by its name, as a reader has read it. An argument that cannot be told from what is pointed at is not
+/// among them.
+pub fn read(
+    question: &str,
+    arguments: &Arguments,
+    form: &Form,
+    reading: &Reading,
+) -> Vec<(String, Vec<Guess>)> {
+    let pointed = |name: &str| {
+        let blank = form.blanks.iter().position(|blank| blank.name == name)?;
+        reading.blanks.get(blank)
+    };
+    let of = |field: &Field| {
+        let guesses = match item(&field.shape) {
+            Shape::Object(inner) => {
+                let parts = inner.fields.iter().map(|part| Some((part, pointed(&within(field, part))?)));
+                objects(question, field, &reading.tokens, &parts.collect::<Option<Vec<_>>>()?)
+            }
+            _ => guesses(question, field, &reading.tokens, pointed(&field.name)?),
+        };
+        (!guesses.is_empty()).then(|| (field.name.clone(), guesses))
+    };
+    arguments.fields.iter().filter_map(of).collect()
+}
+
+/// What a list of objects may be, of what is pointed at for each of their fields. There are as many as values of the first field
+/// that they must have, or of the one with the most; nothing is guessed when another has neither one value for all nor one for each.
+fn objects(question: &str, field: &Field, tokens: &[(u32, u32)], parts: &[(&Field, &Pointed)]) -> Vec<Guess> {
+    let mut read = Vec::with_capacity(parts.len());
+    for (part, pointed) in parts {
+        let Some(places) = Places::of(question, tokens, pointed) else { return Vec::new() };
+        let there = 1.0 - places.both(0, 0);
+        let (values, fits) = places.list(part).unwrap_or_default();
+        read.push((*part, *pointed, values, there * fits, there));
+    }
+    let required: Vec<f32> =
+        read.iter().filter(|(part, ..)| part.required).map(|(.., there)| *there).collect();
+    let there = match required.is_empty() {
+        true => 1.0 - read.iter().map(|(.., there)| 1.0 - there).product::<f32>(),
+        false => required.into_iter().product(),
+    };
+    let said = |(part, _, values, _, there): &&(&Field, &Pointed, Vec<Value>, f32, f32)| {
+        !values.is_empty() && (part.required || *there > 0.5)
+    };
+    let first = read.iter().find(|(part, ..)| part.required).or_else(|| {
+        let said = read.iter().filter(said);
+        said.max_by_key(|(_, _, values, ..)| values.len())
+    });
+    let count = first.map_or(0, |(_, _, values, ..)| values.len());
+    let mut items = vec![Map::new(); count];
+    let mut likely = there;
+    for (part, pointed, values, fits, _) in read.iter().filter(said) {
+        likely *= fits;
+        for (n, object) in items.iter_mut().enumerate() {
+            let value = match (&part.shape, count, values.len()) {
+                (Shape::List { .. }, 1, _) => Some(Value::from(values.clone())),
+                (Shape::List { .. }, _, _) => values
+                    .get(n)
+                    .filter(|_| values.len() == count)
+                    .map(|value| Value::from(vec![value.clone()])),
+                (_, 1, _) => {
+                    guesses(question, part, tokens, pointed).into_iter().find_map(|guess| guess.value)
+                }
+                (_, _, 1) => values.first().cloned(),
+                _ => values.get(n).filter(|_| values.len() == count).cloned(),
+            };
+            match value {
+                Some(value) => drop(object.insert(part.name.clone(), value)),
+                None => return Vec::new(),
+            }
+        }
+    }
+    let mut guesses = Vec::new();
+    if count > 0 {
+        let list = Value::from(items.into_iter().map(Value::from).collect::<Vec<_>>());
+        guesses.push(Guess { value: Some(list), likely });
+    }
+    if !field.required {
+        guesses.push(Guess { value: None, likely: 1.0 - there });
+    }
+    weighed(field, guesses)
+}
+
+/// Those that fit the field, the likeliest first; their probabilities add up to 1.
+fn weighed(field: &Field, mut guesses: Vec<Guess>) -> Vec<Guess> {
+    guesses.retain(|guess| {
+        guess.likely.is_finite()
+            && guess.value.as_ref().is_none_or(|value| field.shape.check(&field.name, value).is_ok())
+    });
+    guesses.sort_by(|a, b| b.likely.total_cmp(&a.likely));
+    let sum: f32 = guesses.iter().map(|guess| guess.likely).sum();
+    if sum > 0.0 {
+        guesses.iter_mut().for_each(|guess| guess.likely /= sum);
+    }
+    guesses
+}
+
 /// What a blank may hold, the likeliest first; the probabilities add up to 1. Nothing is guessed that does not fit
 /// the field, and not that a required one is absent.
 pub fn guesses(question: &str, field: &Field, tokens: &[(u32, u32)], pointed: &Pointed) -> Vec<Guess> {
@@ -149,16 +285,7 @@ pub fn guesses(question: &str, field: &Field, tokens: &[(u32, u32)], pointed: &P
             }
         }
     }
-    guesses.retain(|guess| {
-        guess.likely.is_finite()
-            && guess.value.as_ref().is_none_or(|value| field.shape.check(&field.name, value).is_ok())
-    });
-    guesses.sort_by(|a, b| b.likely.total_cmp(&a.likely));
-    let sum: f32 = guesses.iter().map(|guess| guess.likely).sum();
-    if sum > 0.0 {
-        guesses.iter_mut().for_each(|guess| guess.likely /= sum);
-    }
-    guesses
+    weighed(field, guesses)
 }
 
 /// What is pointed at, with probabilities: first "absent", then the options, then the tokens.
@@ -221,6 +348,14 @@ impl<'a> Places<'a> {
     /// What stands there.
     fn value(&self, field: &Field, range: Range<usize>) -> Option<Value> {
         match item(&field.shape) {
+            // What has the form and is touched: the encoder's pieces are shorter than a key.
+            Shape::Pattern(pattern) => {
+                let found = of_form(self.question, pattern).into_iter();
+                let touched = found.filter(|place| place.start < range.end && range.start < place.end);
+                let most =
+                    touched.max_by_key(|place| place.end.min(range.end) - place.start.max(range.start))?;
+                self.question.get(most).map(Value::from)
+            }
             Shape::Text => {
                 let text = self.question.get(whole(self.question, range))?.trim();
                 (!text.is_empty()).then(|| Value::from(text))
@@ -376,6 +511,60 @@ mod tests {
     }
 
     #[test]
+    fn what_has_a_form_is_taken_whole() {
+        let network = field("to", &json!({"type": "string", "pattern": "^[0-9.]+/[0-9]+$"}), false);
+        let question = "lead 10.0.0.0/8 to eth0";
+        // `lead`, `10`, `.`, … `/`, `8`, `to`
+        assert_eq!(first(question, &network, &[], &[(3, 5, 1.0)]), Some(json!("10.0.0.0/8")));
+        assert_eq!(first(question, &network, &[], &[(4, 4, 1.0)]), Some(json!("10.0.0.0/8")), "a part of it");
+        assert_eq!(first(question, &network, &[], &[(0, 0, 1.0)]), None);
+    }
+
+    /// What is read for the only argument, a list of objects with `key` (needed), `nets` and `wait`.
+    fn objects_of(question: &str, required: bool, places: [&[(usize, usize, f32)]; 3]) -> Vec<Guess> {
+        let schema = json!({"type": "object", "required": if required { json!(["peers"]) } else { json!([]) }, "properties": {
+            "peers": {"type": "array", "items": {"type": "object", "required": ["key"], "properties": {
+                "key": {"type": "string"},
+                "nets": {"type": "array", "items": {"type": "string", "pattern": "^[0-9.]+/[0-9]+$"}},
+                "wait": {"type": "integer", "minimum": 1},
+            }}},
+        }});
+        let arguments = Arguments::parse(&schema.to_string()).expect("is a schema");
+        let form = form("vpn", &arguments, &Map::new());
+        let names: Vec<&str> = form.blanks.iter().map(|blank| blank.name.as_str()).collect();
+        assert_eq!(names, ["peers.key", "peers.nets", "peers.wait"]);
+        let tokens = tokens(question);
+        let blanks = places.iter().map(|places| pointed(&[], tokens.len(), places)).collect();
+        let reading = Reading { tokens, blanks };
+        read(question, &arguments, &form, &reading).into_iter().flat_map(|(_, guesses)| guesses).collect()
+    }
+
+    #[test]
+    fn objects_in_a_list_are_put_together_of_what_each_field_says() {
+        const NOT: &[(usize, usize, f32)] = &[(0, 0, 1.0)];
+        let question = "let ann and bob in, 1.0/8 and 2.0/8, wait 25";
+        let best = |[keys, nets, waits]: [&[(usize, usize, f32)]; 3]| {
+            objects_of(question, false, [keys, nets, waits]).first().and_then(|guess| guess.value.clone())
+        };
+        let (ann, bob) = ((2, 2, 1.0), (4, 4, 1.0));
+        let (one, two) = ((7, 11, 1.0), (13, 17, 1.0));
+        let wait = (20, 20, 1.0);
+        let value = best([&[ann], &[one], NOT]);
+        assert_eq!(value, Some(json!([{"key": "ann", "nets": ["1.0/8"]}])));
+        let value = best([&[ann], &[one, two], &[wait]]);
+        assert_eq!(value, Some(json!([{"key": "ann", "nets": ["1.0/8", "2.0/8"], "wait": 25}])));
+        // One for each, and one for all.
+        let value = best([&[ann, bob], &[one, two], &[wait]]);
+        let each = json!([{"key": "ann", "nets": ["1.0/8"], "wait": 25}, {"key": "bob", "nets": ["2.0/8"], "wait": 25}]);
+        assert_eq!(value, Some(each));
+        assert_eq!(best([NOT, NOT, NOT]), None);
+        // Two keys and one network: whose it is cannot be told.
+        assert_eq!(objects_of(question, true, [&[ann, bob], &[one], NOT]), []);
+        let guesses = objects_of(question, true, [NOT, NOT, NOT]);
+        assert!(guesses.iter().all(|guess| guess.value.is_some()), "it is required: {guesses:?}");
+    }
+
+    #[test]
     fn where_a_value_stands_is_found() {
         let text = field("name", &json!({"type": "string"}), true);
         assert_eq!(places("copy A to a, not to cat", &text, &json!("a")), [5..6, 10..11]);
@@ -393,20 +582,28 @@ mod tests {
             ends in proptest::collection::vec(prop_oneof![Just(f32::NAN), -30f32..1.0], 0..40),
             offsets in proptest::collection::vec((0u32..80, 0u32..80), 0..40),
             options in proptest::collection::vec("[a-z0-9]{1,3}", 0..3),
-            which in 0usize..4,
+            which in 0usize..6,
         ) {
             let schema = [
                 json!({"type": "string"}),
                 json!({"type": "integer", "minimum": 0}),
                 json!({"type": "array", "items": {"type": "string"}}),
                 json!({"type": "boolean"}),
+                json!({"type": "string", "pattern": "^[a-z]+[0-9]*$"}),
+                json!({"type": "array", "items": {"type": "object", "properties": {
+                    "a": {"type": "string"},
+                    "b": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+                }, "required": ["a"]}}),
             ];
-            let field = field("x_seconds", &schema[which], false);
-            let pointed = Pointed { options, starts, ends };
-            for guess in guesses(&question, &field, &offsets, &pointed) {
-                prop_assert!(guess.likely.is_finite());
-                if let Some(value) = guess.value {
-                    prop_assert!(field.shape.check("x", &value).is_ok(), "{}", value);
+            let arguments = Arguments { fields: vec![field("x_seconds", &schema[which], false)] };
+            let form = form("tool", &arguments, &Map::new());
+            let blanks = vec![Pointed { options, starts, ends }; form.blanks.len()];
+            for (_, guesses) in read(&question, &arguments, &form, &Reading { tokens: offsets, blanks }) {
+                for guess in guesses {
+                    prop_assert!(guess.likely.is_finite());
+                    if let Some(value) = guess.value {
+                        prop_assert!(arguments.fields[0].shape.check("x", &value).is_ok(), "{}", value);
+                    }
                 }
             }
         }

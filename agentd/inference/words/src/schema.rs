@@ -3,6 +3,7 @@
 //! A schema is read into [`Arguments`] once; grammar, prompt and validation work on that. A keyword that
 //! would be needed to judge a value and is not known here is an error, never ignored.
 
+use regex_lite::Regex;
 use serde_json::{Map, Value};
 use std::fmt;
 
@@ -33,6 +34,8 @@ pub struct Field {
 pub enum Shape {
     /// Any text.
     Text,
+    /// A text of this form.
+    Pattern(Pattern),
     /// A whole number between two bounds, both included.
     Whole {
         /// The least.
@@ -55,6 +58,30 @@ pub enum Shape {
     },
     /// An object with arguments of its own; it stands in lists only.
     Object(Arguments),
+}
+
+/// The form of a text: a regular expression that is found in it (JSON Schema Validation, 6.3.3), of those that mean the same in
+/// ECMA-262 and in Rust.
+#[derive(Debug, Clone)]
+pub struct Pattern(Regex);
+
+impl Pattern {
+    /// Whether the text has this form.
+    pub fn fits(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
 }
 
 /// What is wrong with a schema or a value: where and what.
@@ -172,6 +199,8 @@ impl Shape {
         match (self, value) {
             (Self::Text, Value::String(_)) | (Self::Truth, Value::Bool(_)) => Ok(()),
             (Self::Text, _) => wrong("a text".into()),
+            (Self::Pattern(pattern), Value::String(text)) if pattern.fits(text) => Ok(()),
+            (Self::Pattern(pattern), _) => wrong(format!("a text of the form {pattern}")),
             (Self::Truth, _) => wrong("true or false".into()),
             (Self::Whole { min, max }, _) => match value.as_i64() {
                 Some(number) if (*min..=*max).contains(&number) => Ok(()),
@@ -201,6 +230,8 @@ impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text => f.write_str("a text"),
+            // Few people read regular expressions.
+            Self::Pattern(_) => f.write_str("a text of the right form"),
             Self::Whole { min: i64::MIN, max: i64::MAX } => f.write_str("a whole number"),
             Self::Whole { min, max: i64::MAX } => write!(f, "a whole number of at least {min}"),
             Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
@@ -267,7 +298,17 @@ fn shape(place: &str, object: &Map<String, Value>) -> Result<Shape, Misfit> {
         return Err(misfit(place, "the schema names no type, which is not understood here"));
     };
     match kind {
-        "string" => known_keywords(place, object, &["type"]).map(|()| Shape::Text),
+        "string" => {
+            known_keywords(place, object, &["type", "pattern"])?;
+            match object.get("pattern") {
+                None => Ok(Shape::Text),
+                Some(pattern) => match pattern.as_str().map(Regex::new) {
+                    Some(Ok(regex)) => Ok(Shape::Pattern(Pattern(regex))),
+                    Some(Err(error)) => Err(misfit(place, format!("`pattern`: {error}"))),
+                    None => Err(misfit(place, format!("`pattern`: {pattern} is not a text"))),
+                },
+            }
+        }
         "boolean" => known_keywords(place, object, &["type"]).map(|()| Shape::Truth),
         "integer" => {
             known_keywords(place, object, &["type", "minimum", "maximum"])?;

@@ -6,7 +6,10 @@
 
 mod vpn;
 
-pub use vpn::{MAX_PEERS, MAX_VPNS, Peer, PeerState, Vpn, VpnState, check_key, check_secret_name};
+pub use vpn::{
+    ENDPOINT_FORM, KEY_FORM, MAX_PEERS, MAX_VPNS, Peer, PeerState, Vpn, VpnState, check_key,
+    check_secret_name,
+};
 
 use crate::{CallError, ErrorCode};
 use serde::{Deserialize, Serialize};
@@ -83,6 +86,28 @@ impl Prefix {
         host == 0
     }
 }
+
+/// What texts with an address look like, as regular expressions of JSON Schema; not all that look so are one.
+macro_rules! form {
+    ($instead:literal, $after:literal) => {
+        concat!(
+            "^(?:",
+            $instead,
+            r"(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)",
+            $after,
+            ")$"
+        )
+    };
+}
+
+/// An address.
+pub const ADDRESS_FORM: &str = form!("", "");
+/// An address with the length of a prefix.
+pub const PREFIX_FORM: &str = form!("", "/[0-9]{1,3}");
+/// An address with or without one.
+pub const SENDERS_FORM: &str = form!("", "(?:/[0-9]{1,3})?");
+/// Where a route leads to: a network, or everywhere.
+pub const TARGET_FORM: &str = form!("default|", "/[0-9]{1,3}");
 
 impl FromStr for Prefix {
     type Err = String;

@@ -41,6 +41,11 @@ pub const MAX_PEERS: usize = 64;
 /// Tunnels that are set.
 pub const MAX_VPNS: usize = 16;
 
+/// What a key looks like, as a regular expression of JSON Schema ([`check_key`]).
+pub const KEY_FORM: &str = "^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$";
+/// What an address or a name with a port looks like.
+pub const ENDPOINT_FORM: &str = r"^(?:[0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$";
+
 /// Whether this is a key as WireGuard's tools write it: 32 bytes in base64.
 pub fn check_key(text: &str) -> Result<(), String> {
     let fits = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/');

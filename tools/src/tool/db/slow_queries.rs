@@ -39,7 +39,7 @@ fn default_limit() -> u32 {
 }
 
 /// What counts as slow.
-#[derive(Debug, Default, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum By {
     /// The time of all its runs together.

@@ -6,6 +6,7 @@ use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Make, no_paths};
 use crate::reach::{Asks, Needs};
 use aios_abi::firewall::{Ban, FirewallChange};
+use aios_abi::netconf::SENDERS_FORM;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub struct Args {
     /// Address such as `192.0.2.7`, or prefix such as `192.0.2.0/24`.
+    #[schemars(regex(pattern = SENDERS_FORM))]
     address: String,
     /// Seconds that it lasts, at most a year; a ban that is there already lasts so long from now.
     #[serde(default = "an_hour")]

@@ -5,6 +5,7 @@ use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Make, no_paths};
 use crate::reach::{Asks, Needs};
 use aios_abi::firewall::Action;
+use aios_abi::netconf::SENDERS_FORM;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 pub struct Args {
     /// Whose packets: an address such as `192.0.2.7` or a prefix such as `192.0.2.0/24`; everybody's if none is given.
     #[serde(default)]
+    #[schemars(regex(pattern = SENDERS_FORM))]
     from: Option<String>,
     /// Port of this machine; all ports if none is given.
     #[serde(default)]

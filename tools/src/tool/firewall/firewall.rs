@@ -12,7 +12,7 @@ use aios_abi::firewall::{
     Transport,
 };
 use aios_abi::net::{NetReply, NetRequest};
-use aios_abi::netconf::{MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS, TRIAL_SECONDS};
+use aios_abi::netconf::{MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS, SENDERS_FORM, TRIAL_SECONDS};
 use aios_abi::{CallError, ErrorCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,7 @@ pub struct Args {
     /// Whose packets: an address such as `192.0.2.7` or a prefix such as `192.0.2.0/24` or `2001:db8::/32`; everybody's if
     /// none is given.
     #[serde(default)]
+    #[schemars(regex(pattern = SENDERS_FORM))]
     pub(crate) from: Option<String>,
     /// Port of this machine; all ports if none is given.
     #[serde(default)]

@@ -5,6 +5,7 @@ use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Make, no_paths};
 use crate::reach::{Asks, Needs};
 use aios_abi::firewall::FirewallChange;
+use aios_abi::netconf::SENDERS_FORM;
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub struct Args {
     /// The address or prefix that is banned.
+    #[schemars(regex(pattern = SENDERS_FORM))]
     address: String,
 }
 

@@ -4,7 +4,7 @@ use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Make, no_paths};
 use crate::network::{self, Attempt, setup};
 use crate::reach::{Asks, Needs};
-use aios_abi::netconf::{Change, Link, Method, Prefix};
+use aios_abi::netconf::{ADDRESS_FORM, Change, Link, Method, PREFIX_FORM, Prefix};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;
@@ -22,12 +22,15 @@ pub struct Args {
     method: Way,
     /// Own IPv4 addresses with the length of their network's prefix, such as `192.0.2.10/24`; with `static` alone.
     #[serde(default)]
+    #[schemars(inner(regex(pattern = PREFIX_FORM)))]
     addresses: Vec<String>,
     /// Address of the router to everywhere else; with `static` alone.
     #[serde(default)]
+    #[schemars(regex(pattern = ADDRESS_FORM))]
     gateway: Option<String>,
     /// Addresses of DNS servers; with `dhcp` they replace those of the DHCP server.
     #[serde(default)]
+    #[schemars(inner(regex(pattern = ADDRESS_FORM)))]
     dns: Vec<String>,
     /// Domain for short names.
     #[serde(default)]

@@ -5,7 +5,7 @@ use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Make, no_paths};
 use crate::network::{self, Attempt, setup};
 use crate::reach::{Asks, Needs};
-use aios_abi::netconf::{Change, Hop, Prefix, ROUTE_METRIC, Route};
+use aios_abi::netconf::{ADDRESS_FORM, Change, Hop, Prefix, ROUTE_METRIC, Route, TARGET_FORM};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, ErrorCode, who::Role};
 use schemars::JsonSchema;
@@ -18,6 +18,7 @@ use std::net::IpAddr;
 #[serde(deny_unknown_fields)]
 pub struct Args {
     /// Network with the length of its prefix, such as `198.51.100.0/24`; `default` for everything in IPv4, `::/0` in IPv6.
+    #[schemars(regex(pattern = TARGET_FORM))]
     to: String,
     /// The routers or interfaces that it leads through.
     through: Vec<Way>,
@@ -37,6 +38,7 @@ pub struct Args {
 struct Way {
     /// Address of the router; without one the network is on the link itself.
     #[serde(default)]
+    #[schemars(regex(pattern = ADDRESS_FORM))]
     gateway: Option<String>,
     /// The interface; found by the router's address if none is given.
     #[serde(default)]

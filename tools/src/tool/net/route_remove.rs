@@ -5,7 +5,7 @@ use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Make, no_paths};
 use crate::network::{self, Attempt, setup};
 use crate::reach::{Asks, Needs};
-use aios_abi::netconf::{Change, ROUTE_METRIC};
+use aios_abi::netconf::{Change, ROUTE_METRIC, TARGET_FORM};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;
@@ -16,6 +16,7 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub struct Args {
     /// Network with the length of its prefix, such as `198.51.100.0/24`; `default` for everything in IPv4, `::/0` in IPv6.
+    #[schemars(regex(pattern = TARGET_FORM))]
     to: String,
     /// The metric that it was added with.
     #[serde(default = "default_metric")]

@@ -5,11 +5,13 @@ use crate::ctx::Ctx;
 use crate::declaration::{Declaration, Make, no_paths};
 use crate::network::{self, Attempt, setup};
 use crate::reach::{Asks, Needs};
-use aios_abi::netconf::{Change, Peer, Prefix, Vpn, check_key, interface_name};
+use aios_abi::netconf::{
+    Change, ENDPOINT_FORM, KEY_FORM, PREFIX_FORM, Peer, Prefix, Vpn, check_key, interface_name,
+};
 use aios_abi::tool::Effect;
 use aios_abi::{CallError, who::Role};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
 /// Set up an encrypted tunnel to other machines (WireGuard). The machine makes its own key and shows the public half alone. The
@@ -21,6 +23,7 @@ pub struct Args {
     #[serde(default = "default_interface")]
     interface: String,
     /// Own addresses in the tunnel with the length of their network's prefix, such as `10.8.0.2/24`.
+    #[schemars(inner(regex(pattern = PREFIX_FORM)))]
     addresses: Vec<String>,
     /// UDP port where others reach this machine; the kernel chooses one if none is given.
     #[serde(default)]
@@ -40,20 +43,23 @@ pub struct Args {
 }
 
 /// Somebody at the other end.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Other {
     /// Its public key, 32 bytes in base64.
+    #[schemars(regex(pattern = KEY_FORM))]
     public_key: String,
     /// Networks behind it, such as `10.8.0.0/24`: routes to them lead into the tunnel, but for `0.0.0.0/0`, of which parts
     /// are given with `net.route_add`.
+    #[schemars(inner(regex(pattern = PREFIX_FORM)))]
     allowed: Vec<String>,
     /// Its address and UDP port, such as `192.0.2.1:51820`; without one it has to begin.
     #[serde(default)]
+    #[schemars(regex(pattern = ENDPOINT_FORM))]
     endpoint: Option<String>,
     /// A secret that both sides know besides their keys, 32 bytes in base64.
     #[serde(default)]
-    #[schemars(extend("secret" = true))]
+    #[schemars(extend("secret" = true), regex(pattern = KEY_FORM))]
     preshared_key: Option<String>,
     /// Seconds after which it hears something even if there is nothing to say.
     #[serde(default)]

@@ -40,7 +40,7 @@ pub struct Args {
 }
 
 /// Who asks.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum By {
     /// The agent, when nobody has told it to.

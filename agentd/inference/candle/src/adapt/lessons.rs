@@ -46,20 +46,22 @@ pub struct Lesson {
 }
 
 impl Lesson {
-    /// The question as the model will be asked it, and the answer that it should give; nothing when both have
-    /// more tokens than are learned from.
+    /// The question as the model will be asked it, and the answer that it should give, the whole one or the tool's name alone;
+    /// nothing when both have more tokens than are learned from.
     ///
     /// # Errors
     /// Those of the vocabulary.
-    pub fn of(vocabulary: &Vocabulary, question: &Question) -> Result<Option<Self>, String> {
+    pub fn of(vocabulary: &Vocabulary, question: &Question, whole: bool) -> Result<Option<Self>, String> {
         let mut tokens = vocabulary.chat(&Adapter::prompt(&question.ask))?;
         let answer = tokens.len();
         tokens.extend(vocabulary.words(&Adapter::line(question.name()))?);
         let name = tokens.len();
-        if question.tool.is_some() {
-            tokens.extend(vocabulary.words(&Value::from(question.args.clone()).to_string())?);
+        if whole {
+            if question.tool.is_some() {
+                tokens.extend(vocabulary.words(&Value::from(question.args.clone()).to_string())?);
+            }
+            tokens.push(vocabulary.end_of_turn()?);
         }
-        tokens.push(vocabulary.end_of_turn()?);
         Ok((tokens.len() <= LONGEST).then_some(Self { tokens, answer, name }))
     }
 }

@@ -71,7 +71,7 @@ pub fn implied(questions: &[Question], tools: &Tools) -> Implied {
         let Some((tool, arguments)) = known(question, tools) else { continue };
         for field in &arguments.fields {
             let Some(value) = question.args.get(&field.name) else { continue };
-            if matches!(field.shape, Shape::Text | Shape::Whole { .. })
+            if matches!(field.shape, Shape::Text | Shape::Pattern(_) | Shape::Whole { .. })
                 && reading::places(&question.ask, field, value).is_empty()
             {
                 let word = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -115,21 +115,18 @@ impl Exercise {
         let sheet = Sheet::of(tokenizer, &form, implied, &question.ask)?;
         let mut rows = Vec::new();
         for (blank, name) in form.blanks.iter().map(|blank| &blank.name).enumerate() {
-            let Some(field) = arguments.field(name) else { continue };
+            let Some(field) = reading::field_of(arguments, name) else { continue };
             let mut add = |places: Vec<(usize, usize)>| {
                 if !places.is_empty() {
                     let (starts, ends) = places.into_iter().unzip();
                     rows.push(Row { sheet: 0, blank, starts, ends });
                 }
             };
-            match question.args.get(name) {
-                None => add(vec![(0, 0)]),
-                Some(Value::Array(items)) => {
-                    for item in items {
-                        add(right(&sheet, blank, &question.ask, field, item));
-                    }
+            match reading::values_of(&question.args, name).as_slice() {
+                [] => add(vec![(0, 0)]),
+                values => {
+                    values.iter().for_each(|value| add(right(&sheet, blank, &question.ask, field, value)))
                 }
-                Some(value) => add(right(&sheet, blank, &question.ask, field, value)),
             }
         }
         Ok((!rows.is_empty()).then_some(Self { sheet, rows }))
@@ -215,16 +212,15 @@ pub fn filled(
     read: &aios_abi::engine::Reading,
 ) -> (Map<String, Value>, f32) {
     let (mut args, mut sure) = (Map::new(), 1.0f32);
-    for (blank, pointed) in form.blanks.iter().zip(&read.blanks) {
-        let Some(field) = arguments.field(&blank.name) else { continue };
-        match reading::guesses(question, field, &read.tokens, pointed).into_iter().next() {
-            Some(Guess { value, likely }) => {
-                sure = sure.min(likely);
-                if let Some(value) = value {
-                    args.insert(blank.name.clone(), value);
-                }
-            }
-            None => sure = 0.0,
+    let read = reading::read(question, arguments, form, read);
+    if read.len() < arguments.fields.len() {
+        sure = 0.0;
+    }
+    for (name, guesses) in read {
+        let Some(Guess { value, likely }) = guesses.into_iter().next() else { continue };
+        sure = sure.min(likely);
+        if let Some(value) = value {
+            args.insert(name, value);
         }
     }
     (args, sure)
@@ -254,9 +250,9 @@ pub fn measure(
         let read = reader.readings(encoder, &sheets.iter().collect::<Vec<_>>())?;
         for (((question, (_, arguments)), form), read) in part.iter().zip(&forms).zip(&read) {
             let (args, sure) = filled(&question.ask, arguments, form, read);
-            for blank in &form.blanks {
+            for field in &arguments.fields {
                 score.blanks.0 += 1;
-                score.blanks.1 += usize::from(args.get(&blank.name) == question.args.get(&blank.name));
+                score.blanks.1 += usize::from(args.get(&field.name) == question.args.get(&field.name));
             }
             let is_right = args == question.args;
             score.count += 1;

@@ -79,7 +79,9 @@ impl Sheet {
         for Blank { name, options, open } in &form.blanks {
             tokens.extend(plain(";")?.get_ids());
             let at = tokens.len();
-            tokens.extend(plain(&name.replace('_', " "))?.get_ids());
+            // Of `peers.public_key` the first token, which stands for all, is its own.
+            let words: Vec<&str> = name.rsplit('.').collect();
+            tokens.extend(plain(&words.join(" ").replace('_', " "))?.get_ids());
             let extra = implied.get(&format!("{}.{name}", form.tool)).filter(|_| *open);
             let mut places = Vec::new();
             for (n, option) in options.iter().chain(extra.into_iter().flatten()).enumerate() {

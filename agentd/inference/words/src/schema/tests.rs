@@ -6,6 +6,10 @@ fn one(schema: Value) -> Result<Field, Misfit> {
     Arguments::parse(&schema.to_string()).map(|mut arguments| arguments.fields.remove(0))
 }
 
+fn form(pattern: &str) -> Shape {
+    Shape::Pattern(Pattern(Regex::new(pattern).expect("is a pattern")))
+}
+
 #[test]
 fn what_schemars_writes_for_tools_is_understood() {
     let word = |w: &str| json!({"type": "string", "const": w, "description": "…"});
@@ -13,6 +17,7 @@ fn what_schemars_writes_for_tools_is_understood() {
     let cases = [
         (json!({"type": "string", "description": "…"}), Shape::Text, false),
         (json!({"type": ["string", "null"], "default": null}), Shape::Text, true),
+        (json!({"type": ["string", "null"], "pattern": "^a+$"}), form("^a+$"), true),
         (json!({"type": "boolean", "default": false}), Shape::Truth, false),
         (json!({"type": "string", "enum": ["a", "b"]}), words.clone(), false),
         (json!({"oneOf": [word("a"), word("b")], "default": "a"}), words.clone(), false),
@@ -43,7 +48,9 @@ fn what_schemars_writes_for_tools_is_understood() {
 #[test]
 fn what_is_not_understood_is_named() {
     let cases = [
-        (json!({"type": "string", "pattern": "^a"}), "`pattern`"),
+        (json!({"type": "string", "pattern": "["}), "`pattern`"),
+        (json!({"type": "string", "pattern": 1}), "`pattern`"),
+        (json!({"type": "string", "minLength": 1}), "`minLength`"),
         (json!({"type": "number"}), "`number`"),
         (json!({"type": "object"}), "`object`"),
         (json!({"$ref": "#/$defs/X"}), "names no type"),
@@ -77,6 +84,7 @@ fn values_are_judged_with_their_place() {
             "type": "object",
             "properties": {
                 "name": {"type": "string"},
+                "key": {"type": "string", "pattern": "^[ab]{2}$"},
                 "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": 9},
                 "kinds": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 2},
             },
@@ -89,11 +97,13 @@ fn values_are_judged_with_their_place() {
         let object = value.as_object().cloned().expect("an object");
         arguments.check(&object).map_err(|e| e.to_string())
     };
-    assert_eq!(check(json!({"name": "x", "limit": null, "kinds": ["a", "b"]})), Ok(()));
+    assert_eq!(check(json!({"name": "x", "limit": null, "kinds": ["a", "b"], "key": "ba"})), Ok(()));
     for (value, what) in [
         (json!({}), "name: it is required and missing"),
         (json!({"name": 1}), "name: 1 is not a text"),
         (json!({"name": null}), "name: null is not a text"),
+        (json!({"name": "x", "key": "abc"}), "key: \"abc\" is not a text of the form ^[ab]{2}$"),
+        (json!({"name": "x", "key": 1}), "key: 1 is not a text of the form ^[ab]{2}$"),
         (json!({"name": "x", "limit": 10}), "limit: 10 is not a whole number from 1 to 9"),
         (json!({"name": "x", "limit": 1.5}), "limit: 1.5 is not a whole number from 1 to 9"),
         (json!({"name": "x", "kinds": ["a", "c"]}), "kinds[1]: \"c\" is not one of a, b"),

@@ -17,6 +17,9 @@ pub(super) struct Options {
     model: PathBuf,
     #[command(flatten)]
     files: crate::Files,
+    /// Files of questions of which only the tool is learned, in half the time
+    #[arg(long, num_args = 1..)]
+    names: Vec<PathBuf>,
     /// Go on from this adapter
     #[arg(long)]
     from: Option<PathBuf>,
@@ -44,10 +47,11 @@ pub(super) fn learn(options: &Options) -> Result<()> {
         Some(from) => Adapter::read(&base, &mut File::open(from)?)?,
         None => Adapter::new(&base, &mut random)?,
     };
-    let questions = crate::questions(&options.files.learn)?;
-    let tools: BTreeSet<String> = questions.iter().filter_map(|question| question.tool.clone()).collect();
-    let tools: Vec<String> = tools.into_iter().collect();
-    let learned = lessons(&vocabulary, &questions)?;
+    let (questions, named) = (crate::questions(&options.files.learn)?, crate::questions(&options.names)?);
+    let tools = questions.iter().chain(&named).filter_map(|question| question.tool.clone());
+    let tools: Vec<String> = tools.collect::<BTreeSet<_>>().into_iter().collect();
+    let mut learned = lessons(&vocabulary, &questions, true)?;
+    learned.extend(lessons(&vocabulary, &named, false)?);
     let plan = Plan { epochs: options.epochs, batch: options.batch, rate: options.rate, warm_up: 0.05 };
     let (began, out) = (Instant::now(), &options.files.out);
     let mut mean = 0.0;
@@ -65,7 +69,7 @@ pub(super) fn learn(options: &Options) -> Result<()> {
     })?;
     write(&adapter, &tools, out)?;
     for path in &options.files.hold {
-        let held = lessons(&vocabulary, &crate::questions(std::slice::from_ref(path))?)?;
+        let held = lessons(&vocabulary, &crate::questions(std::slice::from_ref(path))?, true)?;
         let outcome = judge(&base, &adapter, &held, 32)?;
         let percent = |part: usize| 100.0 * part as f64 / outcome.count.max(1) as f64;
         println!(
@@ -80,8 +84,8 @@ pub(super) fn learn(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn lessons(vocabulary: &Vocabulary, questions: &[Question]) -> Result<Vec<Lesson>> {
-    let lessons = questions.iter().filter_map(|q| Lesson::of(vocabulary, q).transpose());
+fn lessons(vocabulary: &Vocabulary, questions: &[Question], whole: bool) -> Result<Vec<Lesson>> {
+    let lessons = questions.iter().filter_map(|question| Lesson::of(vocabulary, question, whole).transpose());
     lessons.collect::<Result<_, _>>().map_err(|e| anyhow!(e))
 }
 
