@@ -1,5 +1,6 @@
 //! The evaluation's questions are what they say: of tools that exist, with arguments that the tools take, and each of them new.
 
+use aios_words::schema::Arguments;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};
@@ -40,6 +41,10 @@ fn every_question_is_of_a_tool_that_takes_its_arguments() {
             };
             let found = aios_toold::tool::all().iter().find(|found| found.name == tool);
             let found = found.unwrap_or_else(|| panic!("{name}: {ask}: there is no tool {tool}"));
+            let schema = Arguments::parse(&found.code.args_schema()).expect("is understood");
+            if let Err(why) = schema.check(&args) {
+                panic!("{name}: {ask}: {why}");
+            }
             let args = Value::Object(args).to_string();
             if let Err(why) = found.code.paths(&args) {
                 panic!("{name}: {ask}: {args}: {why}");

@@ -85,7 +85,7 @@ pub enum NetRequest {
 /// The longest that one answer of another machine is awaited.
 pub const MAX_WAIT_MS: u32 = 10_000;
 /// How often a machine is asked for an echo at most.
-pub const MAX_PINGS: u8 = 10;
+pub const MAX_PINGS: u8 = 100;
 
 /// Routers on a way at most.
 pub const MAX_HOPS: u8 = 64;

@@ -15,8 +15,10 @@ use axum::response::sse::Event;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Milliseconds that an answer may take.
-const ANSWER_MS: u32 = 120_000;
+/// Milliseconds that it may take to understand a question.
+const UNDERSTAND_MS: u32 = 120_000;
+/// Milliseconds that an answer may take: the models' limits, and that of the slowest tool that only looks.
+const ANSWER_MS: u32 = UNDERSTAND_MS + 610_000;
 /// Bytes of a question.
 const LONGEST: usize = 8_000;
 
@@ -52,7 +54,7 @@ pub(super) async fn understand(
     Json(question): Json<Question>,
 ) -> Answer<axum::Json<Value>> {
     let (text, why) = question.words()?;
-    let meta = meta(&login.person, why, ANSWER_MS);
+    let meta = meta(&login.person, why, UNDERSTAND_MS);
     match app.daemons.agentd.call(meta, AgentRequest::Understand { text }).await? {
         AgentReply::Understood(understood) => Ok(axum::Json(json::understood(&understood))),
         _ => Err(unexpected("agentd").into()),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Milliseconds that it measures at most.
-const MAX_WINDOW: u32 = 10_000;
+const MAX_WINDOW: u32 = 60_000;
 /// Milliseconds that it measures at least: the kernel counts in steps of 10.
 const MIN_WINDOW: u32 = 100;
 
@@ -21,7 +21,7 @@ const MIN_WINDOW: u32 = 100;
 pub struct Args {
     /// Milliseconds to measure.
     #[serde(default = "default_window")]
-    #[schemars(range(min = 100, max = 10_000))]
+    #[schemars(range(min = 100, max = 60_000))]
     window_ms: u32,
 }
 
@@ -67,7 +67,7 @@ pub static TOOL: &Declaration = &Declaration {
     effect: Effect::Read,
     touches: &["the kernel's counters"],
     role: Role::Viewer,
-    timeout_ms: 15_000,
+    timeout_ms: 65_000,
     examples: &[
         ("how busy is the processor?", "{}"),
         ("what is the cpu usage right now?", "{}"),

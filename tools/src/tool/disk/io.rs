@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// Milliseconds that it measures at most.
-const MAX_WINDOW: u32 = 10_000;
+const MAX_WINDOW: u32 = 60_000;
 /// Devices in one answer.
 const MAX: usize = 100;
 /// Bytes of a sector, whatever the disk's own is (Documentation/admin-guide/iostats.rst).
@@ -27,7 +27,7 @@ pub struct Args {
     device: Option<String>,
     /// Milliseconds to measure; 0 only shows what was counted since boot.
     #[serde(default = "default_window")]
-    #[schemars(range(max = 10_000))]
+    #[schemars(range(max = 60_000))]
     window_ms: u32,
     /// Also those that nothing was ever read from or written to.
     #[serde(default)]
@@ -87,7 +87,7 @@ pub static TOOL: &Declaration = &Declaration {
     effect: Effect::Read,
     touches: &["the kernel's counters"],
     role: Role::Viewer,
-    timeout_ms: 15_000,
+    timeout_ms: 65_000,
     examples: &[
         ("how busy are the disks?", "{}"),
         ("iostat", "{}"),

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// The longest time over which is measured, in milliseconds.
-const MAX_WINDOW: u32 = 10_000;
+const MAX_WINDOW: u32 = 60_000;
 
 /// Show what the firewall has counted.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -21,7 +21,7 @@ const MAX_WINDOW: u32 = 10_000;
 pub struct Args {
     /// Milliseconds over which the present rate is measured; 0 for totals alone.
     #[serde(default)]
-    #[schemars(range(max = 10_000))]
+    #[schemars(range(max = 60_000))]
     window_ms: u32,
 }
 
@@ -53,7 +53,7 @@ pub static TOOL: &Declaration = &Declaration {
     effect: Effect::Read,
     touches: &["the kernel's firewall"],
     role: Role::Viewer,
-    timeout_ms: 20_000,
+    timeout_ms: 70_000,
     examples: &[
         ("how many packets did the firewall drop?", "{}"),
         ("show the firewall counters", "{}"),

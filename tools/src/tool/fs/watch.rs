@@ -18,7 +18,7 @@ use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
 /// Seconds that somebody may watch.
-const MAX_SECONDS: u32 = 60;
+const MAX_SECONDS: u32 = 600;
 /// Events in one answer.
 const MAX_EVENTS: u32 = 1_000;
 
@@ -30,7 +30,7 @@ pub struct Args {
     path: String,
     /// For how many seconds.
     #[serde(default = "default_seconds")]
-    #[schemars(range(min = 1, max = 60))]
+    #[schemars(range(min = 1, max = 600))]
     seconds: u32,
     /// End when so much has happened; 1 waits for the first event.
     #[serde(default = "default_limit")]
@@ -99,7 +99,7 @@ pub static TOOL: &Declaration = &Declaration {
     effect: Effect::Read,
     touches: &["names of the files in the directory, while they change"],
     role: Role::Viewer,
-    timeout_ms: 70_000,
+    timeout_ms: 610_000,
     examples: &[
         ("watch /data/inbox for 30 seconds", r#"{"path":"/data/inbox","seconds":30}"#),
         ("tell me when /data/report.csv changes", r#"{"path":"/data/report.csv","seconds":60,"limit":1}"#),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// Seconds that somebody may follow.
-const MAX_SECONDS: u32 = 60;
+const MAX_SECONDS: u32 = 600;
 /// Lines from before.
 const MAX_EARLIER: u32 = 100;
 /// Lines in one answer.
@@ -35,7 +35,7 @@ pub struct Args {
     level: Level,
     /// For how many seconds.
     #[serde(default = "default_seconds")]
-    #[schemars(range(min = 1, max = 60))]
+    #[schemars(range(min = 1, max = 600))]
     seconds: u32,
     /// So many lines from before, at most.
     #[serde(default = "default_earlier")]
@@ -78,7 +78,7 @@ pub static TOOL: &Declaration = &Declaration {
     effect: Effect::Read,
     touches: &["the logs that init keeps"],
     role: Role::Viewer,
-    timeout_ms: 70_000,
+    timeout_ms: 610_000,
     examples: &[
         ("follow the log for 2 seconds", r#"{"seconds":2}"#),
         ("tail -f the log of netd", r#"{"unit":"netd","seconds":1}"#),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// Milliseconds that it measures at most.
-const MAX_WINDOW: u32 = 10_000;
+const MAX_WINDOW: u32 = 60_000;
 
 /// Lost packets below which nobody is told: since the interface exists, and in a moment.
 const MANY: u64 = 100;
@@ -29,7 +29,7 @@ pub struct Args {
     name: Option<String>,
     /// Milliseconds to measure; 0 only shows what was counted so far.
     #[serde(default = "default_window")]
-    #[schemars(range(max = 10_000))]
+    #[schemars(range(max = 60_000))]
     window_ms: u32,
 }
 
@@ -95,7 +95,7 @@ pub static TOOL: &Declaration = &Declaration {
     effect: Effect::Read,
     touches: &["the kernel's network state"],
     role: Role::Viewer,
-    timeout_ms: 15_000,
+    timeout_ms: 65_000,
     examples: &[
         ("how much traffic is there right now?", "{}"),
         ("how many bytes a second go through eth0?", r#"{"name":"eth0","window_ms":1000}"#),

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds that each answer has.
-const MAX_WAIT: u32 = 2_000;
+const MAX_WAIT: u32 = 5_000;
 
 /// Look whether a machine answers (ICMP echo).
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -22,11 +22,11 @@ pub struct Args {
     host: String,
     /// How often it is asked.
     #[serde(default = "default_count")]
-    #[schemars(range(min = 1, max = 10))]
+    #[schemars(range(min = 1, max = 100))]
     count: u8,
     /// Milliseconds to wait for each answer.
     #[serde(default = "default_wait")]
-    #[schemars(range(min = 1, max = 2_000))]
+    #[schemars(range(min = 1, max = 5_000))]
     wait_ms: u32,
     /// Kind of address, for a name that has several; the first one counts.
     #[serde(default)]
@@ -67,7 +67,7 @@ pub static TOOL: &Declaration = &Declaration {
     touches: &["the host named: a few small packets", "the configured DNS servers"],
     // It has the machine speak to whomever the caller names.
     role: Role::Operator,
-    timeout_ms: 40_000,
+    timeout_ms: 540_000,
     examples: &[
         ("ping 192.0.2.1", r#"{"host":"192.0.2.1"}"#),
         ("does gateway.lan answer?", r#"{"host":"gateway.lan"}"#),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// Seconds that somebody may wait.
-const MAX_SECONDS: u32 = 60;
+const MAX_SECONDS: u32 = 600;
 
 /// Wait until a process has ended, or time is over.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -22,7 +22,7 @@ pub struct Args {
     pid: u32,
     /// At most so many seconds.
     #[serde(default = "default_seconds")]
-    #[schemars(range(min = 1, max = 60))]
+    #[schemars(range(min = 1, max = 600))]
     seconds: u32,
 }
 
@@ -51,7 +51,7 @@ pub static TOOL: &Declaration = &Declaration {
     effect: Effect::Read,
     touches: &["facts of the process named"],
     role: Role::Viewer,
-    timeout_ms: 70_000,
+    timeout_ms: 610_000,
     examples: &[
         ("wait until process 999901 has ended", r#"{"pid":999901}"#),
         ("wait 60 seconds for pid 999902 to finish", r#"{"pid":999902,"seconds":60}"#),
