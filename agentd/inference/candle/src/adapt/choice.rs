@@ -98,6 +98,38 @@ impl Learned {
         Ok(std::fs::rename(part, path)?)
     }
 
+    /// The same numbers once more, to be learned on: these stay what they are.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn learning(&self) -> Result<Self> {
+        Ok(Self { adapter: self.adapter.clone().learning()?, head: self.head.times(1.0)? })
+    }
+
+    /// So far on the way from these numbers to others that were learned from them: 0 are these, 1 the others. What lies
+    /// between has forgotten less than the others and knows most of what they know (Wortsman et al., "Robust
+    /// fine-tuning of zero-shot models", 2022).
+    ///
+    /// # Errors
+    /// Other tools, or matrices of another size.
+    pub fn towards(&self, other: &Self, share: f64) -> Result<Self> {
+        if self.head.tools() != other.head.tools() {
+            candle_core::bail!("they are for other tools than each other")
+        }
+        let numbers = |learned: &Self| {
+            let of_head = learned.head.variables();
+            let all = learned.adapter.tensors().cloned().chain(of_head.iter().map(|n| n.as_tensor().clone()));
+            all.collect::<Vec<Tensor>>()
+        };
+        let (own, others) = (numbers(self), numbers(other));
+        let between: Vec<Tensor> = own
+            .iter()
+            .zip(&others)
+            .map(|(own, other)| Ok(((own * (1.0 - share))? + (other * share)?)?.detach()))
+            .collect::<Result<_>>()?;
+        self.with(&between)
+    }
+
     fn with(&self, tensors: &[Tensor]) -> Result<Self> {
         let Some((of_adapter, [weight, bias])) = tensors.split_last_chunk::<2>() else {
             candle_core::bail!("there is nothing to learn")

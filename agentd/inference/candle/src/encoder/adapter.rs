@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 pub(super) const SCALE: f64 = 2.0;
 
 /// For each matrix a thin one in and a thin one out.
+#[derive(Clone)]
 pub struct Adapter {
     /// By layer and place in [`MATRICES`].
     parts: BTreeMap<(usize, usize), (Tensor, Tensor)>,
@@ -52,8 +53,7 @@ impl Adapter {
     /// # Errors
     /// Too little memory.
     pub fn learning(self) -> Result<Self> {
-        let flat = self.parts.values().flat_map(|(a, b)| [a, b]);
-        let variables = flat.map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
+        let variables = self.tensors().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
         let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
         Ok(Self { variables, ..self.with(&tensors) })
     }
@@ -119,12 +119,17 @@ impl Adapter {
     /// Those of the arithmetic.
     pub(crate) fn about(&self, encoder: &Encoder) -> Result<HashMap<String, String>> {
         let mut numbers = Vec::new();
-        for part in self.parts.values().flat_map(|(a, b)| [a, b]) {
+        for part in self.tensors() {
             numbers.extend(part.flatten_all()?.to_vec1::<f32>()?);
         }
         let name = format!("aiOS choice {:08x}", fingerprint(numbers.into_iter()) >> 32);
         let base = format!("{:016x}", encoder.fingerprint());
         Ok([("encoder", name), ("base", base)].map(|(key, value)| (key.to_owned(), value)).into())
+    }
+
+    /// Its matrices, in the order of [`variables`](Self::variables).
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.parts.values().flat_map(|(a, b)| [a, b])
     }
 
     /// All that is learned.

@@ -5,6 +5,7 @@
 mod approved;
 mod calls;
 mod choice;
+mod mean;
 mod read;
 
 use aios_engine_candle::adapt::Question;
@@ -29,6 +30,8 @@ enum What {
     Calls(calls::Options),
     /// An adapter for a sentence encoder, and a layer over its vectors, which says which tool is meant
     Choice(choice::Options),
+    /// What lies between two files of `choice`, one learned from the other
+    Mean(mean::Options),
     /// An adapter for a sentence encoder, and pointers from a tool's arguments to the words of a question
     Read(read::Options),
 }
@@ -51,6 +54,7 @@ fn main() -> Result<()> {
         What::Approved(options) => approved::learn(&options),
         What::Calls(options) => calls::learn(&options),
         What::Choice(options) => choice::learn(&options),
+        What::Mean(options) => mean::write(&options),
         What::Read(options) => read::learn(&options),
     }
 }
