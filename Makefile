@@ -152,8 +152,11 @@ SUITES := lint image test-web test-units test-engines test-machine
 test: deps ## Everything that must pass before a change is merged
 	@begun=$$SECONDS; passed=0; failed=; \
 	for suite in $(SUITES); do \
+	  at=$$SECONDS; \
 	  if $(MAKE) --no-print-directory $$suite NEXT=; then passed=$$((passed + 1)); else failed+=" $$suite"; fi; \
+	  took+=", $$suite $$((SECONDS - at)) s"; \
 	done; \
+	echo "test: $${took#, }"; \
 	echo "test: $$passed of $(words $(SUITES)) suites passed in $$(((SECONDS - begun) / 60)) minutes"; \
 	if [ -n "$$failed" ]; then echo "test: failed:$$failed. Next: make <one of these>" >&2; exit 1; fi; \
 	echo "Next: make run"

@@ -19,13 +19,13 @@ pub struct Logistic<const N: usize> {
 }
 
 /// Layer and adapter name the same tool: what each says of it.
-pub const AGREED: Logistic<2> = Logistic { bias: 4.42, weights: [1.88, 1.17] };
+pub const AGREED: Logistic<2> = Logistic { bias: 4.86, weights: [2.07, 2.03] };
 /// They do not: what each says of the tool with the best sum, and how far it is ahead.
-pub const DIFFERING: Logistic<3> = Logistic { bias: -0.06, weights: [0.17, -0.07, 0.41] };
+pub const DIFFERING: Logistic<3> = Logistic { bias: 2.00, weights: [0.38, 0.31, 0.17] };
 /// Nothing was trained for it: the cosine of the first, and how far it is ahead.
 pub const NEAREST: Logistic<2> = Logistic { bias: -2.5, weights: [4.0, 8.0] };
 /// Arguments: what the model says of them.
-pub const FILLED: Logistic<1> = Logistic { bias: 2.63, weights: [3.0] };
+pub const FILLED: Logistic<1> = Logistic { bias: 2.59, weights: [2.65] };
 
 /// How likely a tool is the one that is meant.
 pub fn chosen(signals: &Signals) -> f32 {
