@@ -5,7 +5,7 @@ use crate::house::House;
 use aios_abi::firewall::{
     Ban, BanNow, Count, FirewallChange, FirewallNow, FirewallRequest, Prefix, Rule, RuleNow,
 };
-use aios_abi::net::{Net, NetReply, NetRequest, PortState};
+use aios_abi::net::{MAX_PINGS, Net, NetReply, NetRequest, PortState};
 use aios_abi::netconf::{Change, Settings, Setup, Trial};
 use aios_abi::server::{Context, Handler};
 use aios_abi::tool::{ToolReply, ToolRequest};
@@ -203,7 +203,7 @@ async fn other_machines_are_asked_through_netd() {
     assert_eq!((&ping["sent"], &ping["received"], &ping["average"]), (&json!(2), &json!(1), &json!(2.5)));
     for (tool, args, code) in [
         ("net.ping", json!({ "host": "nobody.lan" }), ErrorCode::NotFound),
-        ("net.ping", json!({ "host": "box.lan", "count": 11 }), ErrorCode::Invalid),
+        ("net.ping", json!({ "host": "box.lan", "count": MAX_PINGS + 1 }), ErrorCode::Invalid),
         ("net.check_port", json!({ "host": "box.lan", "port": 0 }), ErrorCode::Invalid),
         ("net.check_port", json!({ "host": "", "port": 1 }), ErrorCode::Invalid),
     ] {
